@@ -1,0 +1,1 @@
+"""What every aggregate means: update, merge and value over packed state."""

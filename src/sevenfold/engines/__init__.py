@@ -1,0 +1,1 @@
+"""How features are computed: as of then (offline) and now (online)."""

@@ -1,0 +1,1 @@
+"""The feature language compiled to a plan that both engines run."""

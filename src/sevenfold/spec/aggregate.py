@@ -1,0 +1,154 @@
+"""Aggregates over the events of a key, declared once for both engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from sevenfold.spec.entity import Entity
+from sevenfold.spec.stream import Stream
+
+__all__ = [
+    "Aggregate",
+    "Attribute",
+    "FeatureView",
+    "RowFunction",
+    "Source",
+    "aggregate",
+    "attribute",
+    "count",
+    "decayed",
+    "distinct",
+    "last",
+    "max",
+    "mean",
+    "min",
+    "since_last",
+    "sum",
+]
+
+RowFunction: TypeAlias = Callable[..., Any]
+"""A pure function of numpy columns, whose parameter names are fields of the stream."""
+
+Source: TypeAlias = str | RowFunction
+"""What an aggregate reads of an event: a field by name, or a row-level function of fields."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Aggregate:
+    """One kind of aggregate over one source for some windows; no window means the lifetime."""
+
+    kind: str
+    source: Source | None = None
+    windows: tuple[str, ...] = ()
+    hop: str | None = None
+    half_life: str | None = None
+    cap: int = 0
+    nulls: bool = False
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attribute:
+    """The value of the newest row of a table, its nulls included, while younger than `ttl`."""
+
+    source: str
+    ttl: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureView:
+    """Features that share entities and stream: one state record a key.
+
+    `where` is a row-level function giving the events that count.
+    """
+
+    entities: tuple[Entity, ...]
+    stream: Stream
+    aggregates: tuple[Aggregate, ...]
+    name: str
+    where: RowFunction | None = None
+    description: str = ""
+
+
+def aggregate(
+    entity: Entity | Sequence[Entity],
+    stream: Stream,
+    *aggregates: Aggregate,
+    name: str | None = None,
+    where: RowFunction | None = None,
+    description: str = "",
+) -> FeatureView:
+    """A feature view: `aggregates` over the events of `stream`, for each key of `entity`.
+
+    Several entities make a composite key. The features are named `{name}__{aggregate}`; the view's own
+    name is, when not given, that of its entities.
+    """
+    entities = (entity,) if isinstance(entity, Entity) else tuple(entity)
+    view_name = name or "_x_".join(e.name for e in entities)
+    return FeatureView(entities, stream, tuple(aggregates), view_name, where, description)
+
+
+def attribute(
+    entity: Entity, table: Stream, *fields: str, ttl: str | None = None, name: str | None = None
+) -> FeatureView:
+    """The newest values of `fields` of a table keyed by `entity`; older than `ttl` they are stale."""
+    kinds = tuple(
+        Aggregate("attribute", field, (ttl,) if ttl else (), name=field) for field in fields
+    )
+    return FeatureView((entity,), table, kinds, name or f"{entity.name}_{table.name}")
+
+
+def count(
+    source: Source | None = None, *, windows: Sequence[str] = (), hop: str | None = None
+) -> Aggregate:
+    """The number of events, or of events whose `source` is not null. Empty window: 0."""
+    return Aggregate("count", source, tuple(windows), hop)
+
+
+def sum(source: Source, *, windows: Sequence[str] = (), hop: str | None = None) -> Aggregate:
+    """The sum of `source`, compensated so that order does not matter. Empty window: 0."""
+    return Aggregate("sum", source, tuple(windows), hop)
+
+
+def mean(source: Source, *, windows: Sequence[str] = (), hop: str | None = None) -> Aggregate:
+    """The mean of the non-null values of `source`. Empty window: null."""
+    return Aggregate("mean", source, tuple(windows), hop)
+
+
+def min(source: Source, *, windows: Sequence[str] = (), hop: str | None = None) -> Aggregate:
+    """The smallest value of `source`. Empty window: null."""
+    return Aggregate("min", source, tuple(windows), hop)
+
+
+def max(source: Source, *, windows: Sequence[str] = (), hop: str | None = None) -> Aggregate:
+    """The largest value of `source`. Empty window: null."""
+    return Aggregate("max", source, tuple(windows), hop)
+
+
+def last(
+    source: Source, *, windows: Sequence[str] = (), nulls: bool = False, hop: str | None = None
+) -> Aggregate:
+    """The value of the newest event by event time; ties: known later, then the larger id.
+
+    Events where `source` is null are passed over unless `nulls`. Empty window: null.
+    """
+    return Aggregate("last", source, tuple(windows), hop, nulls=nulls)
+
+
+def since_last() -> Aggregate:
+    """Seconds from the newest event to the instant of the read. No event: null."""
+    return Aggregate("since_last")
+
+
+def distinct(
+    source: Source, *, windows: Sequence[str] = (), cap: int = 1024, hop: str | None = None
+) -> Aggregate:
+    """The number of different values of `source`, exact up to `cap` and `cap` beyond it. Empty: 0."""
+    return Aggregate("distinct", source, tuple(windows), hop, cap=cap)
+
+
+def decayed(source: Source | None = None, *, half_life: str) -> Aggregate:
+    """The sum of `source` (1 when not given) times 2^-(age / half_life). No event: 0."""
+    return Aggregate("decayed", source, half_life=half_life)

@@ -1,0 +1,18 @@
+"""A thing with identity that features describe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Entity"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A thing with identity that features describe: a customer, an item, an ad.
+
+    `name` is also the name of the request field and of the column that carries its key.
+    """
+
+    name: str
+    description: str = ""

@@ -1,0 +1,58 @@
+"""What a field of an event may hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+__all__ = ["CONTENT", "Category", "Field", "Id", "Integer", "Number", "Text"]
+
+CONTENT = "<content>"
+"""As `Stream(id=...)`: an event is named by the hash of its whole row, so equal rows are one event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A float64; NaN is null, infinities are refused. `low` and `high` are inclusive bounds."""
+
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """A whole number within +-2^53, held exactly. `low` and `high` are inclusive bounds."""
+
+    unit: str = ""
+    low: int | None = None
+    high: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """One of the declared values, held as its index; with `other`, any further value has index len(values)."""
+
+    values: tuple[str, ...]
+    other: bool = False
+
+    def __init__(self, values: tuple[str, ...] | list[str], other: bool = False) -> None:
+        object.__setattr__(self, "values", tuple(values))
+        object.__setattr__(self, "other", other)
+
+
+@dataclass(frozen=True, slots=True)
+class Id:
+    """A short text that names something: counted and compared, never computed with."""
+
+    max_bytes: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Free text, kept in the log."""
+
+    max_bytes: int = 10_000
+
+
+Field: TypeAlias = Number | Integer | Category | Id | Text

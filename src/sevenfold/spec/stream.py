@@ -1,0 +1,42 @@
+"""A stream of events as its source gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sevenfold.spec.entity import Entity
+from sevenfold.spec.field import CONTENT, Field
+
+__all__ = ["Stream"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stream:
+    """A stream of immutable events.
+
+    `time` names the field with the event's time, `id` the field with its id (or `sf.CONTENT`, the hash of
+    the whole row), `keys` the entities it touches, each by a field of the entity's name or, in `key_fields`,
+    another one. `optional_keys` names the entities whose key may be null. `delay` is how long after it
+    happened an event of the past became known (history has no arrival stamp of its own), `horizon` how
+    long an id is remembered, `timezone` how a time without an offset is to be read, `skew` how far an
+    event may lie ahead of the log's clock before it is refused.
+    """
+
+    name: str
+    time: str
+    keys: Sequence[Entity]
+    fields: Mapping[str, Field]
+    id: str = CONTENT
+    optional_keys: Sequence[Entity] = ()
+    key_fields: Mapping[str, str] = field(default_factory=dict)
+    known: str | None = None
+    delay: str = "0 s"
+    horizon: str = "7 d"
+    skew: str = "5 s"
+    timezone: str | None = None
+    description: str = ""
+
+    def key_field(self, entity: Entity) -> str:
+        """The name of the field that carries the key of `entity`."""
+        return self.key_fields.get(entity.name, entity.name)
