@@ -10,10 +10,10 @@ import hashlib
 import json
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from sevenfold.compiled import kernel
 from sevenfold.types import Texts
 
 __all__ = ["canonical_json", "combine128", "digest", "hash128", "key_bytes", "siphash128"]
@@ -80,12 +80,12 @@ def key_bytes(hashes: Hashes, prefix: bytes = b"") -> list[bytes]:
     return [prefix + raw[i : i + 16] for i in range(0, len(raw), 16)]
 
 
-@numba.njit(cache=True, inline="always")
+@kernel
 def _rotl(x: np.uint64, bits: int) -> np.uint64:
     return np.uint64((x << np.uint64(bits)) | (x >> np.uint64(64 - bits)))
 
 
-@numba.njit(cache=True)
+@kernel
 def _round(
     v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64
 ) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
@@ -102,7 +102,7 @@ def _round(
     return v0, v1, v2, v3
 
 
-@numba.njit(cache=True)
+@kernel
 def _siphash(
     data: npt.NDArray[np.uint8], start: int, end: int, k0: np.uint64, k1: np.uint64
 ) -> tuple[np.uint64, np.uint64]:
@@ -137,7 +137,7 @@ def _siphash(
     return low, v0 ^ v1 ^ v2 ^ v3
 
 
-@numba.njit(cache=True)
+@kernel
 def _hash_texts(
     data: npt.NDArray[np.uint8],
     offsets: npt.NDArray[np.int64],
@@ -153,7 +153,7 @@ def _hash_texts(
             out[i, 1] = high
 
 
-@numba.njit(cache=True)
+@kernel
 def _hash_rows(rows: npt.NDArray[np.uint8], k0: np.uint64, k1: np.uint64, out: Hashes) -> None:
     width = rows.shape[1]
     flat = rows.reshape(-1)

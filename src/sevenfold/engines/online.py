@@ -1,0 +1,91 @@
+"""Features now: state kept as events arrive, read by key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sevenfold.algebra.grouping import bucket, group
+from sevenfold.algebra.packed import read_packed, update_packed
+from sevenfold.errors import InputError, StoreError
+from sevenfold.features.assemble import ViewValues, assemble
+from sevenfold.features.columns import key_hashes, view_columns
+from sevenfold.features.frame import FeatureFrame, Spine
+from sevenfold.features.plan import Plan, ViewPlan
+from sevenfold.hashing import key_bytes
+from sevenfold.stores.kv import Transaction
+from sevenfold.types import EventBatch, Ints
+
+__all__ = ["OnlineEngine"]
+
+_TABLE = "state"
+
+
+class OnlineEngine:
+    """Keeps one packed state a key and view in a store, and reads them.
+
+    The caller owns the transaction: an ingest commits the states with the log position they reflect.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._views_for: dict[tuple[str, ...], tuple[ViewPlan, ...]] = {}
+
+    def apply(self, txn: Transaction, batch: EventBatch) -> None:
+        """Bring every view of the batch's stream up to the batch, which must be in log order."""
+        for view in self.plan.views:
+            if view.stream == batch.stream and len(batch):
+                _apply(txn, view, batch)
+
+    def read(self, txn: Transaction, names: Sequence[str], spine: Spine) -> FeatureFrame:
+        """The features `names` of a request: `spine` has one instant, later than all that was applied.
+
+        A key column of length 1 is read once for all rows; an unknown key gives empty-window values.
+        """
+        wanted = tuple(names)
+        views = self._views_for.get(wanted)
+        if views is None:
+            self.plan.require(wanted)
+            views = self._views_for.setdefault(wanted, self.plan.views_for(wanted))
+        t_us = int(spine.t_us[0]) if len(spine) else 0
+        by_view = {view.name: _read(txn, view, spine, t_us) for view in views}
+        return assemble(self.plan, wanted, spine, by_view)
+
+
+def _apply(txn: Transaction, view: ViewPlan, batch: EventBatch) -> None:
+    columns = view_columns(view, batch)
+    ids, firsts = group(columns.hashes)
+    keys = key_bytes(columns.hashes[firsts], view.view_id)
+    old, ends = _packed(view, keys, txn.get_many(_TABLE, keys))
+    starts, order = bucket(ids, len(firsts))
+    new, new_ends = update_packed(view.layout, old, ends, starts, order, columns.arrays())
+    raw = new.tobytes()
+    cuts = (new_ends * 8).tolist()
+    rows = zip(keys, [0, *cuts[:-1]], cuts, strict=True)
+    txn.put_many(_TABLE, sorted((key, raw[begin:end]) for key, begin, end in rows))
+
+
+def _read(txn: Transaction, view: ViewPlan, spine: Spine, t_us: int) -> ViewValues:
+    missing = [entity for entity in view.entities if entity not in spine.keys]
+    if missing:
+        raise InputError(
+            f"$.{missing[0]}: features of {view.name!r} need the key of {missing[0]!r}; "
+            f"given are {', '.join(spine.keys) or 'no keys'}"
+        )
+    keys = key_bytes(key_hashes(view.entities, spine.keys), view.view_id)
+    packed, ends = _packed(view, keys, txn.get_many(_TABLE, keys))
+    return read_packed(view.layout, packed, ends, t_us)
+
+
+def _packed(
+    view: ViewPlan, keys: Sequence[bytes], values: Sequence[bytes | None]
+) -> tuple[Ints, Ints]:
+    lengths = np.fromiter((len(v) if v else 0 for v in values), dtype=np.int64, count=len(keys))
+    if (lengths % 8).any():
+        bad = keys[int(np.flatnonzero(lengths % 8)[0])]
+        raise StoreError(
+            f"the state of view {view.name!r} under key {bad.hex()} is not whole 64-bit words; "
+            "the store is damaged: rebuild the state from the log"
+        )
+    return np.frombuffer(b"".join(v for v in values if v), dtype=np.int64), np.cumsum(lengths // 8)

@@ -1,0 +1,68 @@
+"""From the values of views to the features asked for: the same code behind both engines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sevenfold.errors import InputError
+from sevenfold.features.frame import FeatureFrame, Spine
+from sevenfold.features.plan import Plan
+from sevenfold.types import Floats, VectorState
+
+__all__ = ["ViewValues", "assemble"]
+
+ViewValues = tuple[Floats, npt.NDArray[np.uint8]]
+
+
+def assemble(
+    plan: Plan, names: Sequence[str], spine: Spine, by_view: Mapping[str, ViewValues]
+) -> FeatureFrame:
+    """The frame of `names` from each view's values and states, (n, f) or (1, f) for one key for all rows.
+
+    Request-time functions see float64 columns of n rows. Raises InputError when a request field that one
+    needs is not in the spine.
+    """
+    n = len(spine)
+    columns: dict[str, Any] = {"request_time": spine.t_us}
+    columns |= {name: np.broadcast_to(field, n) for name, field in spine.fields.items()}
+    states: dict[str, npt.NDArray[np.uint8]] = {}
+    for name in plan.inputs(names):
+        view = plan.view_by_feature.get(name)
+        if view is not None:
+            values, kinds = by_view[view.name]
+            place = view.names.index(name)
+            columns[name] = np.broadcast_to(values[:, place], n)
+            states[name] = np.broadcast_to(kinds[:, place], n)
+        elif name in plan.on_demand_by_name:
+            columns[name] = _compute(plan, name, columns, n)
+            states[name] = np.where(
+                np.isnan(columns[name]), VectorState.NULL, VectorState.VALUE
+            ).astype(np.uint8)
+        elif name not in columns:
+            given = ", ".join(sorted(columns)) or "none"
+            raise InputError(
+                f"$.{name}: a feature reads this request field and it was not given; given are {given}"
+            )
+    frame = np.empty((n, len(names)), dtype=np.float64)
+    kinds = np.empty((n, len(names)), dtype=np.uint8)
+    for i, name in enumerate(names):
+        frame[:, i] = columns[name]
+        kinds[:, i] = states[name]
+    return FeatureFrame(tuple(names), frame, kinds)
+
+
+def _compute(plan: Plan, name: str, columns: Mapping[str, Any], n: int) -> Floats:
+    feature = plan.on_demand_by_name[name]
+    result = np.asarray(
+        feature.function(*(columns[needed] for needed in feature.inputs)), dtype=np.float64
+    )
+    if result.shape not in ((), (n,)):
+        raise InputError(
+            f"$.{name}: the function gave an array of shape {result.shape} for {n} rows; "
+            "a request-time function gives one value a row"
+        )
+    return np.broadcast_to(result, n)

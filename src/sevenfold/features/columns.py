@@ -1,0 +1,96 @@
+"""The columns that a view's kernels read, taken from a batch of events."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sevenfold.errors import InputError
+from sevenfold.features.plan import ViewPlan
+from sevenfold.hashing import combine128, hash128
+from sevenfold.spec.aggregate import RowFunction, Source
+from sevenfold.types import EventBatch, Floats, Ints, Texts
+
+__all__ = ["ViewColumns", "key_hashes", "view_columns"]
+
+Hashes = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ViewColumns:
+    """The events of one batch that a view counts, in log order.
+
+    `hashes` is uint64 (n, 2), `numbers` float64 (n, c), `marks` int64 (n, m) with 0 for null.
+    """
+
+    hashes: Hashes
+    event_us: Ints
+    known_us: Ints
+    numbers: Floats
+    marks: Ints
+
+    def arrays(self) -> tuple[Ints, Ints, Floats, Ints]:
+        """The columns as the kernels take them."""
+        return self.event_us, self.known_us, self.numbers, self.marks
+
+
+def key_hashes(entities: tuple[str, ...], keys: Any) -> Hashes:
+    """The hashes of composite keys, uint64 (n, 2), from a mapping of entity name to Texts."""
+    return combine128([hash128(keys[entity]) for entity in entities])
+
+
+def view_columns(view: ViewPlan, batch: EventBatch) -> ViewColumns:
+    """What `view` reads of `batch`: events with a key for which `where` holds."""
+    hashes = key_hashes(view.entities, batch.keys)
+    keep = hashes.any(axis=1)
+    if view.where is not None:
+        keep &= np.asarray(_call(view.where, batch), dtype=np.bool_)
+    numbers = np.empty((len(batch), len(view.numbers)), dtype=np.float64)
+    for i, source in enumerate(view.numbers):
+        numbers[:, i] = _numbers(source, batch)
+    marks = np.empty((len(batch), len(view.marks)), dtype=np.int64)
+    for i, source in enumerate(view.marks):
+        marks[:, i] = _marks(source, batch)
+    if keep.all():
+        return ViewColumns(hashes, batch.event_us, batch.known_us, numbers, marks)
+    return ViewColumns(
+        hashes[keep], batch.event_us[keep], batch.known_us[keep], numbers[keep], marks[keep]
+    )
+
+
+def _call(function: RowFunction, batch: EventBatch) -> Any:
+    names = tuple(inspect.signature(function).parameters)
+    result = function(*(batch.fields[name] for name in names))
+    if np.shape(result) not in ((), (len(batch),)):
+        raise InputError(
+            f"{function.__name__} gave an array of shape {np.shape(result)} for {len(batch)} events; "
+            "a row-level function gives one value an event"
+        )
+    return result
+
+
+def _numbers(source: Source, batch: EventBatch) -> Any:
+    if not isinstance(source, str):
+        return np.asarray(_call(source, batch), dtype=np.float64)
+    column = _column(source, batch)
+    if isinstance(column, Texts):
+        # Text has no number; that it is there can still be counted.
+        return np.where(column.valid, 1.0, np.nan)
+    return column
+
+
+def _marks(source: Source, batch: EventBatch) -> Ints:
+    column = _column(source, batch) if isinstance(source, str) else _numbers(source, batch)
+    if isinstance(column, Texts):
+        return hash128(column)[:, 0].view(np.int64)
+    # Adding 0.0 makes one value of -0.0 and 0.0; 1 keeps the bits of 0.0 apart from the null mark.
+    bits = (np.asarray(column, dtype=np.float64) + 0.0).view(np.int64) ^ 1
+    return np.where(np.isnan(column), np.int64(0), bits)
+
+
+def _column(source: str, batch: EventBatch) -> Any:
+    return batch.keys[source] if source in batch.keys else batch.fields[source]

@@ -1,0 +1,220 @@
+"""What is to be computed: every view's state layout, outputs and identity, and the request-time functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from sevenfold.algebra.layout import COUNT_ALL, DISTINCT, KINDS, Layout, Read, lay_out
+from sevenfold.errors import NotFoundError, Problem, SpecError
+from sevenfold.features.definition import definition_hash, function_identity, source_identity
+from sevenfold.spec.aggregate import Aggregate, FeatureView, RowFunction, Source
+from sevenfold.spec.on_demand import OnDemand
+from sevenfold.spec.units import default_hop_us, duration_text, parse_duration
+
+__all__ = ["Plan", "ViewPlan", "compile_plan", "feature_names"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ViewPlan:
+    """One view, ready for the kernels.
+
+    `numbers` and `marks` are the sources of its columns; `names` its features, one for each read of
+    `layout`; `view_id` the 8 bytes before its keys in a store, different for every definition.
+    """
+
+    name: str
+    entities: tuple[str, ...]
+    stream: str
+    where: RowFunction | None
+    numbers: tuple[Source, ...]
+    marks: tuple[Source, ...]
+    layout: Layout
+    names: tuple[str, ...]
+    hashes: tuple[str, ...]
+    view_id: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """All views and request-time functions of a system."""
+
+    views: tuple[ViewPlan, ...]
+    on_demand: tuple[OnDemand, ...]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Every feature there is."""
+        stored = [name for view in self.views for name in view.names]
+        return (*stored, *(feature.name for feature in self.on_demand))
+
+    @cached_property
+    def entities(self) -> tuple[str, ...]:
+        """Every entity that some view is keyed by."""
+        return tuple(dict.fromkeys(e for view in self.views for e in view.entities))
+
+    @cached_property
+    def streams(self) -> tuple[str, ...]:
+        """Every stream that some view reads."""
+        return tuple(dict.fromkeys(view.stream for view in self.views))
+
+    @cached_property
+    def on_demand_by_name(self) -> dict[str, OnDemand]:
+        """The request-time functions by name."""
+        return {feature.name: feature for feature in self.on_demand}
+
+    @cached_property
+    def view_by_feature(self) -> dict[str, ViewPlan]:
+        """The view that computes each stored feature."""
+        return {name: view for view in self.views for name in view.names}
+
+    def require(self, names: Iterable[str]) -> None:
+        """Raise NotFoundError unless all of `names` are features."""
+        known = set(self.names)
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise NotFoundError(
+                f"no feature named {', '.join(map(repr, missing))}; there are {', '.join(sorted(known))}"
+            )
+
+    def inputs(self, names: Iterable[str]) -> tuple[str, ...]:
+        """`names` and everything they are computed from, each after its inputs."""
+        ordered: dict[str, None] = {}
+
+        def visit(name: str) -> None:
+            if name in ordered:
+                return
+            feature = self.on_demand_by_name.get(name)
+            for needed in feature.inputs if feature else ():
+                visit(needed)
+            ordered[name] = None
+
+        for name in names:
+            visit(name)
+        return tuple(ordered)
+
+    def views_for(self, names: Iterable[str]) -> tuple[ViewPlan, ...]:
+        """The views that must be read for `names`."""
+        needed = {id(self.view_by_feature[n]) for n in self.inputs(names) if n in self.view_by_feature}
+        return tuple(view for view in self.views if id(view) in needed)
+
+    def definition_hashes(self, names: Iterable[str]) -> dict[str, str]:
+        """The stable hash of each feature's definition, its inputs' included."""
+        hashes: dict[str, str] = {}
+        for name in self.inputs(names):
+            view = self.view_by_feature.get(name)
+            if view is not None:
+                hashes[name] = view.hashes[view.names.index(name)]
+            elif name in self.on_demand_by_name:
+                feature = self.on_demand_by_name[name]
+                below = [hashes.get(i, i) for i in feature.inputs]
+                hashes[name] = definition_hash([function_identity(feature.function), below])
+            else:
+                hashes[name] = definition_hash(["request", name])
+        return {name: hashes[name] for name in names}
+
+
+def compile_plan(features: Sequence[FeatureView | OnDemand]) -> Plan:
+    """The plan of the declared features; raises SpecError with every problem at once."""
+    views = tuple(_compile_view(f) for f in features if isinstance(f, FeatureView))
+    plan = Plan(views, tuple(f for f in features if isinstance(f, OnDemand)))
+    seen: set[str] = set()
+    problems = []
+    for name in plan.names:
+        if name in seen:
+            remedy = "give one of the views or aggregates another name"
+            problems.append(Problem("$.features", f"two features are named {name!r}", remedy))
+        seen.add(name)
+    if problems:
+        raise SpecError(problems)
+    return plan
+
+
+def feature_names(view: FeatureView) -> tuple[str, ...]:
+    """The names of a view's features: `{view}__{kind}[_{source}][_{window}]`."""
+    return tuple(
+        _feature_name(view, aggregate, window)
+        for aggregate in view.aggregates
+        for window in _windows(aggregate)
+    )
+
+
+def _windows(aggregate: Aggregate) -> tuple[str | None, ...]:
+    return aggregate.windows or (None,)
+
+
+def _feature_name(view: FeatureView, aggregate: Aggregate, window: str | None) -> str:
+    if aggregate.kind == "attribute":
+        return f"{view.name}__{aggregate.name}"
+    parts = [aggregate.name or aggregate.kind]
+    if aggregate.source is not None and aggregate.name is None:
+        parts.append(_source_name(aggregate.source))
+    if aggregate.half_life is not None:
+        parts.append(duration_text(parse_duration(aggregate.half_life)))
+    if window is not None:
+        parts.append(duration_text(parse_duration(window)))
+    return f"{view.name}__{'_'.join(parts)}"
+
+
+def _source_name(source: Source) -> str:
+    return source if isinstance(source, str) else source.__name__
+
+
+def _compile_view(view: FeatureView) -> ViewPlan:
+    numbers: list[Source] = []
+    marks: list[Source] = []
+    reads, hashes = [], []
+    entities = tuple(entity.name for entity in view.entities)
+    where = function_identity(view.where) if view.where else None
+    for aggregate in view.aggregates:
+        for window in _windows(aggregate):
+            read = _read(aggregate, window, numbers, marks)
+            reads.append(read)
+            meaning = [read.kind, read.window_us, read.hop_us, read.half_life_us, read.cap, read.nulls]
+            hashes.append(
+                definition_hash(
+                    [entities, view.stream.name, where, source_identity(aggregate.source), meaning]
+                )
+            )
+    return ViewPlan(
+        view.name,
+        entities,
+        view.stream.name,
+        view.where,
+        tuple(numbers),
+        tuple(marks),
+        lay_out(reads),
+        feature_names(view),
+        tuple(hashes),
+        bytes.fromhex(definition_hash(hashes))[:8],
+    )
+
+
+def _read(
+    aggregate: Aggregate, window: str | None, numbers: list[Source], marks: list[Source]
+) -> Read:
+    kind = KINDS[aggregate.kind]
+    columns = marks if kind == DISTINCT else numbers
+    if kind == KINDS["count"] and aggregate.source is None:
+        kind = COUNT_ALL
+    column = -1
+    if aggregate.source is not None:
+        if aggregate.source not in columns:
+            columns.append(aggregate.source)
+        column = columns.index(aggregate.source)
+    window_us = parse_duration(window) if window else 0
+    hop_us = 0
+    if window_us and aggregate.kind != "attribute":
+        hop_us = parse_duration(aggregate.hop) if aggregate.hop else default_hop_us(window_us)
+    return Read(
+        kind,
+        column,
+        window_us,
+        hop_us,
+        parse_duration(aggregate.half_life) if aggregate.half_life else 0,
+        aggregate.cap,
+        aggregate.nulls or aggregate.kind == "attribute",
+    )
+
+
