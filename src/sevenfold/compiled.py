@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from functools import cache
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 
-__all__ = ["kernel"]
+__all__ = ["kernel", "sources_stamp"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -15,4 +18,18 @@ R = TypeVar("R")
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """`function` compiled on first use and cached; no fast-math, so every machine rounds alike."""
-    return cast(Callable[P, R], numba.njit(cache=True, fastmath=False)(function))
+    dispatcher: Any = numba.njit(cache=True, fastmath=False)(function)
+    if not numba.config.DISABLE_JIT:
+        # Numba renews a cached kernel when its own file changes, not when a kernel it calls does.
+        dispatcher._cache._cache_file._source_stamp = sources_stamp()
+    return cast(Callable[P, R], dispatcher)
+
+
+@cache
+def sources_stamp() -> str:
+    """The digest of every source file that holds a kernel."""
+    root = Path(__file__).parent
+    files = [Path(__file__), root / "hashing.py", *sorted((root / "algebra").glob("*.py"))]
+    return hashlib.blake2b(
+        b"".join(file.read_bytes() for file in files), digest_size=16
+    ).hexdigest()

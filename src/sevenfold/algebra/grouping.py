@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from sevenfold.algebra.layout import Groups
 from sevenfold.compiled import kernel
 from sevenfold.types import Ints
 
@@ -36,18 +37,18 @@ def match(wanted: Hashes, hashes: Hashes) -> Ints:
     return ids
 
 
-def bucket(ids: Ints, n_groups: int, order: Ints | None = None) -> tuple[Ints, Ints]:
+def bucket(ids: Ints, n_groups: int, order: Ints | None = None) -> Groups:
     """Rows sorted by group, keeping their order inside it: a counting sort.
 
-    `ids` (n,) are groups, -1 for none; rows are taken in `order` when given. Returns `starts` (g + 1,) and
-    `rows`, those of group i being `rows[starts[i]:starts[i + 1]]`.
+    `ids` (n,) are groups, -1 for none; rows are taken in `order` when given. Returns `starts` (g + 1,)
+    and `rows`.
     """
     if order is None:
         order = np.arange(len(ids), dtype=np.int64)
     starts = np.zeros(n_groups + 1, dtype=np.int64)
     rows = np.empty(len(ids), dtype=np.int64)
     _bucket(ids, order, starts, rows)
-    return starts, rows[: starts[-1]]
+    return Groups(starts, rows[: starts[-1]])
 
 
 def _table_size(n: int) -> int:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sevenfold.types import Ints
+from sevenfold.types import Floats, Ints
 
 __all__ = [
     "ATTRIBUTE",
@@ -36,6 +36,8 @@ __all__ = [
     "NEVER_US",
     "SINCE_LAST",
     "SUM",
+    "Columns",
+    "Groups",
     "Layout",
     "Read",
     "Tables",
@@ -93,6 +95,22 @@ class Tables(NamedTuple):
     reads: Ints
 
 
+class Columns(NamedTuple):
+    """What the kernels read of n events: `numbers` (n, c) with NaN and `marks` (n, m) with 0 for null."""
+
+    event_us: Ints
+    known_us: Ints
+    numbers: Floats
+    marks: Ints
+
+
+class Groups(NamedTuple):
+    """Rows by key: those of key i are `rows[starts[i]:starts[i + 1]]`."""
+
+    starts: Ints
+    rows: Ints
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
     """The state of one view: `fixed` words at the front, `words` of working room, its tables."""
@@ -142,7 +160,9 @@ def lay_out(reads: Sequence[Read]) -> Layout:
         offset += 1 + 2 * cap
     tables = Tables(
         _table(levels, 6),
-        _table([slots + [-1] * (_widest(columns) - len(slots)) for slots in columns], _widest(columns)),
+        _table(
+            [slots + [-1] * (_widest(columns) - len(slots)) for slots in columns], _widest(columns)
+        ),
         _table([(c, nulls, 1 + 2 * i) for i, (c, nulls) in enumerate(lasts)], 3),
         _table([(c, life, first_decay + 2 * i) for i, (c, life) in enumerate(decays)], 3),
         _table(distincts, 5),

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from sevenfold.algebra.layout import NEVER_US, Tables
+from sevenfold.algebra.layout import NEVER_US, Columns, Tables
 from sevenfold.compiled import kernel
-from sevenfold.types import Floats, Ints
+from sevenfold.types import Ints
 
 __all__ = ["add_compensated", "clear", "update"]
-
-Marks = npt.NDArray[np.int64]
 
 
 @kernel
@@ -26,8 +23,9 @@ def add_compensated(high: float, low: float, x: float) -> tuple[float, float]:
 
 
 @kernel
-def clear(tables: Tables, fixed: int, state: Ints, floats: Floats) -> None:
+def clear(tables: Tables, state: Ints) -> None:
     """Make the working state that of a key which has seen nothing."""
+    floats = state.view(np.float64)
     state[0] = NEVER_US
     for i in range(tables.lasts.shape[0]):
         offset = tables.lasts[i, 2]
@@ -44,44 +42,62 @@ def clear(tables: Tables, fixed: int, state: Ints, floats: Floats) -> None:
 
 
 @kernel
-def update(
-    tables: Tables,
-    state: Ints,
-    event_us: int,
-    known_us: int,
-    numbers: Floats,
-    marks: Marks,
-) -> None:
-    """Add one event to a working state; events of a key must come in log order.
+def update(tables: Tables, state: Ints, columns: Columns, row: int) -> None:
+    """Add the event at `row` of `columns` to a working state; events of a key must come in log order."""
+    state[0] = max(state[0], columns.event_us[row])
+    _update_lasts(tables, state, columns, row)
+    _update_decays(tables, state, columns, row)
+    _update_levels(tables, state, columns, row)
+    _update_distincts(tables, state, columns, row)
 
-    `numbers` (c,) and `marks` (m,) are the event's columns; NaN and mark 0 are null.
-    """
+
+@kernel
+def _update_lasts(tables: Tables, state: Ints, columns: Columns, row: int) -> None:
     floats = state.view(np.float64)
-    if event_us > state[0]:
-        state[0] = event_us
+    event_us = columns.event_us[row]
     for i in range(tables.lasts.shape[0]):
         offset = tables.lasts[i, 2]
-        x = numbers[tables.lasts[i, 0]]
+        x = columns.numbers[row, tables.lasts[i, 0]]
         # Log order breaks ties: of two events at one instant, the one known later has the last word.
         if event_us >= state[offset] and (tables.lasts[i, 1] == 1 or not np.isnan(x)):
             state[offset] = event_us
             floats[offset + 1] = x
+
+
+@kernel
+def _update_decays(tables: Tables, state: Ints, columns: Columns, row: int) -> None:
     for i in range(tables.decays.shape[0]):
-        x = 1.0 if tables.decays[i, 0] < 0 else numbers[tables.decays[i, 0]]
+        column = tables.decays[i, 0]
+        x = 1.0 if column < 0 else columns.numbers[row, column]
         if not np.isnan(x):
-            _decay(state, floats, tables.decays[i, 2], float(tables.decays[i, 1]), event_us, x)
+            _decay(tables.decays[i], state, columns.event_us[row], x)
+
+
+@kernel
+def _update_levels(tables: Tables, state: Ints, columns: Columns, row: int) -> None:
     for i in range(tables.levels.shape[0]):
-        _update_level(tables, i, state, floats, event_us, known_us, numbers)
+        tile = _tile_of(tables.levels[i], state, columns.event_us[row], columns.known_us[row])
+        if tile >= 0:
+            state[tile + 1] += 1
+            for slot in range(tables.levels[i, 2]):
+                x = columns.numbers[row, tables.level_columns[i, slot]]
+                if not np.isnan(x):
+                    _add(state, tile + 2 + 5 * slot, x)
+
+
+@kernel
+def _update_distincts(tables: Tables, state: Ints, columns: Columns, row: int) -> None:
     for i in range(tables.distincts.shape[0]):
-        mark = marks[tables.distincts[i, 0]]
+        mark = columns.marks[row, tables.distincts[i, 0]]
         if mark != 0:
+            event_us, known_us = columns.event_us[row], columns.known_us[row]
             _update_distinct(tables.distincts[i], state, event_us, known_us, mark)
 
 
 @kernel
-def _decay(
-    state: Ints, floats: Floats, offset: int, half_life: float, event_us: int, x: float
-) -> None:
+def _decay(row: Ints, state: Ints, event_us: int, x: float) -> None:
+    floats = state.view(np.float64)
+    half_life, offset = float(row[1]), row[2]
     reference = state[offset]
     if reference == NEVER_US:
         state[offset] = event_us
@@ -94,36 +110,28 @@ def _decay(
 
 
 @kernel
-def _update_level(
-    tables: Tables,
-    level: int,
-    state: Ints,
-    floats: Floats,
-    event_us: int,
-    known_us: int,
-    numbers: Floats,
-) -> None:
-    hop, longest = tables.levels[level, 0], tables.levels[level, 1]
-    columns, offset, record = tables.levels[level, 2], tables.levels[level, 3], tables.levels[level, 5]
-    start = np.int64(0)
+def _tile_of(level: Ints, state: Ints, event_us: int, known_us: int) -> int:
+    """The offset of the tile that an event falls into, -1 when no window can reach it any more."""
+    hop, longest, offset, record = level[0], level[1], level[3], level[5]
+    start = 0
     if hop > 0:
         start = (event_us // hop) * hop
         oldest = ((known_us - longest) // hop) * hop
         _drop_tiles(state, offset, record, oldest)
         if start < oldest:
-            return
-    tile = _find_tile(state, floats, offset, record, start, columns)
-    state[tile + 1] += 1
-    for slot in range(columns):
-        x = numbers[tables.level_columns[level, slot]]
-        if not np.isnan(x):
-            at = tile + 2 + 5 * slot
-            state[at] += 1
-            high, low = add_compensated(floats[at + 1], floats[at + 2], x)
-            floats[at + 1] = high
-            floats[at + 2] = low
-            floats[at + 3] = min(floats[at + 3], x)
-            floats[at + 4] = max(floats[at + 4], x)
+            return -1
+    return _find_tile(state, offset, record, start, level[2])
+
+
+@kernel
+def _add(state: Ints, at: int, x: float) -> None:
+    floats = state.view(np.float64)
+    state[at] += 1
+    high, low = add_compensated(floats[at + 1], floats[at + 2], x)
+    floats[at + 1] = high
+    floats[at + 2] = low
+    floats[at + 3] = min(floats[at + 3], x)
+    floats[at + 4] = max(floats[at + 4], x)
 
 
 @kernel
@@ -141,10 +149,9 @@ def _drop_tiles(state: Ints, offset: int, record: int, oldest: int) -> None:
 
 
 @kernel
-def _find_tile(
-    state: Ints, floats: Floats, offset: int, record: int, start: int, columns: int
-) -> int:
+def _find_tile(state: Ints, offset: int, record: int, start: int, columns: int) -> int:
     """The offset of the tile that begins at `start`, made and put in its place when there is none."""
+    floats = state.view(np.float64)
     n = state[offset]
     place = n
     while place > 0 and state[offset + 1 + (place - 1) * record] > start:
@@ -168,23 +175,40 @@ def _find_tile(
 
 
 @kernel
-def _update_distinct(
-    row: Ints, state: Ints, event_us: int, known_us: int, mark: int
-) -> None:
+def _update_distinct(row: Ints, state: Ints, event_us: int, known_us: int, mark: int) -> None:
     """Keep, for each value, when it was newest; of more than the cap, the newest values.
 
     What is dropped at the cap can never come back: `cap` other values are newer than it for good.
     """
-    cap, longest, hop, offset = row[1], row[2], row[3], row[4]
-    n = state[offset]
+    cap, offset = row[1], row[4]
     oldest = NEVER_US
-    if hop > 0:
-        oldest = ((known_us - longest) // hop) * hop
+    if row[3] > 0:
+        oldest = ((known_us - row[2]) // row[3]) * row[3]
         if event_us < oldest:
             return
+    if _renew(state, offset, oldest, event_us, mark):
+        return
+    kept = state[offset]
+    if kept < cap:
+        state[offset + 1 + 2 * kept] = mark
+        state[offset + 2 + 2 * kept] = event_us
+        state[offset] = kept + 1
+        return
+    least = 0
+    for i in range(1, kept):
+        if state[offset + 2 + 2 * i] < state[offset + 2 + 2 * least]:
+            least = i
+    if event_us > state[offset + 2 + 2 * least]:
+        state[offset + 1 + 2 * least] = mark
+        state[offset + 2 + 2 * least] = event_us
+
+
+@kernel
+def _renew(state: Ints, offset: int, oldest: int, event_us: int, mark: int) -> bool:
+    """Drop the pairs older than `oldest`; whether the value was among them and is now newer."""
     kept = 0
     found = False
-    for i in range(n):
+    for i in range(state[offset]):
         value, newest = state[offset + 1 + 2 * i], state[offset + 2 + 2 * i]
         if value == mark:
             found = True
@@ -194,20 +218,4 @@ def _update_distinct(
             state[offset + 2 + 2 * kept] = newest
             kept += 1
     state[offset] = kept
-    if found:
-        return
-    if kept < cap:
-        state[offset + 1 + 2 * kept] = mark
-        state[offset + 2 + 2 * kept] = event_us
-        state[offset] = kept + 1
-        return
-    least = 0
-    for i in range(1, kept):
-        newest, least_newest = state[offset + 2 + 2 * i], state[offset + 2 + 2 * least]
-        older = newest < least_newest
-        tied = newest == least_newest and state[offset + 1 + 2 * i] < state[offset + 1 + 2 * least]
-        if older or tied:
-            least = i
-    if event_us > state[offset + 2 + 2 * least]:
-        state[offset + 1 + 2 * least] = mark
-        state[offset + 2 + 2 * least] = event_us
+    return found

@@ -10,7 +10,6 @@ from sevenfold.algebra.layout import (
     COUNT,
     COUNT_ALL,
     DECAYED,
-    DISTINCT,
     LAST,
     MAX,
     MEAN,
@@ -24,7 +23,7 @@ from sevenfold.algebra.update import add_compensated
 from sevenfold.compiled import kernel
 from sevenfold.types import Floats, Ints
 
-__all__ = ["read_state", "section_offsets"]
+__all__ = ["fixed_words", "read_state", "section_offsets", "working_offsets"]
 
 States = npt.NDArray[np.uint8]
 _VALUE, _NULL, _MISSING, _STALE = 0, 1, 2, 3
@@ -32,11 +31,15 @@ _US_PER_S = 1_000_000.0
 
 
 @kernel
-def section_offsets(
-    tables: Tables, fixed: int, state: Ints, start: int, offsets: Ints
-) -> int:
-    """Where each level and each distinct section of a packed state begins; returns the state's end."""
-    at = start + fixed
+def fixed_words(tables: Tables) -> int:
+    """The words at the front of every state of this layout."""
+    return 1 + 2 * len(tables.lasts) + 2 * len(tables.decays)
+
+
+@kernel
+def section_offsets(tables: Tables, state: Ints, start: int, offsets: Ints) -> None:
+    """Write where each level and each distinct section of the packed state at `start` begins."""
+    at = start + fixed_words(tables)
     n_levels = tables.levels.shape[0]
     for i in range(n_levels):
         offsets[i] = at
@@ -44,97 +47,128 @@ def section_offsets(
     for i in range(tables.distincts.shape[0]):
         offsets[n_levels + i] = at
         at += 1 + 2 * state[at]
-    return at
+
+
+@kernel
+def working_offsets(tables: Tables) -> Ints:
+    """Where each level and each distinct section of a working state begins."""
+    n_levels = tables.levels.shape[0]
+    offsets = np.empty(n_levels + tables.distincts.shape[0], dtype=np.int64)
+    for i in range(n_levels):
+        offsets[i] = tables.levels[i, 3]
+    for i in range(tables.distincts.shape[0]):
+        offsets[n_levels + i] = tables.distincts[i, 4]
+    return offsets
 
 
 @kernel
 def read_state(
     tables: Tables,
     state: Ints,
-    start: int,
-    offsets: Ints,
+    place: tuple[int, Ints],
     t_us: int,
     values: Floats,
     states: States,
 ) -> None:
     """Write the value and the state of every read of one key at `t_us` to `values` and `states` (f,).
 
-    The state begins at word `start`, its levels and distincts at `offsets`; every event in it must be
+    `place` is the word where the state begins and the offsets of its sections. Every event in it must be
     visible at `t_us`.
     """
-    floats = state.view(np.float64)
-    nothing = state[start] == NEVER_US
-    empty = _MISSING if nothing else _NULL
+    start, offsets = place
+    empty = _MISSING if state[start] == NEVER_US else _NULL
     for i in range(tables.reads.shape[0]):
-        kind, place = tables.reads[i, 0], tables.reads[i, 1]
+        kind, section = tables.reads[i, 0], tables.reads[i, 1]
         window, hop = tables.reads[i, 3], tables.reads[i, 4]
-        tail = ((t_us - window) // hop) * hop if window > 0 and hop > 0 else NEVER_US
-        value, seen = np.nan, empty
+        tail = ((t_us - window) // hop) * hop if hop > 0 else NEVER_US
+        value, reason = np.nan, empty
         if kind <= MAX:
-            value = _read_level(tables, i, state, floats, offsets[place], tail)
+            value = _read_level(tables, tables.reads[i], state, offsets[section], tail)
         elif kind == LAST:
-            at = start + tables.lasts[place, 2]
-            if state[at] != NEVER_US and state[at] >= tail:
-                value = floats[at + 1]
+            value = _read_last(state, start + tables.lasts[section, 2], tail)
         elif kind == ATTRIBUTE:
-            at = start + tables.lasts[place, 2]
-            if state[at] != NEVER_US and window > 0 and t_us - state[at] >= window:
-                seen = _STALE
-            elif state[at] != NEVER_US:
-                value = floats[at + 1]
+            at = start + tables.lasts[section, 2]
+            value = _read_last(state, at, NEVER_US)
+            if window > 0 and state[at] != NEVER_US and t_us - state[at] >= window:
+                value, reason = np.nan, _STALE
         elif kind == SINCE_LAST:
-            if not nothing:
+            if state[start] != NEVER_US:
                 value = (t_us - state[start]) / _US_PER_S
         elif kind == DECAYED:
-            at = start + tables.decays[place, 2]
-            value = 0.0
-            if state[at] != NEVER_US:
-                age = float(t_us - state[at])
-                value = floats[at + 1] * 2.0 ** (-age / float(tables.decays[place, 1]))
-        elif kind == DISTINCT:
-            value = _read_distinct(state, offsets[tables.levels.shape[0] + place], tail)
+            value = _read_decayed(tables.decays[section], state, start, t_us)
+        else:
+            value = _read_distinct(state, offsets[tables.levels.shape[0] + section], tail)
         values[i] = value
-        states[i] = seen if np.isnan(value) else _VALUE
+        states[i] = reason if np.isnan(value) else _VALUE
 
 
 @kernel
-def _read_level(
-    tables: Tables, read: int, state: Ints, floats: Floats, offset: int, tail: int
-) -> float:
+def _read_last(state: Ints, at: int, tail: int) -> float:
+    if state[at] == NEVER_US or state[at] < tail:
+        return np.nan
+    return float(state.view(np.float64)[at + 1])
+
+
+@kernel
+def _read_decayed(row: Ints, state: Ints, start: int, t_us: int) -> float:
+    at = start + row[2]
+    if state[at] == NEVER_US:
+        return 0.0
+    age = float(t_us - state[at])
+    return float(state.view(np.float64)[at + 1] * 2.0 ** (-age / float(row[1])))
+
+
+@kernel
+def _read_level(tables: Tables, read: Ints, state: Ints, offset: int, tail: int) -> float:
     """The value over the tiles from `tail` on, merged in time order."""
-    kind, level, slot = tables.reads[read, 0], tables.reads[read, 1], tables.reads[read, 2]
-    record = tables.levels[level, 5]
-    n = state[offset]
-    first = n
-    while first > 0 and state[offset + 1 + (first - 1) * record] >= tail:
-        first -= 1
-    if tables.levels[level, 0] == 0:
-        first = 0
-    count = 0
-    high, low = 0.0, 0.0
-    least, most = np.inf, -np.inf
-    for i in range(first, n):
-        tile = offset + 1 + i * record
-        if kind == COUNT_ALL:
-            count += state[tile + 1]
-            continue
-        at = tile + 2 + 5 * slot
-        count += state[at]
-        if kind == SUM or kind == MEAN:
-            high, low = add_compensated(high, low, floats[at + 1])
-            high, low = add_compensated(high, low, floats[at + 2])
-        elif kind == MIN:
-            least = min(least, floats[at + 3])
-        elif kind == MAX:
-            most = max(most, floats[at + 4])
-    if kind == COUNT_ALL or kind == COUNT:
-        return float(count)
+    kind, level, slot = read[0], read[1], read[2]
+    record, n = tables.levels[level, 5], state[offset]
+    first = 0
+    if tables.levels[level, 0] > 0:
+        first = n
+        while first > 0 and state[offset + 1 + (first - 1) * record] >= tail:
+            first -= 1
+    begin, end = offset + 1 + first * record, offset + 1 + n * record
+    if kind == COUNT_ALL:
+        return float(_count(state, begin + 1, end, record))
+    at = begin + 2 + 5 * slot
     if kind == SUM:
-        return high
+        return _sum(state, at, end, record)
+    count = _count(state, at, end, record)
+    if kind == COUNT:
+        return float(count)
     if count == 0:
         return np.nan
     if kind == MEAN:
-        return high / count
+        return _sum(state, at, end, record) / count
+    return _extreme(state, at, end, record, kind)
+
+
+@kernel
+def _count(state: Ints, at: int, end: int, record: int) -> int:
+    count = 0
+    for i in range(at, end, record):
+        count += state[i]
+    return count
+
+
+@kernel
+def _sum(state: Ints, at: int, end: int, record: int) -> float:
+    floats = state.view(np.float64)
+    high, low = 0.0, 0.0
+    for i in range(at, end, record):
+        high, low = add_compensated(high, low, floats[i + 1])
+        high, low = add_compensated(high, low, floats[i + 2])
+    return high
+
+
+@kernel
+def _extreme(state: Ints, at: int, end: int, record: int, kind: int) -> float:
+    floats = state.view(np.float64)
+    least, most = np.inf, -np.inf
+    for i in range(at, end, record):
+        least = min(least, floats[i + 3])
+        most = max(most, floats[i + 4])
     return least if kind == MIN else most
 
 

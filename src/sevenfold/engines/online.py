@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from sevenfold.stores.kv import Transaction
 
 from sevenfold.algebra.grouping import bucket, group
 from sevenfold.algebra.packed import read_packed, update_packed
@@ -14,7 +15,6 @@ from sevenfold.features.columns import key_hashes, view_columns
 from sevenfold.features.frame import FeatureFrame, Spine
 from sevenfold.features.plan import Plan, ViewPlan
 from sevenfold.hashing import key_bytes
-from sevenfold.stores.kv import Transaction
 from sevenfold.types import EventBatch, Ints
 
 __all__ = ["OnlineEngine"]
@@ -58,8 +58,8 @@ def _apply(txn: Transaction, view: ViewPlan, batch: EventBatch) -> None:
     ids, firsts = group(columns.hashes)
     keys = key_bytes(columns.hashes[firsts], view.view_id)
     old, ends = _packed(view, keys, txn.get_many(_TABLE, keys))
-    starts, order = bucket(ids, len(firsts))
-    new, new_ends = update_packed(view.layout, old, ends, starts, order, columns.arrays())
+    events = bucket(ids, len(firsts))
+    new, new_ends = update_packed(view.layout, old, ends, events, columns.arrays())
     raw = new.tobytes()
     cuts = (new_ends * 8).tolist()
     rows = zip(keys, [0, *cuts[:-1]], cuts, strict=True)

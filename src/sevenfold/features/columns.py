@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sevenfold.algebra.layout import Columns
 from sevenfold.errors import InputError
 from sevenfold.features.plan import ViewPlan
 from sevenfold.hashing import combine128, hash128
@@ -33,9 +34,9 @@ class ViewColumns:
     numbers: Floats
     marks: Ints
 
-    def arrays(self) -> tuple[Ints, Ints, Floats, Ints]:
+    def arrays(self) -> Columns:
         """The columns as the kernels take them."""
-        return self.event_us, self.known_us, self.numbers, self.marks
+        return Columns(self.event_us, self.known_us, self.numbers, self.marks)
 
 
 def key_hashes(entities: tuple[str, ...], keys: Any) -> Hashes:

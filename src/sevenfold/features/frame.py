@@ -29,10 +29,12 @@ class Spine:
 
     def __post_init__(self) -> None:
         """Refuse columns of another length than the spine's."""
-        for name, column in [*self.keys.items(), *self.fields.items()]:
-            if len(column) not in (1, len(self.t_us)):
+        lengths = {name: len(keys) for name, keys in self.keys.items()}
+        lengths |= {name: len(column) for name, column in self.fields.items()}
+        for name, length in lengths.items():
+            if length not in (1, len(self.t_us)):
                 raise InputError(
-                    f"$.{name}: the column has {len(column)} rows, the spine {len(self.t_us)}; "
+                    f"$.{name}: the column has {length} rows, the spine {len(self.t_us)}; "
                     "give one value a row, or one for all"
                 )
 
@@ -59,5 +61,7 @@ class FeatureFrame:
     def column(self, name: str) -> Floats:
         """The values of one feature (n,); raises NotFoundError for another name."""
         if name not in self.names:
-            raise NotFoundError(f"no feature {name!r} in this frame; there are {', '.join(self.names)}")
+            raise NotFoundError(
+                f"no feature {name!r} in this frame; there are {', '.join(self.names)}"
+            )
         return self.values[:, self.names.index(name)]

@@ -96,7 +96,9 @@ class Plan:
 
     def views_for(self, names: Iterable[str]) -> tuple[ViewPlan, ...]:
         """The views that must be read for `names`."""
-        needed = {id(self.view_by_feature[n]) for n in self.inputs(names) if n in self.view_by_feature}
+        needed = {
+            id(self.view_by_feature[n]) for n in self.inputs(names) if n in self.view_by_feature
+        }
         return tuple(view for view in self.views if id(view) in needed)
 
     def definition_hashes(self, names: Iterable[str]) -> dict[str, str]:
@@ -171,7 +173,14 @@ def _compile_view(view: FeatureView) -> ViewPlan:
         for window in _windows(aggregate):
             read = _read(aggregate, window, numbers, marks)
             reads.append(read)
-            meaning = [read.kind, read.window_us, read.hop_us, read.half_life_us, read.cap, read.nulls]
+            meaning = [
+                read.kind,
+                read.window_us,
+                read.hop_us,
+                read.half_life_us,
+                read.cap,
+                read.nulls,
+            ]
             hashes.append(
                 definition_hash(
                     [entities, view.stream.name, where, source_identity(aggregate.source), meaning]
@@ -216,5 +225,3 @@ def _read(
         aggregate.cap,
         aggregate.nulls or aggregate.kind == "attribute",
     )
-
-

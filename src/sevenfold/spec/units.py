@@ -41,7 +41,8 @@ def parse_duration(text: Any) -> int:
             "such as '30 min' or '7 d'"
         )
     whole, _, part = match[1].partition(".")
-    scaled, rest = divmod(int(whole + part) * US_PER_UNIT[match[2]], 10 ** len(part))
+    scale: int = 10 ** len(part)
+    scaled, rest = divmod(int(whole + part) * US_PER_UNIT[match[2]], scale)
     if rest:
         raise TimeError(f"{text!r} is not a whole number of microseconds")
     if scaled >= 1 << 62:
