@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
@@ -19,7 +20,7 @@ R = TypeVar("R")
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """`function` compiled on first use and cached; no fast-math, so every machine rounds alike."""
     dispatcher: Any = numba.njit(cache=True, fastmath=False)(function)
-    if not numba.config.DISABLE_JIT:
+    if not isinstance(dispatcher, FunctionType):  # plain when compilation is switched off
         # Numba renews a cached kernel when its own file changes, not when a kernel it calls does.
         dispatcher._cache._cache_file._source_stamp = sources_stamp()
     return cast(Callable[P, R], dispatcher)
