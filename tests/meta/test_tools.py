@@ -39,6 +39,8 @@ def test_imports_point_down(root: Path) -> None:
         ("types.py", "import sevenfold.hashing", "imports point down only"),
         ("spec/entity.py", "import sevenfold.algebra", "imports point down only"),
         ("features/__init__.py", "import duckdb", "the pure core touches no engine"),
+        ("engines/offline.py", "import sevenfold.engines.online", "offline and online meet in the algebra"),
+        ("models/__init__.py", "import sevenfold.testing", "nobody imports the test kit"),
         ("surprise/__init__.py", "'''A room in no layer.'''", "imports point down only"),
     ],
 )
