@@ -55,20 +55,21 @@ def _update_packed(
     new, ends = after
     at = 0
     begin = 0
+    floats = work.view(np.float64)
     for key in range(old_ends.shape[0]):
-        _unpack(tables, old, begin, old_ends[key], work)
+        _unpack(tables, old, begin, old_ends[key], work, floats)
         begin = old_ends[key]
         for i in range(events.starts[key], events.starts[key + 1]):
-            update(tables, work, columns, events.rows[i])
+            update(tables, work, floats, columns, events.rows[i])
         at = _pack(tables, work, new, at)
         ends[key] = at
     return at
 
 
 @kernel
-def _unpack(tables: Tables, packed: Ints, begin: int, end: int, work: Ints) -> None:
+def _unpack(tables: Tables, packed: Ints, begin: int, end: int, work: Ints, floats: Floats) -> None:
     if end == begin:
-        clear(tables, work)
+        clear(tables, work, floats)
         return
     fixed = fixed_words(tables)
     for i in range(fixed):
@@ -120,14 +121,15 @@ def _read_packed(
     packed, ends = stored
     values, states = out
     offsets = working_offsets(tables)
-    clear(tables, work)
+    empty = working_offsets(tables)
+    packed_floats, work_floats = packed.view(np.float64), work.view(np.float64)
+    clear(tables, work, work_floats)
     begin = 0
     for key in range(ends.shape[0]):
         if ends[key] == begin:
             # `work` is an empty state; in it every section lies at its working offset.
-            empty = working_offsets(tables)
-            read_state(tables, work, (0, empty), t_us, values[key], states[key])
+            read_state(tables, work, work_floats, 0, empty, t_us, values, states, key)
         else:
             section_offsets(tables, packed, begin, offsets)
-            read_state(tables, packed, (begin, offsets), t_us, values[key], states[key])
+            read_state(tables, packed, packed_floats, begin, offsets, t_us, values, states, key)
         begin = ends[key]

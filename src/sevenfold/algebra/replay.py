@@ -43,8 +43,9 @@ def _replay(
 ) -> None:
     values, states = out
     offsets = working_offsets(tables)
+    floats = work.view(np.float64)
     for key in range(len(reads.starts) - 1):
-        clear(tables, work)
+        clear(tables, work, floats)
         event, events_end = events.starts[key], events.starts[key + 1]
         before = np.int64(-1)
         for i in range(reads.starts[key], reads.starts[key + 1]):
@@ -52,11 +53,12 @@ def _replay(
             t = t_us[row]
             if before >= 0 and t_us[before] == t:
                 # Many candidates of one request share the keys of its query.
-                values[row] = values[before]
-                states[row] = states[before]
+                for i_read in range(values.shape[1]):
+                    values[row, i_read] = values[before, i_read]
+                    states[row, i_read] = states[before, i_read]
                 continue
             while event < events_end and columns.known_us[events.rows[event]] < t:
-                update(tables, work, columns, events.rows[event])
+                update(tables, work, floats, columns, events.rows[event])
                 event += 1
-            read_state(tables, work, (0, offsets), t, values[row], states[row])
+            read_state(tables, work, floats, 0, offsets, t, values, states, row)
             before = row

@@ -6,7 +6,7 @@ import numpy as np
 
 from sevenfold.algebra.layout import NEVER_US, Columns, Tables
 from sevenfold.compiled import kernel
-from sevenfold.types import Ints
+from sevenfold.types import Floats, Ints
 
 __all__ = ["add_compensated", "clear", "update"]
 
@@ -23,9 +23,8 @@ def add_compensated(high: float, low: float, x: float) -> tuple[float, float]:
 
 
 @kernel
-def clear(tables: Tables, state: Ints) -> None:
-    """Make the working state that of a key which has seen nothing."""
-    floats = state.view(np.float64)
+def clear(tables: Tables, state: Ints, floats: Floats) -> None:
+    """Make the working state that of a key which has seen nothing; `floats` views the same words."""
     state[0] = NEVER_US
     for i in range(tables.lasts.shape[0]):
         offset = tables.lasts[i, 2]
@@ -42,18 +41,17 @@ def clear(tables: Tables, state: Ints) -> None:
 
 
 @kernel
-def update(tables: Tables, state: Ints, columns: Columns, row: int) -> None:
+def update(tables: Tables, state: Ints, floats: Floats, columns: Columns, row: int) -> None:
     """Add the event at `row` of `columns` to a working state; events of a key must come in log order."""
     state[0] = max(state[0], columns.event_us[row])
-    _update_lasts(tables, state, columns, row)
-    _update_decays(tables, state, columns, row)
-    _update_levels(tables, state, columns, row)
+    _update_lasts(tables, state, floats, columns, row)
+    _update_decays(tables, state, floats, columns, row)
+    _update_levels(tables, state, floats, columns, row)
     _update_distincts(tables, state, columns, row)
 
 
 @kernel
-def _update_lasts(tables: Tables, state: Ints, columns: Columns, row: int) -> None:
-    floats = state.view(np.float64)
+def _update_lasts(tables: Tables, state: Ints, floats: Floats, columns: Columns, row: int) -> None:
     event_us = columns.event_us[row]
     for i in range(tables.lasts.shape[0]):
         offset = tables.lasts[i, 2]
@@ -65,24 +63,24 @@ def _update_lasts(tables: Tables, state: Ints, columns: Columns, row: int) -> No
 
 
 @kernel
-def _update_decays(tables: Tables, state: Ints, columns: Columns, row: int) -> None:
+def _update_decays(tables: Tables, state: Ints, floats: Floats, columns: Columns, row: int) -> None:
     for i in range(tables.decays.shape[0]):
         column = tables.decays[i, 0]
         x = 1.0 if column < 0 else columns.numbers[row, column]
         if not np.isnan(x):
-            _decay(tables.decays[i], state, columns.event_us[row], x)
+            _decay(tables, i, state, floats, columns.event_us[row], x)
 
 
 @kernel
-def _update_levels(tables: Tables, state: Ints, columns: Columns, row: int) -> None:
+def _update_levels(tables: Tables, state: Ints, floats: Floats, columns: Columns, row: int) -> None:
     for i in range(tables.levels.shape[0]):
-        tile = _tile_of(tables.levels[i], state, columns.event_us[row], columns.known_us[row])
+        tile = _tile_of(tables, i, state, floats, columns.event_us[row], columns.known_us[row])
         if tile >= 0:
             state[tile + 1] += 1
             for slot in range(tables.levels[i, 2]):
                 x = columns.numbers[row, tables.level_columns[i, slot]]
                 if not np.isnan(x):
-                    _add(state, tile + 2 + 5 * slot, x)
+                    _add(state, floats, tile + 2 + 5 * slot, x)
 
 
 @kernel
@@ -91,13 +89,14 @@ def _update_distincts(tables: Tables, state: Ints, columns: Columns, row: int) -
         mark = columns.marks[row, tables.distincts[i, 0]]
         if mark != 0:
             event_us, known_us = columns.event_us[row], columns.known_us[row]
-            _update_distinct(tables.distincts[i], state, event_us, known_us, mark)
+            _update_distinct(tables, i, state, event_us, known_us, mark)
 
 
 @kernel
-def _decay(row: Ints, state: Ints, event_us: int, x: float) -> None:
-    floats = state.view(np.float64)
-    half_life, offset = float(row[1]), row[2]
+def _decay(
+    tables: Tables, decay: int, state: Ints, floats: Floats, event_us: int, x: float
+) -> None:
+    half_life, offset = float(tables.decays[decay, 1]), tables.decays[decay, 2]
     reference = state[offset]
     if reference == NEVER_US:
         state[offset] = event_us
@@ -110,9 +109,16 @@ def _decay(row: Ints, state: Ints, event_us: int, x: float) -> None:
 
 
 @kernel
-def _tile_of(level: Ints, state: Ints, event_us: int, known_us: int) -> int:
+def _tile_of(
+    tables: Tables, level: int, state: Ints, floats: Floats, event_us: int, known_us: int
+) -> int:
     """The offset of the tile that an event falls into, -1 when no window can reach it any more."""
-    hop, longest, offset, record = level[0], level[1], level[3], level[5]
+    hop, longest, columns = (
+        tables.levels[level, 0],
+        tables.levels[level, 1],
+        tables.levels[level, 2],
+    )
+    offset, record = tables.levels[level, 3], tables.levels[level, 5]
     start = 0
     if hop > 0:
         start = (event_us // hop) * hop
@@ -120,12 +126,11 @@ def _tile_of(level: Ints, state: Ints, event_us: int, known_us: int) -> int:
         _drop_tiles(state, offset, record, oldest)
         if start < oldest:
             return -1
-    return _find_tile(state, offset, record, start, level[2])
+    return _find_tile(state, floats, offset, record, start, columns)
 
 
 @kernel
-def _add(state: Ints, at: int, x: float) -> None:
-    floats = state.view(np.float64)
+def _add(state: Ints, floats: Floats, at: int, x: float) -> None:
     state[at] += 1
     high, low = add_compensated(floats[at + 1], floats[at + 2], x)
     floats[at + 1] = high
@@ -149,9 +154,10 @@ def _drop_tiles(state: Ints, offset: int, record: int, oldest: int) -> None:
 
 
 @kernel
-def _find_tile(state: Ints, offset: int, record: int, start: int, columns: int) -> int:
+def _find_tile(
+    state: Ints, floats: Floats, offset: int, record: int, start: int, columns: int
+) -> int:
     """The offset of the tile that begins at `start`, made and put in its place when there is none."""
-    floats = state.view(np.float64)
     n = state[offset]
     place = n
     while place > 0 and state[offset + 1 + (place - 1) * record] > start:
@@ -175,15 +181,18 @@ def _find_tile(state: Ints, offset: int, record: int, start: int, columns: int) 
 
 
 @kernel
-def _update_distinct(row: Ints, state: Ints, event_us: int, known_us: int, mark: int) -> None:
+def _update_distinct(
+    tables: Tables, distinct: int, state: Ints, event_us: int, known_us: int, mark: int
+) -> None:
     """Keep, for each value, when it was newest; of more than the cap, the newest values.
 
     What is dropped at the cap can never come back: `cap` other values are newer than it for good.
     """
-    cap, offset = row[1], row[4]
+    cap, longest = tables.distincts[distinct, 1], tables.distincts[distinct, 2]
+    hop, offset = tables.distincts[distinct, 3], tables.distincts[distinct, 4]
     oldest = NEVER_US
-    if row[3] > 0:
-        oldest = ((known_us - row[2]) // row[3]) * row[3]
+    if hop > 0:
+        oldest = ((known_us - longest) // hop) * hop
         if event_us < oldest:
             return
     if _renew(state, offset, oldest, event_us, mark):

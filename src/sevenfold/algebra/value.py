@@ -65,17 +65,19 @@ def working_offsets(tables: Tables) -> Ints:
 def read_state(
     tables: Tables,
     state: Ints,
-    place: tuple[int, Ints],
+    floats: Floats,
+    start: int,
+    offsets: Ints,
     t_us: int,
     values: Floats,
     states: States,
+    row: int,
 ) -> None:
-    """Write the value and the state of every read of one key at `t_us` to `values` and `states` (f,).
+    """Write the value and the state of every read of one key at `t_us` to `row` of `values` and `states`.
 
-    `place` is the word where the state begins and the offsets of its sections. Every event in it must be
-    visible at `t_us`.
+    The state begins at word `start`, its sections at `offsets`. Every event in it must be visible at
+    `t_us`.
     """
-    start, offsets = place
     empty = _MISSING if state[start] == NEVER_US else _NULL
     for i in range(tables.reads.shape[0]):
         kind, section = tables.reads[i, 0], tables.reads[i, 1]
@@ -83,45 +85,49 @@ def read_state(
         tail = ((t_us - window) // hop) * hop if hop > 0 else NEVER_US
         value, reason = np.nan, empty
         if kind <= MAX:
-            value = _read_level(tables, tables.reads[i], state, offsets[section], tail)
+            value = _read_level(tables, i, state, floats, offsets[section], tail)
         elif kind == LAST:
-            value = _read_last(state, start + tables.lasts[section, 2], tail)
+            value = _read_last(state, floats, start + tables.lasts[section, 2], tail)
         elif kind == ATTRIBUTE:
             at = start + tables.lasts[section, 2]
-            value = _read_last(state, at, NEVER_US)
+            value = _read_last(state, floats, at, NEVER_US)
             if window > 0 and state[at] != NEVER_US and t_us - state[at] >= window:
                 value, reason = np.nan, _STALE
         elif kind == SINCE_LAST:
             if state[start] != NEVER_US:
                 value = (t_us - state[start]) / _US_PER_S
         elif kind == DECAYED:
-            value = _read_decayed(tables.decays[section], state, start, t_us)
+            value = _read_decayed(tables, section, state, floats, start, t_us)
         else:
             value = _read_distinct(state, offsets[tables.levels.shape[0] + section], tail)
-        values[i] = value
-        states[i] = reason if np.isnan(value) else _VALUE
+        values[row, i] = value
+        states[row, i] = reason if np.isnan(value) else _VALUE
 
 
 @kernel
-def _read_last(state: Ints, at: int, tail: int) -> float:
+def _read_last(state: Ints, floats: Floats, at: int, tail: int) -> float:
     if state[at] == NEVER_US or state[at] < tail:
         return np.nan
-    return float(state.view(np.float64)[at + 1])
+    return float(floats[at + 1])
 
 
 @kernel
-def _read_decayed(row: Ints, state: Ints, start: int, t_us: int) -> float:
-    at = start + row[2]
+def _read_decayed(
+    tables: Tables, decay: int, state: Ints, floats: Floats, start: int, t_us: int
+) -> float:
+    at = start + tables.decays[decay, 2]
     if state[at] == NEVER_US:
         return 0.0
     age = float(t_us - state[at])
-    return float(state.view(np.float64)[at + 1] * 2.0 ** (-age / float(row[1])))
+    return float(floats[at + 1] * 2.0 ** (-age / float(tables.decays[decay, 1])))
 
 
 @kernel
-def _read_level(tables: Tables, read: Ints, state: Ints, offset: int, tail: int) -> float:
+def _read_level(
+    tables: Tables, read: int, state: Ints, floats: Floats, offset: int, tail: int
+) -> float:
     """The value over the tiles from `tail` on, merged in time order."""
-    kind, level, slot = read[0], read[1], read[2]
+    kind, level, slot = tables.reads[read, 0], tables.reads[read, 1], tables.reads[read, 2]
     record, n = tables.levels[level, 5], state[offset]
     first = 0
     if tables.levels[level, 0] > 0:
@@ -133,15 +139,15 @@ def _read_level(tables: Tables, read: Ints, state: Ints, offset: int, tail: int)
         return float(_count(state, begin + 1, end, record))
     at = begin + 2 + 5 * slot
     if kind == SUM:
-        return _sum(state, at, end, record)
+        return _sum(floats, at, end, record)
     count = _count(state, at, end, record)
     if kind == COUNT:
         return float(count)
     if count == 0:
         return np.nan
     if kind == MEAN:
-        return _sum(state, at, end, record) / count
-    return _extreme(state, at, end, record, kind)
+        return _sum(floats, at, end, record) / count
+    return _extreme(floats, at, end, record, kind)
 
 
 @kernel
@@ -153,8 +159,7 @@ def _count(state: Ints, at: int, end: int, record: int) -> int:
 
 
 @kernel
-def _sum(state: Ints, at: int, end: int, record: int) -> float:
-    floats = state.view(np.float64)
+def _sum(floats: Floats, at: int, end: int, record: int) -> float:
     high, low = 0.0, 0.0
     for i in range(at, end, record):
         high, low = add_compensated(high, low, floats[i + 1])
@@ -163,8 +168,7 @@ def _sum(state: Ints, at: int, end: int, record: int) -> float:
 
 
 @kernel
-def _extreme(state: Ints, at: int, end: int, record: int, kind: int) -> float:
-    floats = state.view(np.float64)
+def _extreme(floats: Floats, at: int, end: int, record: int, kind: int) -> float:
     least, most = np.inf, -np.inf
     for i in range(at, end, record):
         least = min(least, floats[i + 3])
