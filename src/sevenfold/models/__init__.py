@@ -1,0 +1,1 @@
+"""How a score is made: one protocol, and one module for each kind of model."""
