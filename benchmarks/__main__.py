@@ -1,0 +1,37 @@
+"""`python -m benchmarks NAME [--json] [--repeat N] [--scale S]`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+
+NAMES = ("offline", "online", "ingest", "serve")
+
+
+def main() -> int:
+    """Run one benchmark; the last line is its report as JSON."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--json", action="store_true", help="print the report as one line of JSON, last")
+    parser.add_argument("--repeat", type=int, default=5, help="measured runs of each contender")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of rows")
+    options = parser.parse_args()
+    module = importlib.import_module(f"benchmarks.{options.name}")
+    report = module.run(repeat=options.repeat, scale=options.scale)
+    for key, result in report.results.items():
+        print(
+            f"{key:36} {result.median:12.4g} {result.unit:10} "
+            f"(min {result.min:.4g}, max {result.max:.4g}, n {result.n})",
+            file=sys.stderr,
+        )
+    for key, value in report.ratios.items():
+        print(f"{key:36} {value:12.3f}", file=sys.stderr)
+    described = report.as_dict(module.PACKAGES)
+    print(json.dumps(described) if options.json else json.dumps(described, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Doing it again: replay, retrain, promote, roll back, and the run that does it all."""

@@ -1,0 +1,1 @@
+"""Candidate generators: from every item there is to the few hundred worth scoring."""

@@ -1,0 +1,61 @@
+"""Several generators' candidates as one list, with who proposed what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sevenfold.retrieval.protocol import Candidates
+from sevenfold.types import Ints
+
+__all__ = ["Fused", "fuse"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fused:
+    """Different items in the order they were first proposed.
+
+    `codes` int64 (n,); `sources` uint32 (n,) with bit g set where generator g proposed the item; `scores`
+    float32 (n, g), NaN where it did not.
+    """
+
+    codes: Ints
+    sources: npt.NDArray[np.uint32]
+    scores: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """The number of items."""
+        return len(self.codes)
+
+
+def fuse(proposals: Sequence[Candidates], limit: int) -> Fused:
+    """The proposals merged rank by rank, each item once, at most `limit`.
+
+    Every generator's first comes before any one's second, so a tight limit keeps the best of all.
+
+    >>> a = Candidates(np.array([5, 7]), np.array([2, 1], np.float32))
+    >>> b = Candidates(np.array([7, 9]), np.array([8, 3], np.float32))
+    >>> fused = fuse([a, b], 3)
+    >>> fused.codes, fused.sources
+    (array([5, 7, 9]), array([1, 3, 2], dtype=uint32))
+    """
+    codes = np.concatenate([p.codes for p in proposals]) if proposals else np.empty(0, np.int64)
+    ranks = [np.arange(len(p)) * len(proposals) + g for g, p in enumerate(proposals)]
+    rank = np.concatenate(ranks) if ranks else np.empty(0, np.int64)
+    by_rank = np.argsort(rank, kind="stable")
+    different, first = np.unique(codes[by_rank], return_index=True)
+    chosen = different[np.argsort(first, kind="stable")][:limit]
+    order = np.argsort(chosen, kind="stable")
+    sources = np.zeros(len(chosen), dtype=np.uint32)
+    scores = np.full((len(chosen), len(proposals)), np.nan, dtype=np.float32)
+    for g, proposal in enumerate(proposals):
+        if len(chosen) and len(proposal):
+            place = np.searchsorted(chosen[order], proposal.codes).clip(max=len(chosen) - 1)
+            rows = order[place]
+            found = chosen[rows] == proposal.codes
+            sources[rows[found]] |= np.uint32(1 << g)
+            scores[rows[found], g] = proposal.scores[found]
+    return Fused(chosen, sources, scores)
