@@ -1,0 +1,1 @@
+"""Where events, states and answers are kept: one small protocol, two stores, one log."""

@@ -1,0 +1,83 @@
+"""What a store must do: ordered byte tables, snapshot reads, one durable writer at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from sevenfold.errors import StoreError
+
+__all__ = ["MAX_KEY_BYTES", "Store", "Transaction", "bad_key", "ended"]
+
+MAX_KEY_BYTES = 511
+
+
+class Transaction(Protocol):
+    """One view of all tables: a snapshot to read, or that and what this transaction has written.
+
+    Keys are 1 to 511 bytes and are ordered as bytes. A transaction is used by the thread that began it
+    and only inside its `with`. A table the store does not have raises StoreError.
+    """
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """The value under `key`, or None."""
+        ...
+
+    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The value under each of `keys`, None where there is none; a key may come twice."""
+        ...
+
+    def put(self, table: str, key: bytes, value: bytes) -> None:
+        """Set the value under `key`; StoreError in a read transaction."""
+        ...
+
+    def put_many(self, table: str, items: Iterable[tuple[bytes, bytes]]) -> None:
+        """Set many values, the last one winning; fastest when the keys come in order."""
+        ...
+
+    def delete(self, table: str, key: bytes) -> bool:
+        """Remove `key`; True when it was there."""
+        ...
+
+    def scan(
+        self, table: str, start: bytes = b"", stop: bytes | None = None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """The items with `start <= key < stop` in the order of their keys, or from the last to the first.
+
+        The table may be written to during the scan: what is written may or may not still be seen, what is
+        not touched is seen exactly once.
+        """
+        ...
+
+    def count(self, table: str) -> int:
+        """The number of keys in the table."""
+        ...
+
+
+class Store(Protocol):
+    """Tables that outlive a transaction; safe to share between threads."""
+
+    def read(self) -> AbstractContextManager[Transaction]:
+        """A consistent snapshot, unmoved by later commits; any number at once."""
+        ...
+
+    def write(self) -> AbstractContextManager[Transaction]:
+        """The one writer: waits its turn, commits on a clean exit, leaves nothing after an exception."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and memory; the store cannot be used afterwards."""
+        ...
+
+
+def bad_key(table: str, key: bytes) -> StoreError:
+    """The error for a key that no store takes."""
+    return StoreError(
+        f"a key of table {table!r} has {len(key)} bytes; a key has 1 to {MAX_KEY_BYTES} bytes"
+    )
+
+
+def ended() -> StoreError:
+    """The error for a transaction used after its `with`."""
+    return StoreError("this transaction has ended: use it inside its `with`")

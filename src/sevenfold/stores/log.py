@@ -1,0 +1,170 @@
+"""The log: every event once, in the order in which it became known.
+
+The log is in the order of (`known_us`, `event_id`), and nothing is ever put in before what is there or
+before an instant that was read: `arrange` raises `known_us` to the floor that keeps this true. All that is
+known later (states, labels, metrics) can be computed again from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from sevenfold.errors import StoreError
+from sevenfold.stores.block import MAX_EVENTS, decode_block, encode_block, key_of, position_of
+from sevenfold.stores.dedupe import fresh
+from sevenfold.stores.kv import Transaction
+from sevenfold.stores.tables import LOG, META
+from sevenfold.types import EventBatch, Instant, Ints, Texts
+
+__all__ = [
+    "append",
+    "arrange",
+    "blocks",
+    "floor_us",
+    "fresh",
+    "frontier_us",
+    "last_known_us",
+    "position",
+    "raise_frontier",
+    "read_stream",
+]
+
+_POSITION = b"position"
+_LAST_KNOWN = b"last_known_us"
+_FRONTIER = b"frontier_us"
+_BEFORE_ALL = -(1 << 62)
+
+
+def position(txn: Transaction) -> int:
+    """How many events the log holds: the position of the next one."""
+    return _number(txn, _POSITION, 0)
+
+
+def last_known_us(txn: Transaction) -> Instant:
+    """The `known_us` of the newest event; -2^62, before all time, for an empty log."""
+    return _number(txn, _LAST_KNOWN, _BEFORE_ALL)
+
+
+def frontier_us(txn: Transaction) -> Instant:
+    """The latest instant at which features were read; -2^62 when none were."""
+    return _number(txn, _FRONTIER, _BEFORE_ALL)
+
+
+def raise_frontier(txn: Transaction, t_us: Instant) -> None:
+    """Note a read at `t_us`: no event may become known before it any more."""
+    if t_us > frontier_us(txn):
+        txn.put(META, _FRONTIER, _packed(t_us))
+
+
+def floor_us(txn: Transaction) -> Instant:
+    """The earliest `known_us` that a new event may have."""
+    return max(last_known_us(txn) + 1, frontier_us(txn))
+
+
+def arrange(batch: EventBatch, floor: Instant) -> EventBatch:
+    """The batch as the log takes it: `known_us` at least `floor`, in order of (`known_us`, `event_id`).
+
+    Ids are compared as bytes of UTF-8; equal ones keep their order.
+    """
+    known = np.maximum(batch.known_us, floor)
+    raised = EventBatch(
+        batch.stream, batch.event_us, known, batch.event_ids, batch.keys, batch.fields
+    )
+    if len(batch) < 2 or (np.diff(known) > 0).all():
+        return raised
+    order = _order(known, batch.event_ids)
+    return raised if (np.diff(order) == 1).all() else raised.take(order)
+
+
+def append(txn: Transaction, batch: EventBatch) -> int:
+    """The position after the batch, which is written at the end of the log.
+
+    Raises StoreError when the batch is not in log order or begins before the floor: see `arrange`.
+    """
+    start = position(txn)
+    n = len(batch)
+    if not n:
+        return start
+    floor = floor_us(txn)
+    if batch.known_us[0] < floor or (np.diff(batch.known_us) < 0).any():
+        raise StoreError(
+            f"events of stream {batch.stream!r} are not in log order: known_us must not fall and must "
+            f"begin at {floor} or later, it begins at {batch.known_us[0]}; call arrange() first"
+        )
+    for first in range(0, n, MAX_EVENTS):
+        seq = start + first
+        txn.put(LOG, key_of(seq), encode_block(batch, first, min(n, first + MAX_EVENTS), seq))
+    txn.put(META, _POSITION, _packed(start + n))
+    txn.put(META, _LAST_KNOWN, _packed(int(batch.known_us[-1])))
+    return start + n
+
+
+def blocks(
+    txn: Transaction, stream: str | None = None, start: int = 0, stop: int | None = None
+) -> Iterator[tuple[int, EventBatch]]:
+    """The log from position `start` up to but not `stop`, as (position of the first event, events).
+
+    With `stream`, its events only. Raises StoreError for a damaged block, naming its position.
+    """
+    head = next(txn.scan(LOG, stop=key_of(start + 1), reverse=True), None)
+    begin = head[0] if head else b""
+    end = None if stop is None else key_of(stop)
+    for key, value in txn.scan(LOG, begin, end):
+        seq = position_of(key)
+        batch = decode_block(value, seq, stream)
+        if batch is None:
+            continue
+        low = max(start - seq, 0)
+        high = len(batch) if stop is None else min(stop - seq, len(batch))
+        if low >= high:
+            continue
+        if (low, high) != (0, len(batch)):
+            batch = batch.take(np.arange(low, high))
+        yield seq + low, batch
+
+
+def read_stream(txn: Transaction, stream: str) -> EventBatch | None:
+    """All events of `stream` in log order; None when the log has none of it."""
+    parts = [batch for _, batch in blocks(txn, stream)]
+    return EventBatch.concat(parts) if parts else None
+
+
+def _order(known: Ints, ids: Texts) -> Ints:
+    """The stable order by (known, id), reading only as many bytes of the ids as ties need."""
+    widest = int(np.diff(ids.offsets).max(initial=1))
+    words = [_word(ids, 0)]
+    order = np.lexsort((words[0], known))
+    for at in range(8, widest, 8):
+        same = np.diff(known[order]) == 0
+        for word in words:
+            same &= word[order][1:] == word[order][:-1]
+        if not same.any():
+            return order
+        words.append(_word(ids, at))
+        order = np.lexsort((*reversed(words), known))
+    return order
+
+
+def _word(ids: Texts, at: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    """Bytes `at` to `at` + 8 of each id as a big-endian number, zeros past its end."""
+    out = np.zeros(len(ids), dtype=np.uint64)
+    starts, ends = ids.offsets[:-1] + at, ids.offsets[1:]
+    last = len(ids.data) - 1
+    if last < 0:
+        return out
+    for step in range(8):
+        where = starts + step
+        byte = np.where(where < ends, ids.data[np.minimum(where, last)], 0)
+        out |= byte.astype(np.uint64) << np.uint64(56 - 8 * step)
+    return out
+
+
+def _number(txn: Transaction, key: bytes, default: int) -> int:
+    raw = txn.get(META, key)
+    return default if raw is None else int.from_bytes(raw, "big", signed=True)
+
+
+def _packed(value: int) -> bytes:
+    return value.to_bytes(8, "big", signed=True)

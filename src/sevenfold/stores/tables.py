@@ -1,0 +1,49 @@
+"""The tables of a store: fixed names, so that any two processes mean the same by them."""
+
+from __future__ import annotations
+
+from sevenfold.errors import StoreError
+
+__all__ = [
+    "DEAD",
+    "IDS",
+    "LABELS",
+    "LOG",
+    "META",
+    "PREDICTIONS",
+    "REQUESTS",
+    "STATE",
+    "TABLES",
+    "unknown_table",
+]
+
+LOG = "log"
+"""Blocks of events, keyed by the position of their first event."""
+
+IDS = "ids"
+"""The event ids of the last horizon, to know a second delivery."""
+
+STATE = "state"
+"""The online state of every view and entity key."""
+
+META = "meta"
+"""Positions, counters and declarations: small values under readable names."""
+
+DEAD = "dead"
+"""Rows that could not become events."""
+
+PREDICTIONS = "predictions"
+"""What was answered, with the features it was answered from."""
+
+REQUESTS = "requests"
+"""Request id to key in `predictions`, so that a repeated request gets the same answer."""
+
+LABELS = "labels"
+"""The outcome of every exposure, once."""
+
+TABLES = (LOG, IDS, STATE, META, DEAD, PREDICTIONS, REQUESTS, LABELS)
+
+
+def unknown_table(name: str) -> StoreError:
+    """The error for a table that no store has."""
+    return StoreError(f"a store has no table {name!r}: the tables are {', '.join(TABLES)}")
