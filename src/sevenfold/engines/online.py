@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from sevenfold.stores.kv import Transaction
 
 from sevenfold.algebra.grouping import bucket, group
 from sevenfold.algebra.packed import read_packed, update_packed
@@ -15,6 +14,7 @@ from sevenfold.features.columns import key_hashes, view_columns
 from sevenfold.features.frame import FeatureFrame, Spine
 from sevenfold.features.plan import Plan, ViewPlan
 from sevenfold.hashing import key_bytes
+from sevenfold.stores.kv import Transaction
 from sevenfold.types import EventBatch, Ints
 
 __all__ = ["OnlineEngine"]

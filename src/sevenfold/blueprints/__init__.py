@@ -1,0 +1,1 @@
+"""Complete systems to run, read and start from."""
