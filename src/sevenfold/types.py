@@ -111,9 +111,7 @@ class Texts:
         offsets = np.zeros(len(chosen) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
         within = np.arange(offsets[-1], dtype=np.int64) - np.repeat(offsets[:-1], lengths)
-        return Texts(
-            self.data[np.repeat(starts, lengths) + within], offsets, self.valid[chosen]
-        )
+        return Texts(self.data[np.repeat(starts, lengths) + within], offsets, self.valid[chosen])
 
 
 Column: TypeAlias = Floats | Texts
