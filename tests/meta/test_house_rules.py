@@ -1,12 +1,9 @@
 """The house rules hold in the tree, and the checker sees each kind of fault when it is planted."""
 
-import sys
 from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 import check_source
+import pytest
 
 
 def test_the_tree_keeps_the_house_rules(root: Path) -> None:

@@ -1,0 +1,137 @@
+"""Write docs/reference/{api,cli,errors}.md from the code that they describe.
+
+Run `python tools/write_reference.py` after a change of a public name, a command or an error, and commit the result; a
+test compares the pages with the code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+import sevenfold
+from sevenfold import errors
+
+ROOT = Path(__file__).resolve().parent.parent
+WRITTEN = "*Written by `tools/write_reference.py`.*"
+
+
+def api_page() -> str:
+    """Every public name: its signature and what it says of itself, by the module it lives in."""
+    by_module: dict[str, list[str]] = {}
+    for name in sevenfold.__all__:
+        module = getattr(getattr(sevenfold, name), "__module__", None) or "sevenfold"
+        by_module.setdefault(module, []).append(name)
+    lines = ["# The public names", "", WRITTEN, ""]
+    lines += ["`import sevenfold as sf`, then `sf.NAME`. These names, their arguments and meanings are the promise of a"]
+    lines += ["version; everything else may change without notice."]
+    for module in sorted(by_module):
+        lines += ["", f"## `{module}`"]
+        for name in by_module[module]:
+            lines += ["", *_entry(name, getattr(sevenfold, name))]
+    return "\n".join(lines) + "\n"
+
+
+def errors_page() -> str:
+    """Every error: where it stands in the tree and when it is raised."""
+    lines = ["# The errors", "", WRITTEN, ""]
+    lines += ["All that is raised on purpose is a `SevenfoldError`; anything else that comes out is a fault of ours. A message"]
+    lines += ["says what is wrong, where, what was given, what is allowed and what to do.", "", "```text"]
+    lines += [*_tree(errors.SevenfoldError, ""), "```"]
+    for name in sorted(errors.__all__):
+        kind = getattr(errors, name)
+        if len((inspect.getdoc(kind) or "").splitlines()) > 1:
+            lines += ["", *_entry(name, kind)]
+    return "\n".join(lines) + "\n"
+
+
+def cli_page() -> str:
+    """Every command with its arguments and options, from the command line itself."""
+    group = importlib.import_module("sevenfold.cli.main").main
+    lines = ["# The command line", "", WRITTEN, "", "```text", *_help(group, "sevenfold"), "```"]
+    for path, command in _commands(group, "sevenfold"):
+        lines += ["", f"## `{path}`", "", "```text", *_help(command, path), "```"]
+    return "\n".join(lines) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {"api.md": api_page, "cli.md": cli_page, "errors.md": errors_page}
+
+
+def _entry(name: str, value: Any) -> Iterator[str]:
+    yield f"### `{name}`"
+    if callable(value) and value.__module__ != "builtins":
+        yield from ("", "```text", _signature(name, value), "```")
+    doc = inspect.getdoc(value) if callable(value) else None
+    if doc:
+        yield from ("", *_prose(doc))
+    if inspect.isclass(value):
+        methods = {key: method for key, method in vars(value).items() if inspect.isfunction(method)}
+        for key in sorted(key for key in methods if not key.startswith("_")):
+            first = (inspect.getdoc(methods[key]) or "").split("\n")[0]
+            yield from ("", f"- `.{_signature(key, methods[key])}`: {first}")
+
+
+def _signature(name: str, value: Any) -> str:
+    try:
+        signature = str(inspect.signature(value))
+    except (TypeError, ValueError):
+        return name
+    # A default that prints an address would differ in every run; annotations are kept as text, in quotes.
+    signature = re.sub(r"<(?:class|function|factory)[^>]*>", "...", signature)
+    signature = re.sub(r"(: |-> )'([^']*)'", r"\1\2", signature).removesuffix(" -> None")
+    return f"{name}{signature.replace('(self, ', '(').replace('(self)', '()')}"
+
+
+def _prose(doc: str) -> Iterator[str]:
+    for index, paragraph in enumerate(doc.split("\n\n")):
+        if index:
+            yield ""
+        if paragraph.lstrip().startswith((">>>", "    ")):
+            yield from ("```text", *paragraph.splitlines(), "```")
+        else:
+            yield from paragraph.splitlines()
+
+
+def _tree(kind: type[Exception], indent: str) -> Iterator[str]:
+    first = (inspect.getdoc(kind) or "").split("\n")[0]
+    yield f"{indent}{kind.__name__:<{max(1, 24 - len(indent))}}{first}"
+    for child in sorted(kind.__subclasses__(), key=lambda found: found.__name__):
+        if child.__module__ == errors.__name__:
+            yield from _tree(child, indent + "  ")
+
+
+def _commands(group: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(group, click.Group):
+        return
+    context = click.Context(group, info_name=path)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if command is not None and not command.hidden:
+            yield f"{path} {name}", command
+            yield from _commands(command, f"{path} {name}")
+
+
+def _help(command: click.Command, path: str) -> list[str]:
+    context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)
+    return [line.rstrip() for line in command.get_help(context).splitlines()]
+
+
+def main() -> int:
+    """Write every page; the exit code is 0."""
+    folder = ROOT / "docs" / "reference"
+    folder.mkdir(exist_ok=True)
+    for name, page in PAGES.items():
+        (folder / name).write_text(page(), "utf-8")
+        print(f"wrote {(folder / name).relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
