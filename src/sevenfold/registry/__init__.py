@@ -1,0 +1,1 @@
+"""Which model is trusted: immutable versions, movable names, and why they moved."""
