@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-import write_reference
 
+import write_reference
 from sevenfold import errors
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-import check_source
 import pytest
+
+import check_source
 
 
 def test_the_tree_keeps_the_house_rules(root: Path) -> None:
