@@ -184,13 +184,11 @@ class LmdbStore:
 
     def _open_tables(self) -> dict[str, Any]:
         try:
-            with self._env.begin(write=not self._readonly) as txn:
-                if not self._readonly:
-                    self._env.reader_check()  # slots left by processes that were killed
-                return {
-                    name: self._env.open_db(name.encode(), txn=txn, create=not self._readonly)
-                    for name in TABLES
-                }
+            if self._readonly:  # a handle opened inside a read transaction would end with it
+                return {name: self._env.open_db(name.encode(), create=False) for name in TABLES}
+            self._env.reader_check()  # free the slots of readers that were killed
+            with self._env.begin(write=True) as txn:
+                return {name: self._env.open_db(name.encode(), txn=txn) for name in TABLES}
         except lmdb.Error as error:
             self._env.close()
             raise StoreError(

@@ -18,15 +18,18 @@ def open_store(url: str, readonly: bool = False) -> Store:
     scheme, colon, place = url.partition(":")
     if scheme == "lmdb" and place:
         return LmdbStore(place, readonly=readonly)
-    if scheme == "memory" and colon and not place and not readonly:
-        return MemoryStore()
-    if scheme == "memory":
-        raise StoreError(
-            f"{url!r} opened {'to read ' if readonly else ''}would always be empty: "
-            "a store in memory is `memory:`, new at each opening and open to write"
-            if not place
-            else f"{url!r} names a place: a store in memory is `memory:` and has none"
-        )
+    if scheme == "memory" and colon:
+        return _memory(url, place, readonly)
     raise StoreError(
         f"{url!r} is no address of a store: give `lmdb:FOLDER` (on disk) or `memory:` (gone at the end)"
     )
+
+
+def _memory(url: str, place: str, readonly: bool) -> Store:
+    if place:
+        raise StoreError(f"{url!r} names a place: a store in memory is `memory:` and has none")
+    if readonly:
+        raise StoreError(
+            "a store in memory is new at each opening: open to read it would always be empty"
+        )
+    return MemoryStore()
