@@ -56,7 +56,7 @@ def suspicious_features(
     nulls below or above all values, whichever tells more, so that a feature which is only *known* for
     positives is found too. Named are those with an AUC above `limit`, and those above 0.8 that a gap
     separates from at least half of the features: 1.5 in d' = sqrt(2) * probit(AUC), the distance
-    between the classes in deviations (Green and Swets 1966, chapter 3).
+    between the classes in deviations (Green and Swets 1966).
 
     >>> x = np.array([[1.0, 5], [2, 5], [3, 6], [1, 6], [2, 5]])
     >>> [found.name for found in suspicious_features(x, [0, 1, 1, 0, 1], ["a", "b"])]

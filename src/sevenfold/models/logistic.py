@@ -38,7 +38,7 @@ class LogisticModel:
     `probabilities` gives those.
 
     The loss is the weighted mean of the log loss plus l2 / 2 * |weights|^2, the intercept free,
-    minimised by L-BFGS with the analytic gradient (Nocedal and Wright, 2nd edition, chapter 7.2).
+    minimised by L-BFGS with the analytic gradient (Nocedal and Wright, 2nd edition, section 7.2).
     """
 
     l2: float = 1e-3
