@@ -14,7 +14,9 @@ def main() -> int:
     """Run one benchmark; the last line is its report as JSON."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("name", choices=NAMES)
-    parser.add_argument("--json", action="store_true", help="print the report as one line of JSON, last")
+    parser.add_argument(
+        "--json", action="store_true", help="print the report as one line of JSON, last"
+    )
     parser.add_argument("--repeat", type=int, default=5, help="measured runs of each contender")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of rows")
     options = parser.parse_args()

@@ -60,7 +60,9 @@ def run(repeat: int, scale: float) -> Report:
     report.ratios["last_value_vs_duckdb_asof"] = ratio(ours, took["last_value_duckdb_asof_cpu_s"])
     report.ratios["last_value_vs_polars"] = ratio(ours, took["last_value_polars_cpu_s"])
     report.ratios["windowed_vs_last_value"] = ratio(took["windowed_ours_cpu_s"], ours)
-    report.notes.append(f"{rows} labels x {VIEWS} views of {rows} events, {max(1, rows // 10)} keys")
+    report.notes.append(
+        f"{rows} labels x {VIEWS} views of {rows} events, {max(1, rows // 10)} keys"
+    )
     return report
 
 
@@ -146,7 +148,12 @@ def polars_asof(work: Workload) -> Floats:
         columns = {f"x{i}": work.columns[v][i] for i in range(COLUMNS)}
         events = pl.DataFrame({"k": work.keys[v], "t": work.event_us[v], **columns})
         found = labels.join_asof(
-            events, on="t", by="k", strategy="backward", allow_exact_matches=False, check_sortedness=False
+            events,
+            on="t",
+            by="k",
+            strategy="backward",
+            allow_exact_matches=False,
+            check_sortedness=False,
         )
         joined.append(found.sort("row").select(list(columns)).to_numpy())
     return np.hstack(joined)
