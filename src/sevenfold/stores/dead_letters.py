@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -85,6 +86,8 @@ def _plain(value: Any, depth: int) -> Any:
             return value
         case str():
             return _text(value)
+        case date():
+            return value.isoformat()
         case int() if -_INT64 <= value < _INT64:
             return value
         case dict() if depth:

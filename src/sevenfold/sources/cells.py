@@ -1,0 +1,234 @@
+"""From cells as they came to the values of a declared field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_never
+
+import numpy as np
+
+from sevenfold.sources.flaws import Bools, Flaws
+from sevenfold.sources.raw import BIG, EXACT, NULL, NUMBER, TEXT, RawColumn
+from sevenfold.spec.field import Category, Field, Id, Integer, Number, Text
+from sevenfold.types import Column, Floats, Texts
+
+__all__ = ["MAX_NAME_BYTES", "parse_field", "parse_names"]
+
+MAX_NAME_BYTES = 256
+"""The length of a key and of an event's id, in bytes of UTF-8."""
+
+_64_BITS = float(1 << 64)
+_LINES = b"\t\n\r"
+
+
+def parse_field(field: Field, path: str, column: RawColumn, flaws: Flaws) -> Column:
+    """The values (n,) of the field; what it does not allow is refused in `flaws`."""
+    match field:
+        case Number():
+            return _numbers(field, path, column, flaws)
+        case Integer():
+            return _integers(field, path, column, flaws)
+        case Category():
+            return _categories(field, path, column, flaws)
+        case Id():
+            return parse_names(path, column, flaws, field.max_bytes)
+        case Text():
+            _refuse(
+                flaws,
+                column,
+                path,
+                ~column.is_kind(TEXT, NULL),
+                "wrong_type",
+                "is not a text; give a text or null",
+            )
+            _check_text(column.texts, path, column, flaws, field.max_bytes, _LINES)
+            return column.texts
+        case _:
+            assert_never(field)
+
+
+def parse_names(
+    path: str, column: RawColumn, flaws: Flaws, max_bytes: int = MAX_NAME_BYTES
+) -> Texts:
+    """The names (n,): texts as they are, whole numbers in decimal digits, empty text as null."""
+    whole = _whole(column) | (column.is_kind(BIG) & (np.abs(column.numbers) <= _64_BITS))
+    _refuse(
+        flaws,
+        column,
+        path,
+        ~(whole | column.is_kind(TEXT, NULL)),
+        "wrong_type",
+        "is not a name; give a text or a whole number of 64 bits",
+    )
+    names = column.texts
+    if whole.any():
+        names = _with_digits(column, whole)
+    empty = np.diff(names.offsets) == 0
+    if (empty & names.valid).any():
+        names = Texts(names.data, names.offsets, names.valid & ~empty)
+    _check_text(names, path, column, flaws, max_bytes, b"")
+    return names
+
+
+def _numbers(field: Number, path: str, column: RawColumn, flaws: Flaws) -> Floats:
+    number = column.is_kind(NUMBER, BIG)
+    _refuse(
+        flaws,
+        column,
+        path,
+        ~(number | column.is_kind(NULL)),
+        "wrong_type",
+        "is not a number; give a number or null",
+    )
+    _refuse_infinite(column, path, flaws)
+    return _in_range(field, path, column, number, flaws)
+
+
+def _integers(field: Integer, path: str, column: RawColumn, flaws: Flaws) -> Floats:
+    number = column.is_kind(NUMBER, BIG)
+    _refuse(
+        flaws,
+        column,
+        path,
+        ~(number | column.is_kind(NULL)),
+        "wrong_type",
+        "is not a number; give a whole number or null",
+    )
+    _refuse_infinite(column, path, flaws)
+    _refuse(
+        flaws,
+        column,
+        path,
+        number & (np.abs(column.numbers) > EXACT) | column.is_kind(BIG),
+        "out_of_range",
+        "lies beyond 2^53, where whole numbers are no longer exact; declare the field an Id or a Number",
+    )
+    _refuse(
+        flaws,
+        column,
+        path,
+        number & ~_whole(column),
+        "not_whole",
+        "is not a whole number; give one, or declare a Number",
+    )
+    return _in_range(field, path, column, number, flaws)
+
+
+def _in_range(
+    field: Number | Integer, path: str, column: RawColumn, number: Bools, flaws: Flaws
+) -> Floats:
+    if field.low is not None:
+        below = number & (column.numbers < field.low)
+        _refuse(
+            flaws, column, path, below, "out_of_range", f"is below the lowest allowed, {field.low}"
+        )
+    if field.high is not None:
+        above = number & (column.numbers > field.high)
+        _refuse(
+            flaws,
+            column,
+            path,
+            above,
+            "out_of_range",
+            f"is above the highest allowed, {field.high}",
+        )
+    return np.where(number, column.numbers, np.nan)
+
+
+def _categories(field: Category, path: str, column: RawColumn, flaws: Flaws) -> Floats:
+    names = parse_names(path, column, flaws)
+    codes: dict[str | None, float] = {value: float(code) for code, value in enumerate(field.values)}
+    codes[None] = np.nan
+    unknown = float(len(field.values))
+    out = np.array([codes.get(name, unknown) for name in names.to_list()], dtype=np.float64)
+    if not field.other:
+        shown = ", ".join(field.values[:8]) + (", ..." if len(field.values) > 8 else "")
+        _refuse(
+            flaws,
+            column,
+            path,
+            out == unknown,
+            "unknown_category",
+            f"is not one of the declared values ({shown}); declare it, or the category with other=True",
+        )
+    return out
+
+
+def _whole(column: RawColumn) -> Bools:
+    whole: Bools = (
+        column.is_kind(NUMBER)
+        & (np.abs(column.numbers) <= EXACT)
+        & (np.floor(column.numbers) == column.numbers)
+    )
+    return whole
+
+
+def _with_digits(column: RawColumn, whole: Bools) -> Texts:
+    """The texts of the column, and its whole numbers in digits."""
+    texts: list[str | None]
+    exact = whole & ~column.is_kind(BIG)
+    if exact.all():
+        return Texts.of([str(int(number)) for number in column.numbers.tolist()])
+    texts = column.texts.to_list()
+    rows = np.flatnonzero(exact)
+    for row, number in zip(rows.tolist(), column.numbers[rows].tolist(), strict=True):
+        texts[row] = str(int(number))
+    big = np.flatnonzero(whole & ~exact)
+    for row, value in zip(big.tolist(), column.pick(big), strict=True):
+        texts[row] = str(value)
+    return Texts.of(texts)
+
+
+def _check_text(
+    texts: Texts, path: str, column: RawColumn, flaws: Flaws, max_bytes: int, allowed: bytes
+) -> None:
+    _refuse(
+        flaws,
+        column,
+        path,
+        np.diff(texts.offsets) > max_bytes,
+        "too_long",
+        f"is longer than {max_bytes} bytes of UTF-8; shorten it",
+    )
+    _refuse(
+        flaws,
+        column,
+        path,
+        _controls(texts, allowed),
+        "control_character",
+        "holds a control character; leave it out",
+    )
+
+
+def _controls(texts: Texts, allowed: bytes) -> Bools:
+    """Which texts (n,) hold a control character (Unicode category Cc) that is not `allowed`."""
+    data = texts.data[: texts.offsets[-1]]
+    bad = (data < 0x20) | (data == 0x7F)
+    # U+0080 to U+009F are the byte C2 and one from 80 to 9F.
+    bad[:-1] |= (data[:-1] == 0xC2) & (data[1:] >= 0x80) & (data[1:] < 0xA0)
+    for byte in allowed:
+        bad &= data != byte
+    out = np.zeros(len(texts), dtype=np.bool_)
+    out[np.searchsorted(texts.offsets, np.flatnonzero(bad), side="right") - 1] = True
+    return out
+
+
+def _refuse_infinite(column: RawColumn, path: str, flaws: Flaws) -> None:
+    _refuse(
+        flaws,
+        column,
+        path,
+        column.is_kind(NUMBER) & np.isinf(column.numbers),
+        "infinite",
+        "is infinite; give a finite number, or null when it is not known",
+    )
+
+
+def _refuse(
+    flaws: Flaws, column: RawColumn, path: str, where: Bools, reason: str, what: str
+) -> None:
+    flaws.add(where, reason, _sentence(column, path, what))
+
+
+def _sentence(column: RawColumn, path: str, what: str) -> Callable[[int], str]:
+    return lambda row: f"$[{row}].{path}: {column.spelled(row)} {what}."

@@ -1,0 +1,270 @@
+"""Rows in, events and dead letters out: every row ends as exactly one of the two.
+
+A row is refused for the first thing wrong with it, and never takes a good one with it. The same checks are
+done on JSON rows and on columns of a file, by bringing both into one form first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sevenfold.errors import InputError
+from sevenfold.sources.cells import parse_field, parse_names
+from sevenfold.sources.content import Hashes, content_ids, field_hashes, instant_hashes
+from sevenfold.sources.flaws import Flaws
+from sevenfold.sources.raw import OTHER, Raw, RawColumn
+from sevenfold.sources.times import LocalTime, parse_times
+from sevenfold.spec.field import CONTENT
+from sevenfold.spec.stream import Stream
+from sevenfold.spec.units import parse_duration
+from sevenfold.types import US_PER_S, DeadLetter, EventBatch, Instant, Ints, Texts
+
+__all__ = ["Validated", "Validator", "validate"]
+
+_NOTHING: Hashes = np.zeros((0, 2), dtype=np.uint64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validated:
+    """What became of the rows: `batch` of `event_rows` (m,), and `letters` of `letter_rows` (k,).
+
+    The events are in the order of their rows; together the two index arrays hold every row once.
+    """
+
+    batch: EventBatch
+    letters: list[DeadLetter]
+    event_rows: Ints
+    letter_rows: Ints
+
+
+def validate(
+    stream: Stream, rows: Sequence[Any] | Mapping[str, Raw], known_us: Instant | None = None
+) -> Validated:
+    """The events and dead letters of a list of rows or of a mapping of columns; see `Validator`."""
+    validator = Validator(stream)
+    if isinstance(rows, Mapping):
+        return validator.columns(rows, known_us)
+    return validator.rows(rows, known_us)
+
+
+class Validator:
+    """The checks of one stream.
+
+    With `known_us`, the rows arrive live at that instant; without, they are history, known at the time
+    in the field `stream.known` or `stream.delay` after they happened. Raises TimeError for a stream whose
+    time zone or durations cannot be used.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self._zone = None if stream.timezone is None else LocalTime(stream.timezone)
+        self._delay_us = parse_duration(stream.delay)
+        self._skew_us = parse_duration(stream.skew)
+        self._optional = {entity.name for entity in stream.optional_keys}
+        names = [stream.time, *(stream.key_field(entity) for entity in stream.keys), *stream.fields]
+        names += [] if stream.id == CONTENT else [stream.id]
+        names += [] if stream.known is None else [stream.known]
+        self._names = tuple(dict.fromkeys(names))
+
+    def rows(self, rows: Sequence[Any], known_us: Instant | None = None) -> Validated:
+        """The events and dead letters of rows as JSON gives them: a mapping a row, else it is refused."""
+        flaws = Flaws(len(rows))
+        objects: list[Mapping[str, Any]] = [row if isinstance(row, Mapping) else {} for row in rows]
+        odd = np.array([not isinstance(row, Mapping) for row in rows], dtype=np.bool_)
+        flaws.add(
+            odd, "not_an_object", lambda row: f"$[{row}]: a row is an object of fields and values."
+        )
+        columns = {name: RawColumn.of([row.get(name) for row in objects]) for name in self._names}
+        rest = self._undeclared(objects, flaws) if self.stream.id == CONTENT else _NOTHING
+        batch = self._events(columns, rest, known_us, flaws)
+        told = flaws.told()
+        bad = [
+            row if isinstance(row, Mapping) else {"row": row}
+            for row in (rows[i] for i, _, _ in told)
+        ]
+        return self._answer(batch, told, bad, flaws)
+
+    def columns(self, columns: Mapping[str, Raw], known_us: Instant | None = None) -> Validated:
+        """The events and dead letters of columns of equal length.
+
+        Raises InputError when a declared column is not there or the lengths differ.
+        """
+        missing = [name for name in self._names if name not in columns]
+        if missing:
+            raise InputError(
+                f"stream {self.stream.name!r}: no column {', '.join(map(repr, missing))}; "
+                f"given are {', '.join(columns) or 'none'}"
+            )
+        lengths = {len(column) for column in columns.values()}
+        if len(lengths) != 1:
+            raise InputError(
+                f"stream {self.stream.name!r}: columns of one chunk have lengths {sorted(lengths)}"
+            )
+        raw = {name: RawColumn.of(column) for name, column in columns.items()}
+        flaws = Flaws(lengths.pop())
+        rest = self._undeclared_columns(raw, flaws) if self.stream.id == CONTENT else _NOTHING
+        batch = self._events(raw, rest, known_us, flaws)
+        told = flaws.told()
+        picked = np.array([row for row, _, _ in told], dtype=np.intp)
+        cells = [column.pick(picked) for column in raw.values()]
+        bad = [dict(zip(raw, values, strict=True)) for values in zip(*cells, strict=True)]
+        return self._answer(batch, told, bad, flaws)
+
+    def _events(
+        self,
+        columns: Mapping[str, RawColumn],
+        rest: Hashes,
+        known_us: Instant | None,
+        flaws: Flaws,
+    ) -> EventBatch:
+        """The events of the rows in which nothing is wrong; what is wrong is put into `flaws`."""
+        stream = self.stream
+        event_us = parse_times(columns[stream.time], stream.time, self._zone, flaws)
+        known = self._known(columns, event_us, known_us, flaws)
+        keys = {
+            entity.name: self._keys(entity.name, stream.key_field(entity), columns, flaws)
+            for entity in stream.keys
+        }
+        fields = {
+            name: parse_field(field, name, columns[name], flaws)
+            for name, field in stream.fields.items()
+        }
+        if stream.id == CONTENT:
+            ids = self._content(columns, rest, event_us, known, flaws)
+        else:
+            ids = parse_names(stream.id, columns[stream.id], flaws)
+            flaws.add(
+                ~ids.valid,
+                "missing_id",
+                lambda row: f"$[{row}].{stream.id}: the id of the event is missing.",
+            )
+        clamped = np.minimum(event_us, known)
+        batch = EventBatch(stream.name, clamped, known, ids, keys, fields)
+        return batch if flaws.free.all() else batch.take(flaws.free)
+
+    def _known(
+        self,
+        columns: Mapping[str, RawColumn],
+        event_us: Ints,
+        known_us: Instant | None,
+        flaws: Flaws,
+    ) -> Ints:
+        """When each row became known (n,); rows that happen later than the skew allows are refused."""
+        stream = self.stream
+        if known_us is not None:
+            known = np.full(len(event_us), known_us, dtype=np.int64)
+        elif stream.known is not None:
+            known = parse_times(columns[stream.known], stream.known, self._zone, flaws)
+        else:
+            return event_us + self._delay_us
+        ahead = event_us - known
+        flaws.add(
+            ahead > self._skew_us,
+            "from_the_future",
+            lambda row: (
+                f"$[{row}].{stream.time}: the event happens {ahead[row] / US_PER_S:.6g} s after it became "
+                f"known, {stream.skew} are allowed; check the clock of the sender."
+            ),
+        )
+        return known
+
+    def _keys(
+        self, entity: str, path: str, columns: Mapping[str, RawColumn], flaws: Flaws
+    ) -> Texts:
+        keys = parse_names(path, columns[path], flaws)
+        if entity not in self._optional:
+            flaws.add(
+                ~keys.valid,
+                f"missing_{entity}",
+                lambda row: (
+                    f"$[{row}].{path}: the key of entity {entity!r} is missing; give it, or declare the "
+                    "entity among the stream's optional_keys."
+                ),
+            )
+        return keys
+
+    def _content(
+        self,
+        columns: Mapping[str, RawColumn],
+        rest: Hashes,
+        event_us: Ints,
+        known_us: Ints,
+        flaws: Flaws,
+    ) -> Texts:
+        """The ids (n,) of the rows by their content; times count as the instants they name."""
+        instants = {self.stream.time: event_us, self.stream.known: known_us}
+        total = rest.copy()
+        for name in self._names:
+            times = instants.get(name)
+            if times is not None:
+                total += instant_hashes(name, times)
+            else:
+                hashes = field_hashes(Texts.of([name]), columns[name])
+                _refuse_unspoken(columns[name], hashes, name, flaws)
+                total += hashes
+        return content_ids(total)
+
+    def _undeclared(self, rows: Sequence[Mapping[str, Any]], flaws: Flaws) -> Hashes:
+        """The sum of the hashes of the fields that are not declared, uint64 (n, 2)."""
+        declared = frozenset(self._names)
+        cells = [
+            (at, _utf8(name), value)
+            for at, row in enumerate(rows)
+            for name, value in row.items()
+            if name not in declared
+        ]
+        total = np.zeros((len(rows), 2), dtype=np.uint64)
+        if not cells:
+            return total
+        where = np.array([at for at, _, _ in cells], dtype=np.intp)
+        column = RawColumn.of([value for _, _, value in cells])
+        hashes = field_hashes(Texts.of([name for _, name, _ in cells]), column)
+        unspoken = np.zeros(len(rows), dtype=np.bool_)
+        unspoken[where[column.is_kind(OTHER) & ~hashes.any(axis=1)]] = True
+        flaws.add(
+            unspoken,
+            "wrong_type",
+            lambda row: f"$[{row}]: a field holds what JSON cannot hold; leave it out.",
+        )
+        np.add.at(total, where, hashes)
+        return total
+
+    def _undeclared_columns(self, columns: Mapping[str, RawColumn], flaws: Flaws) -> Hashes:
+        """The same for columns."""
+        total = np.zeros((len(flaws.free), 2), dtype=np.uint64)
+        for name, column in columns.items():
+            if name not in self._names:
+                hashes = field_hashes(Texts.of([name]), column)
+                _refuse_unspoken(column, hashes, name, flaws)
+                total += hashes
+        return total
+
+    def _answer(
+        self,
+        batch: EventBatch,
+        told: list[tuple[int, str, str]],
+        rows: Sequence[Mapping[str, Any]],
+        flaws: Flaws,
+    ) -> Validated:
+        name = self.stream.name
+        letters = [
+            DeadLetter(name, reason, detail, row)
+            for (_, reason, detail), row in zip(told, rows, strict=True)
+        ]
+        return Validated(batch, letters, np.flatnonzero(flaws.free), np.flatnonzero(~flaws.free))
+
+
+def _refuse_unspoken(column: RawColumn, hashes: Hashes, name: str, flaws: Flaws) -> None:
+    flaws.add(
+        column.is_kind(OTHER) & ~hashes.any(axis=1),
+        "wrong_type",
+        lambda row: f"$[{row}].{name}: holds what JSON cannot hold; leave it out.",
+    )
+
+
+def _utf8(name: object) -> str:
+    return str(name).encode("utf-8", "backslashreplace").decode()
