@@ -19,6 +19,7 @@ MAX_NAME_BYTES = 256
 
 _64_BITS = float(1 << 64)
 _LINES = b"\t\n\r"
+_SUSPECT = np.isin(np.arange(256), [*range(0x20), 0x7F, 0xC2])  # C2 begins U+0080 to U+00BF
 
 
 def parse_field(field: Field, path: str, column: RawColumn, flaws: Flaws) -> Column:
@@ -51,6 +52,18 @@ def parse_names(
     path: str, column: RawColumn, flaws: Flaws, max_bytes: int = MAX_NAME_BYTES
 ) -> Texts:
     """The names (n,): texts as they are, whole numbers in decimal digits, empty text as null."""
+    names = column.texts
+    if not column.only(TEXT, NULL):
+        names = _named(path, column, flaws)
+    lengths = np.diff(names.offsets)
+    if not lengths.all():
+        names = Texts(names.data, names.offsets, names.valid & (lengths > 0))
+    _check_text(names, path, column, flaws, max_bytes, b"")
+    return names
+
+
+def _named(path: str, column: RawColumn, flaws: Flaws) -> Texts:
+    """The names of a column that is not all text."""
     whole = _whole(column) | (column.is_kind(BIG) & (np.abs(column.numbers) <= _64_BITS))
     _refuse(
         flaws,
@@ -60,14 +73,7 @@ def parse_names(
         "wrong_type",
         "is not a name; give a text or a whole number of 64 bits",
     )
-    names = column.texts
-    if whole.any():
-        names = _with_digits(column, whole)
-    empty = np.diff(names.offsets) == 0
-    if (empty & names.valid).any():
-        names = Texts(names.data, names.offsets, names.valid & ~empty)
-    _check_text(names, path, column, flaws, max_bytes, b"")
-    return names
+    return _with_digits(column, whole) if whole.any() else column.texts
 
 
 def _numbers(field: Number, path: str, column: RawColumn, flaws: Flaws) -> Floats:
@@ -80,7 +86,7 @@ def _numbers(field: Number, path: str, column: RawColumn, flaws: Flaws) -> Float
         "wrong_type",
         "is not a number; give a number or null",
     )
-    _refuse_infinite(column, path, flaws)
+    _refuse_infinite(column, path, number, flaws)
     return _in_range(field, path, column, number, flaws)
 
 
@@ -94,7 +100,7 @@ def _integers(field: Integer, path: str, column: RawColumn, flaws: Flaws) -> Flo
         "wrong_type",
         "is not a number; give a whole number or null",
     )
-    _refuse_infinite(column, path, flaws)
+    _refuse_infinite(column, path, column.is_kind(NUMBER), flaws)
     _refuse(
         flaws,
         column,
@@ -165,14 +171,12 @@ def _whole(column: RawColumn) -> Bools:
 
 def _with_digits(column: RawColumn, whole: Bools) -> Texts:
     """The texts of the column, and its whole numbers in digits."""
-    texts: list[str | None]
     exact = whole & ~column.is_kind(BIG)
-    if exact.all():
-        return Texts.of([str(int(number)) for number in column.numbers.tolist()])
-    texts = column.texts.to_list()
-    rows = np.flatnonzero(exact)
-    for row, number in zip(rows.tolist(), column.numbers[rows].tolist(), strict=True):
-        texts[row] = str(int(number))
+    numbers = column.numbers.tolist()
+    texts = [
+        str(int(number)) if digits else text
+        for digits, number, text in zip(exact.tolist(), numbers, column.texts, strict=True)
+    ]
     big = np.flatnonzero(whole & ~exact)
     for row, value in zip(big.tolist(), column.pick(big), strict=True):
         texts[row] = str(value)
@@ -203,24 +207,26 @@ def _check_text(
 def _controls(texts: Texts, allowed: bytes) -> Bools:
     """Which texts (n,) hold a control character (Unicode category Cc) that is not `allowed`."""
     data = texts.data[: texts.offsets[-1]]
+    out = np.zeros(len(texts), dtype=np.bool_)
+    if not _SUSPECT[data].any():
+        return out
     bad = (data < 0x20) | (data == 0x7F)
     # U+0080 to U+009F are the byte C2 and one from 80 to 9F.
     bad[:-1] |= (data[:-1] == 0xC2) & (data[1:] >= 0x80) & (data[1:] < 0xA0)
     for byte in allowed:
         bad &= data != byte
-    out = np.zeros(len(texts), dtype=np.bool_)
     out[np.searchsorted(texts.offsets, np.flatnonzero(bad), side="right") - 1] = True
     return out
 
 
-def _refuse_infinite(column: RawColumn, path: str, flaws: Flaws) -> None:
+def _refuse_infinite(column: RawColumn, path: str, number: Bools, flaws: Flaws) -> None:
     _refuse(
         flaws,
         column,
         path,
-        column.is_kind(NUMBER) & np.isinf(column.numbers),
+        number & np.isinf(column.numbers),
         "infinite",
-        "is infinite; give a finite number, or null when it is not known",
+        "is infinite as a float64; give a finite number, or null when it is not known",
     )
 
 

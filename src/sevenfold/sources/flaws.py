@@ -24,6 +24,8 @@ class Flaws:
 
         `sentence` says of a row what is wrong with it and what to do.
         """
+        if not where.any():
+            return
         rows = np.flatnonzero(where & self.free)
         if len(rows):
             self.free[rows] = False

@@ -37,19 +37,21 @@ class RawColumn:
     """Cells by kind: `kinds` uint8 (n,), `numbers` float64 (n,), `texts` (n,), null where not TEXT.
 
     `numbers` holds the value of NUMBER and BOOL, the nearest float of BIG, and the microseconds of LOCAL.
+    `present` is the set of kinds, so that a column of one kind costs no search for the others.
     """
 
     kinds: npt.NDArray[np.uint8]
     numbers: Floats
     texts: Texts
     source: Raw
+    present: frozenset[int]
 
     @classmethod
     def of(cls, source: Raw) -> RawColumn:
         """The column of a list of any Python values, of an array or of Texts."""
         if isinstance(source, Texts):
             kinds = np.where(source.valid, TEXT, NULL).astype(np.uint8)
-            return cls(kinds, np.zeros(len(source)), source, source)
+            return cls(kinds, np.zeros(len(source)), source, source, _present(kinds))
         if isinstance(source, np.ndarray) and source.dtype.kind not in "OUS":
             return _of_array(source)
         values = source.tolist() if isinstance(source, np.ndarray) else source
@@ -58,6 +60,10 @@ class RawColumn:
     def __len__(self) -> int:
         """The number of cells."""
         return len(self.kinds)
+
+    def only(self, *kinds: int) -> bool:
+        """Whether every cell is of one of `kinds`."""
+        return self.present.issubset(kinds)
 
     def is_kind(self, *kinds: int) -> Bools:
         """Which cells (n,) are of one of `kinds`."""
@@ -110,23 +116,50 @@ def _of_array(source: npt.NDArray[Any]) -> RawColumn:
                 f"a column of dtype {data.dtype} cannot be read: give numbers, booleans, datetime64 or Texts"
             )
     kinds[np.ma.getmaskarray(source)] = NULL
-    return RawColumn(kinds, numbers, _no_texts(n), source)
+    return RawColumn(kinds, numbers, _no_texts(n), source, _present(kinds))
 
 
 def _of_values(values: Sequence[Any]) -> RawColumn:
+    types = set(map(type, values)) - {type(None)}
+    if types <= {float, int}:
+        found = _of_numbers(values)
+        if found is not None:
+            return found
     n = len(values)
-    kinds, numbers = bytearray(n), [0.0] * n
-    texts: list[str | None] | None = None
-    for row, value in enumerate(values):
-        kind = type(value)
-        if kind is str:
-            if texts is None:
-                texts = [None] * n
-            kinds[row], texts[row] = TEXT, value
-        elif value is not None:
-            kinds[row], numbers[row] = _cell(value)
-    array = np.frombuffer(kinds, dtype=np.uint8)
-    return RawColumn(array, np.array(numbers), _encoded(texts, array, n), values)
+    if types == {str}:
+        kinds, numbers = (
+            bytearray([NULL if value is None else TEXT for value in values]),
+            np.zeros(n),
+        )
+        texts = list(values)
+    else:
+        kinds, cells = bytearray(n), [0.0] * n
+        texts = [None] * n
+        for row, value in enumerate(values):
+            if type(value) is str:
+                kinds[row], texts[row] = TEXT, value
+            elif value is not None:
+                kinds[row], cells[row] = _cell(value)
+        numbers = np.array(cells)
+    column = _encoded(texts, kinds)
+    return RawColumn(
+        np.frombuffer(kinds, dtype=np.uint8), numbers, column, values, frozenset(kinds)
+    )
+
+
+def _of_numbers(values: Sequence[Any]) -> RawColumn | None:
+    """The column of ints, floats and None; None when an int is too large to be told apart as a float."""
+    try:
+        numbers = np.array(
+            [np.nan if value is None else value for value in values], dtype=np.float64
+        )
+    except OverflowError:
+        return None
+    if (np.abs(numbers) >= EXACT).any():  # 2^53 may have been 2^53 + 1
+        return None
+    null = np.isnan(numbers)
+    kinds = np.where(null, NULL, NUMBER).astype(np.uint8)
+    return RawColumn(kinds, numbers, _no_texts(len(values)), values, _present(kinds))
 
 
 def _cell(value: Any) -> tuple[int, float]:
@@ -138,9 +171,9 @@ def _cell(value: Any) -> tuple[int, float]:
         case int():
             if -EXACT <= value <= EXACT:
                 return NUMBER, float(value)
-            return BIG, float(value) if value.bit_length() < 1_000 else math.copysign(
-                math.inf, value
-            )
+            if value.bit_length() < 1_000:
+                return BIG, float(value)
+            return BIG, math.inf if value > 0 else -math.inf
         case datetime():
             local = value.tzinfo is None
             gap = (value.replace(tzinfo=UTC) if local else value) - _EPOCH
@@ -152,10 +185,8 @@ def _cell(value: Any) -> tuple[int, float]:
             return OTHER, 0.0
 
 
-def _encoded(texts: list[str | None] | None, kinds: npt.NDArray[np.uint8], n: int) -> Texts:
+def _encoded(texts: list[str | None], kinds: bytearray) -> Texts:
     """The texts; one with half of a surrogate pair has no UTF-8 and is of kind OTHER from here on."""
-    if texts is None:
-        return _no_texts(n)
     try:
         return Texts.of(texts)
     except UnicodeEncodeError:
@@ -163,6 +194,10 @@ def _encoded(texts: list[str | None] | None, kinds: npt.NDArray[np.uint8], n: in
             if text is not None and any("\ud800" <= letter <= "\udfff" for letter in text):
                 kinds[row], texts[row] = OTHER, None
         return Texts.of(texts)
+
+
+def _present(kinds: npt.NDArray[np.uint8]) -> frozenset[int]:
+    return frozenset(np.flatnonzero(np.bincount(kinds, minlength=OTHER + 1)).tolist())
 
 
 def _no_texts(n: int) -> Texts:

@@ -13,8 +13,16 @@ from typing import Any
 import numpy as np
 
 from sevenfold.errors import InputError
+from sevenfold.hashing import combine128, hash128
 from sevenfold.sources.cells import parse_field, parse_names
-from sevenfold.sources.content import Hashes, content_ids, field_hashes, instant_hashes
+from sevenfold.sources.content import (
+    Hashes,
+    cell_hashes,
+    content_ids,
+    instant_hashes,
+    name_hash,
+    sum_of_fields,
+)
 from sevenfold.sources.flaws import Flaws
 from sevenfold.sources.raw import OTHER, Raw, RawColumn
 from sevenfold.sources.times import LocalTime, parse_times
@@ -69,6 +77,7 @@ class Validator:
         names += [] if stream.id == CONTENT else [stream.id]
         names += [] if stream.known is None else [stream.known]
         self._names = tuple(dict.fromkeys(names))
+        self._name_hashes = [name_hash(name) for name in self._names]
 
     def rows(self, rows: Sequence[Any], known_us: Instant | None = None) -> Validated:
         """The events and dead letters of rows as JSON gives them: a mapping a row, else it is refused."""
@@ -197,16 +206,15 @@ class Validator:
     ) -> Texts:
         """The ids (n,) of the rows by their content; times count as the instants they name."""
         instants = {self.stream.time: event_us, self.stream.known: known_us}
-        total = rest.copy()
+        cells: list[Hashes] = []
         for name in self._names:
             times = instants.get(name)
             if times is not None:
-                total += instant_hashes(name, times)
+                cells.append(instant_hashes(times))
             else:
-                hashes = field_hashes(Texts.of([name]), columns[name])
-                _refuse_unspoken(columns[name], hashes, name, flaws)
-                total += hashes
-        return content_ids(total)
+                cells.append(cell_hashes(columns[name]))
+                _refuse_unspoken(columns[name], cells[-1], name, flaws)
+        return content_ids(sum_of_fields(self._name_hashes, cells) + rest)
 
     def _undeclared(self, rows: Sequence[Mapping[str, Any]], flaws: Flaws) -> Hashes:
         """The sum of the hashes of the fields that are not declared, uint64 (n, 2)."""
@@ -222,26 +230,27 @@ class Validator:
             return total
         where = np.array([at for at, _, _ in cells], dtype=np.intp)
         column = RawColumn.of([value for _, _, value in cells])
-        hashes = field_hashes(Texts.of([name for _, name, _ in cells]), column)
+        parts = cell_hashes(column)
         unspoken = np.zeros(len(rows), dtype=np.bool_)
-        unspoken[where[column.is_kind(OTHER) & ~hashes.any(axis=1)]] = True
+        unspoken[where[column.is_kind(OTHER) & ~parts.any(axis=1)]] = True
         flaws.add(
             unspoken,
             "wrong_type",
             lambda row: f"$[{row}]: a field holds what JSON cannot hold; leave it out.",
         )
-        np.add.at(total, where, hashes)
+        names = hash128(Texts.of([name for _, name, _ in cells]))
+        np.add.at(total, where, combine128([names, parts]))
         return total
 
     def _undeclared_columns(self, columns: Mapping[str, RawColumn], flaws: Flaws) -> Hashes:
         """The same for columns."""
-        total = np.zeros((len(flaws.free), 2), dtype=np.uint64)
-        for name, column in columns.items():
-            if name not in self._names:
-                hashes = field_hashes(Texts.of([name]), column)
-                _refuse_unspoken(column, hashes, name, flaws)
-                total += hashes
-        return total
+        further = [name for name in columns if name not in self._names]
+        if not further:
+            return np.zeros((len(flaws.free), 2), dtype=np.uint64)
+        cells = [cell_hashes(columns[name]) for name in further]
+        for name, hashes in zip(further, cells, strict=True):
+            _refuse_unspoken(columns[name], hashes, name, flaws)
+        return sum_of_fields([name_hash(name) for name in further], cells)
 
     def _answer(
         self,
@@ -259,6 +268,8 @@ class Validator:
 
 
 def _refuse_unspoken(column: RawColumn, hashes: Hashes, name: str, flaws: Flaws) -> None:
+    if OTHER not in column.present:
+        return
     flaws.add(
         column.is_kind(OTHER) & ~hashes.any(axis=1),
         "wrong_type",
