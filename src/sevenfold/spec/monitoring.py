@@ -1,0 +1,44 @@
+"""Step 7, monitor and improve: what is watched and when a model is trained again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["Drift", "Monitoring", "Performance", "Retrain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Population stability of features: `alert` on PSI, raised by the noise of small samples."""
+
+    warn: float = 0.1
+    alert: float = 0.2
+    min_rows: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """The primary metric of `window` against that at promotion; losing `tolerance` of it is decay."""
+
+    window: str = "28 d"
+    tolerance: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Retrain:
+    """Train `every` so often, and earlier on drift or decay, but never within `cooldown`."""
+
+    every: str = "28 d"
+    on_drift: bool = True
+    on_performance: bool = True
+    cooldown: str = "14 d"
+    first_after: str = "56 d"
+
+
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """What is watched, and when a model is trained again."""
+
+    drift: Drift = field(default_factory=Drift)
+    performance: Performance = field(default_factory=Performance)
+    retrain: Retrain = field(default_factory=Retrain)

@@ -1,0 +1,31 @@
+"""Step 6, serve: from candidates to an answer, and what is done when a stage fails or is late."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sevenfold.spec.retrieve import Retriever
+
+__all__ = ["Pipeline", "PredictionLog"]
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionLog:
+    """What of an answer is logged: every shown row exactly, and `sample` of the others a request."""
+
+    sample: int = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pipeline:
+    """Retrieve, rank, answer.
+
+    `limit` bounds the merged candidates. `degrade` is the order of cheaper answers when the model fails or
+    time is short: `baseline` (the rule), `popular` (the generators' own order), `empty`.
+    """
+
+    retrieve: Sequence[Retriever]
+    limit: int = 500
+    log: PredictionLog | None = field(default_factory=PredictionLog)
+    degrade: Sequence[str] = ("baseline", "popular", "empty")
