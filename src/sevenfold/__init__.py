@@ -57,7 +57,7 @@ _HOME = {
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
-__all__ = sorted(_MODULE_OF)
+__all__ = sorted(_MODULE_OF, key=str.casefold)
 
 
 def __getattr__(name: str) -> Any:
