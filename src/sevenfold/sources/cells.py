@@ -172,11 +172,11 @@ def _whole(column: RawColumn) -> Bools:
 def _with_digits(column: RawColumn, whole: Bools) -> Texts:
     """The texts of the column, and its whole numbers in digits."""
     exact = whole & ~column.is_kind(BIG)
-    numbers = column.numbers.tolist()
-    texts = [
-        str(int(number)) if digits else text
-        for digits, number, text in zip(exact.tolist(), numbers, column.texts, strict=True)
-    ]
+    texts = column.texts.to_list() if TEXT in column.present else [None] * len(column)
+    rows = np.flatnonzero(exact)
+    digits = map(str, column.numbers[rows].astype(np.int64).tolist())
+    for row, text in zip(rows.tolist(), digits, strict=True):
+        texts[row] = text
     big = np.flatnonzero(whole & ~exact)
     for row, value in zip(big.tolist(), column.pick(big), strict=True):
         texts[row] = str(value)

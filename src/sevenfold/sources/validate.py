@@ -82,19 +82,18 @@ class Validator:
     def rows(self, rows: Sequence[Any], known_us: Instant | None = None) -> Validated:
         """The events and dead letters of rows as JSON gives them: a mapping a row, else it is refused."""
         flaws = Flaws(len(rows))
-        objects: list[Mapping[str, Any]] = [row if isinstance(row, Mapping) else {} for row in rows]
-        odd = np.array([not isinstance(row, Mapping) for row in rows], dtype=np.bool_)
+        fit = [type(row) is dict or isinstance(row, Mapping) for row in rows]
+        objects = [row if ok else {} for row, ok in zip(rows, fit, strict=True)]
         flaws.add(
-            odd, "not_an_object", lambda row: f"$[{row}]: a row is an object of fields and values."
+            ~np.array(fit, dtype=np.bool_),
+            "not_an_object",
+            lambda row: f"$[{row}]: a row is an object of fields and values.",
         )
         columns = {name: RawColumn.of([row.get(name) for row in objects]) for name in self._names}
         rest = self._undeclared(objects, flaws) if self.stream.id == CONTENT else _NOTHING
         batch = self._events(columns, rest, known_us, flaws)
         told = flaws.told()
-        bad = [
-            row if isinstance(row, Mapping) else {"row": row}
-            for row in (rows[i] for i, _, _ in told)
-        ]
+        bad = [objects[row] if fit[row] else {"row": rows[row]} for row, _, _ in told]
         return self._answer(batch, told, bad, flaws)
 
     def columns(self, columns: Mapping[str, Raw], known_us: Instant | None = None) -> Validated:
@@ -220,7 +219,7 @@ class Validator:
         """The sum of the hashes of the fields that are not declared, uint64 (n, 2)."""
         declared = frozenset(self._names)
         cells = [
-            (at, _utf8(name), value)
+            (at, name, value)
             for at, row in enumerate(rows)
             for name, value in row.items()
             if name not in declared
@@ -238,7 +237,8 @@ class Validator:
             "wrong_type",
             lambda row: f"$[{row}]: a field holds what JSON cannot hold; leave it out.",
         )
-        names = hash128(Texts.of([name for _, name, _ in cells]))
+        spelled = {name: _utf8(name) for _, name, _ in cells}
+        names = hash128(Texts.of([spelled[name] for _, name, _ in cells]))
         np.add.at(total, where, combine128([names, parts]))
         return total
 
