@@ -17,7 +17,7 @@ def modules() -> list[str]:
 
 
 def test_all_is_sorted_and_exact() -> None:
-    assert sevenfold.__all__ == sorted(sevenfold.__all__)
+    assert sevenfold.__all__ == sorted(sevenfold.__all__, key=str.casefold)
     assert set(sevenfold.__all__) <= set(dir(sevenfold))
     assert len(sevenfold.__all__) == len(set(sevenfold.__all__)) <= MOST_NAMES
 
