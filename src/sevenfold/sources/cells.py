@@ -172,7 +172,9 @@ def _whole(column: RawColumn) -> Bools:
 def _with_digits(column: RawColumn, whole: Bools) -> Texts:
     """The texts of the column, and its whole numbers in digits."""
     exact = whole & ~column.is_kind(BIG)
-    texts = column.texts.to_list() if TEXT in column.present else [None] * len(column)
+    texts: list[str | None] = [None] * len(column)
+    if TEXT in column.present:
+        texts = column.texts.to_list()
     rows = np.flatnonzero(exact)
     digits = map(str, column.numbers[rows].astype(np.int64).tolist())
     for row, text in zip(rows.tolist(), digits, strict=True):
