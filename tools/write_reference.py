@@ -1,4 +1,4 @@
-"""Write docs/reference/{api,cli,errors}.md from the code that they describe.
+"""Write docs/reference/{api,checks,cli,errors}.md from the code that they describe.
 
 Run `python tools/write_reference.py` after a change of a public name, a command or an error, and commit the result; a
 test compares the pages with the code.
@@ -18,6 +18,9 @@ import click
 
 import sevenfold
 from sevenfold import errors
+from sevenfold.spec.check_data import DATA_RULES
+from sevenfold.spec.check_features import FEATURE_RULES
+from sevenfold.spec.check_operation import OPERATION_RULES
 
 ROOT = Path(__file__).resolve().parent.parent
 WRITTEN = "*Written by `tools/write_reference.py`.*"
@@ -52,6 +55,23 @@ def errors_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def checks_page() -> str:
+    """Every rule that a declaration is held to."""
+    lines = ["# The checks", "", WRITTEN, ""]
+    lines += ["`sevenfold check` runs every rule and shows all problems at once, each with its path, what was given, what is"]
+    lines += ["allowed and what to do. An error also stops `sf.System(...)`; a warning does not."]
+    for heading, rules in _RULES.items():
+        lines += ["", f"## {heading}", "", "| rule | holds |", "|---|---|"]
+        for rule in rules:
+            code, _, meaning = (inspect.getdoc(rule) or "").partition(": ")
+            code, meaning = (code, meaning) if code.startswith("C-") else ("C-00", inspect.getdoc(rule) or "")
+            lines.append(f"| {code} {rule.__name__.replace('_', ' ')} | {meaning[0].upper()}{meaning[1:]} |")
+    return "\n".join(lines) + "\n"
+
+
+_RULES = {"Data": DATA_RULES, "Features": FEATURE_RULES, "Everything else": OPERATION_RULES}
+
+
 def cli_page() -> str:
     """Every command with its arguments and options, from the command line itself."""
     group = importlib.import_module("sevenfold.cli.main").main
@@ -61,7 +81,7 @@ def cli_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES: dict[str, Callable[[], str]] = {"api.md": api_page, "cli.md": cli_page, "errors.md": errors_page}
+PAGES: dict[str, Callable[[], str]] = {"api.md": api_page, "checks.md": checks_page, "cli.md": cli_page, "errors.md": errors_page}
 
 
 def _entry(name: str, value: Any) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Every block of code in README and docs runs.
 
-    ```python               runs alone, as a program
+    ```python               runs alone, as a program; a text block right after it is what it prints
     ```python continue      runs after the python blocks before it on the page
     ```sh                   runs in a folder of the page, after the sh blocks before it
     ```LANGUAGE no-run: WHY is not run, and says why
@@ -8,6 +8,8 @@
 Blocks in json, text, toml, sql and mermaid are for reading.
 """
 
+import contextlib
+import io
 import os
 import re
 import runpy
@@ -70,6 +72,13 @@ def shells() -> list[list[Block]]:
     return list(pages.values())
 
 
+def following(block: Block) -> str | None:
+    """What a page shows as printed: a text block with only blank lines between it and the program."""
+    text = block.page.read_text("utf-8").split("\n", block.line - 1)[-1]
+    after = re.match(r"\n*```text\n(.*?)^```$", text[len(block.code) + len("```") :], re.MULTILINE | re.DOTALL)
+    return after[1] if after else None
+
+
 def place(chain: list[Block]) -> str:
     return f"{chain[0].page.relative_to(ROOT).as_posix()}:{chain[0].line}"
 
@@ -90,7 +99,10 @@ def test_python_runs(chain: list[Block], tmp_path: Path, monkeypatch: pytest.Mon
         lines.extend(block.code.splitlines())
     program = tmp_path / f"{chain[0].page.stem.lower().replace('-', '_')}_page.py"
     program.write_text("\n".join(lines) + "\n", "utf-8")
-    runpy.run_path(str(program))
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        runpy.run_path(str(program))
+    shown = following(chain[-1])
+    assert shown is None or printed.getvalue() == shown
 
 
 @pytest.mark.slow
