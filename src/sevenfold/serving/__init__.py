@@ -1,0 +1,1 @@
+"""Answering: events in, recommendations out, every answer logged with the exact features behind it."""

@@ -1,0 +1,190 @@
+"""One answer, stage by stage: features, score, choose, log; and what is done when a stage fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from sevenfold.clock import elapsed_s
+from sevenfold.engines.online import OnlineEngine
+from sevenfold.errors import SevenfoldError
+from sevenfold.features.frame import Spine
+from sevenfold.hashing import siphash128
+from sevenfold.models.rule import RuleModel
+from sevenfold.retrieval.fusion import Fused
+from sevenfold.serving.champion import Champion
+from sevenfold.serving.prediction_log import Prediction, features_id, packed, write_prediction
+from sevenfold.serving.request import RecommendRequest
+from sevenfold.spec.model import Rule
+from sevenfold.spec.system import System
+from sevenfold.spec.units import parse_duration
+from sevenfold.stores.kv import Store, Transaction
+from sevenfold.types import Floats, Instant, Texts
+
+__all__ = ["Answer", "Answering"]
+
+_LOG = logging.getLogger(__name__)
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """Scores of the candidates (n,), higher is better, and what made them."""
+
+    scores: Floats
+    model: str
+    version: int
+    rung: str
+
+
+class Answering:
+    """What all answers share: the features they log, the engine, the model, the rule to fall back on."""
+
+    def __init__(
+        self,
+        system: System,
+        features: Sequence[str],
+        engine: OnlineEngine,
+        champion: Champion,
+    ) -> None:
+        self.system = system
+        self.features = tuple(features)
+        self.engine = engine
+        self.champion = champion
+        self.item = system.task.item.name
+        self.budget_s = parse_duration(system.requirements.latency.p99) / 1e6
+        baseline = system.baseline
+        self._rule = (
+            RuleModel(by=baseline.by, then=baseline.then) if isinstance(baseline, Rule) else None
+        )
+
+    def start(self, request: RecommendRequest, t_us: Instant) -> Answer:
+        """An answer, its time running from now."""
+        budget_s = min(self.budget_s, (request.timeout_ms or 6e4) / 1000)
+        return Answer(self, request, t_us, elapsed_s() + budget_s)
+
+    def read(self, txn: Transaction, spine: Spine) -> Vectors:
+        """The vectors of a spine, float32 (n, f)."""
+        return self.engine.read(txn, self.features, spine).vectors()
+
+    def score(self, vectors: Vectors, late: bool) -> Scored:
+        """The scores of the first rung that can give them."""
+        loaded = self.champion.follow()
+        n = len(vectors)
+        if loaded is not None and not late:
+            try:
+                scores = loaded.model.scores(vectors[:, loaded.columns])
+                return Scored(scores, loaded.name, loaded.version, "full")
+            except SevenfoldError as error:
+                _LOG.error(
+                    "model failed name=%s version=%d error=%s", loaded.name, loaded.version, error
+                )
+        if self._rule is not None and "baseline" in self.system.serving.degrade:
+            columns = [self.features.index(name) for name in self._rule.feature_names]
+            return Scored(self._rule.scores(vectors[:, columns]), "rule", 0, "baseline")
+        return self.popular(n)
+
+    def popular(self, n: int) -> Scored:
+        """The generators' own order: the rung that needs no features."""
+        return Scored(-np.arange(n, dtype=np.float64), "popular", 0, "popular" if n else "empty")
+
+    def probe(self, txn: Transaction, spine: Spine, generators: Sequence[str]) -> str | None:
+        """Why a row cannot be scored; None when it can."""
+        fields = {f"{name}_score": np.full(1, np.nan) for name in generators}
+        try:
+            vectors = self.read(txn, Spine(spine.t_us, spine.keys, fields))
+            scored = self.score(vectors, late=False)
+        except SevenfoldError as error:
+            return str(error)
+        if not np.isfinite(scored.scores).all():
+            return f"model {scored.model} version {scored.version} gives no finite score"
+        return self.champion.refused
+
+    def log(self, store: Store, prediction: Prediction, answer: Answer) -> None:
+        """Write the answer durably; afterwards it is one that was given."""
+        answer.mark("score")
+        with store.write() as txn:
+            prediction.features = features_id(txn, self.features)
+            prediction.timing_us = dict(answer.timing_us)
+            write_prediction(txn, prediction)
+        answer.mark("log")
+        prediction.timing_us = answer.timing_us
+
+
+@dataclass(eq=False)
+class Answer:
+    """An answer in the making."""
+
+    shared: Answering
+    request: RecommendRequest
+    t_us: Instant
+    deadline_s: float
+    timing_us: dict[str, int] = field(default_factory=dict)
+    _since_s: float = field(default_factory=elapsed_s)
+
+    def mark(self, stage: str) -> None:
+        """End a stage."""
+        now_s = elapsed_s()
+        self.timing_us[stage] = round((now_s - self._since_s) * 1e6)
+        self._since_s = now_s
+
+    def finish(
+        self, txn: Transaction, fused: Fused, items: list[str], generators: list[str]
+    ) -> Prediction:
+        """Score the candidates and choose the slate; ties keep the candidates' order."""
+        self.mark("retrieve")
+        shared = self.shared
+        vectors = np.empty((0, len(shared.features)), dtype=np.float32)
+        if not items:
+            scored = shared.popular(0)
+        else:
+            vectors = shared.read(txn, self._spine(fused, items, generators))
+            self.mark("features")
+            scored = shared.score(vectors, late=elapsed_s() > self.deadline_s)
+        k = self.request.k or shared.system.task.k
+        shown = np.argsort(-scored.scores, kind="stable")[:k]
+        logged, weight = self._sampled(shown, len(items))
+        return Prediction(
+            request_id=self.request.request_id,
+            t_us=self.t_us,
+            keys=self.request.keys,
+            model=scored.model,
+            version=scored.version,
+            rung=scored.rung,
+            k=k,
+            features="",
+            generators=generators,
+            items=items,
+            sources=packed(fused.sources, np.uint32),
+            candidate_scores=packed(fused.scores, np.float32),
+            shown=packed(shown, np.int32),
+            scores=packed(scored.scores[shown], np.float64),
+            logged=packed(logged, np.int32),
+            vectors=packed(vectors[logged], np.float32),
+            sample_weight=weight,
+        )
+
+    def _spine(self, fused: Fused, items: list[str], generators: list[str]) -> Spine:
+        keys = {name: Texts.of([key]) for name, key in self.request.keys.items()}
+        keys[self.shared.item] = Texts.of(items)
+        fields = {
+            f"{name}_score": fused.scores[:, g].astype(np.float64)
+            for g, name in enumerate(generators)
+        }
+        return Spine(np.full(len(items), self.t_us, dtype=np.int64), keys, fields)
+
+    def _sampled(self, shown: npt.NDArray[np.intp], n: int) -> tuple[npt.NDArray[np.intp], float]:
+        """The rows whose vectors are logged: the slate, and a sample of the others with its weight."""
+        log = self.shared.system.serving.log
+        others = np.setdiff1d(np.arange(n), shown)
+        size = min(log.sample if log else 0, len(others))
+        if not size:
+            return shown, 0.0
+        # The request's own name draws the sample, so that a replay draws the same.
+        rng = np.random.default_rng(siphash128(self.request.request_id.encode()))
+        sample = np.sort(rng.choice(others, size, replace=False))
+        return np.concatenate([shown, sample]), len(others) / size

@@ -1,0 +1,90 @@
+"""The model that serves now: the one behind an alias, swapped when the alias moves."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sevenfold.errors import RegistryError, SevenfoldError
+from sevenfold.models.protocol import Model
+from sevenfold.registry.registry import Registry
+
+__all__ = ["Champion", "Loaded"]
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """A model ready to score: its name, version and the columns of the feature vector it reads."""
+
+    name: str
+    version: int
+    model: Model
+    columns: tuple[int, ...]
+
+
+class Champion:
+    """Follows an alias of the registry.
+
+    A version whose features are not what this process computes is refused, and what served before goes on
+    serving; `refused` says why.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        features: Sequence[str],
+        hashes: Mapping[str, str],
+        alias: str = "champion",
+    ) -> None:
+        self._registry = registry
+        self._features = list(features)
+        self._hashes = hashes
+        self._alias = alias
+        self._stamp: tuple[int, int] | None = None
+        self.loaded: Loaded | None = None
+        self.refused: str | None = None
+        self.reload()
+
+    def follow(self) -> Loaded | None:
+        """The model to score with; looks whether the alias has moved."""
+        if self._stamp_now() != self._stamp:
+            self.reload()
+        return self.loaded
+
+    def reload(self) -> bool:
+        """Load what the alias names; whether that is another version than before."""
+        self._stamp = self._stamp_now()
+        before = self.loaded.version if self.loaded else None
+        try:
+            version = self._registry.alias(self._alias)
+            if version is None or version == before:
+                return False
+            self.loaded = self._load(version)
+            self.refused = None
+        except SevenfoldError as error:
+            self.refused = str(error)
+            _LOG.error("model refused alias=%s error=%s", self._alias, error)
+            return False
+        _LOG.info("model loaded name=%s version=%d", self.loaded.name, self.loaded.version)
+        return True
+
+    def _load(self, version: int) -> Loaded:
+        described = self._registry.get(version)
+        model = self._registry.load(version)
+        self._registry.require_signature(version, model.feature_names, self._hashes)
+        missing = [name for name in model.feature_names if name not in self._features]
+        if missing:
+            raise RegistryError(f"version {version} reads {missing[0]!r}, which is not served")
+        columns = tuple(self._features.index(name) for name in model.feature_names)
+        return Loaded(described.manifest.name, version, model, columns)
+
+    def _stamp_now(self) -> tuple[int, int] | None:
+        path = self._registry.alias_path(self._alias)
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            return None
+        return stat.st_mtime_ns, stat.st_ino

@@ -1,0 +1,147 @@
+"""Rows to events: validated, put in order, deduplicated, logged and applied in one durable transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sevenfold.clock import Clock
+from sevenfold.engines.online import OnlineEngine
+from sevenfold.errors import NotFoundError
+from sevenfold.sources.raw import Raw
+from sevenfold.sources.validate import Validator
+from sevenfold.spec.stream import Stream
+from sevenfold.spec.units import parse_duration
+from sevenfold.stores.dead_letters import bury
+from sevenfold.stores.kv import Store, Transaction
+from sevenfold.stores.log import append, arrange, floor_us, fresh, position
+from sevenfold.stores.tables import META
+from sevenfold.types import EventBatch, Instant
+
+__all__ = ["Counts", "Ingest", "IngestResult", "Observer", "Refusal", "read_counts"]
+
+
+class Observer(Protocol):
+    """Something that learns from every event of the log, in its order."""
+
+    def observe(self, batch: EventBatch) -> None:
+        """Learn from a batch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A row that is now a dead letter: its place among the rows given, why, and the whole sentence."""
+
+    index: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class IngestResult:
+    """What became of the rows: every one is an event, a duplicate or refused; `position` is the log's end."""
+
+    position: int
+    events: int
+    duplicates: int
+    refused: list[Refusal] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What came in since the store was made: rows_in = events + duplicates + dead_letters."""
+
+    rows_in: int = 0
+    events: int = 0
+    duplicates: int = 0
+    dead_letters: int = 0
+
+
+class Ingest:
+    """The one door into a store: the log, the states and the counts of an ingest commit together.
+
+    What `observers` are told has been committed before.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        streams: Mapping[str, Stream],
+        engine: OnlineEngine,
+        clock: Clock,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._clock = clock
+        self._observers = observers
+        self._validators = {name: Validator(stream) for name, stream in streams.items()}
+        self._horizons = {name: parse_duration(s.horizon) for name, s in streams.items()}
+
+    def accept(
+        self,
+        stream: str,
+        rows: Sequence[Any] | Mapping[str, Raw],
+        known_us: Instant | None = None,
+        history: bool = False,
+    ) -> IngestResult:
+        """Take rows (or columns) of `stream` in; returns after what is kept is on disk.
+
+        Rows arrive at `known_us`, now when not given; with `history` each was known when the stream says.
+        Raises NotFoundError for a stream that the system does not declare.
+        """
+        if stream not in self._validators:
+            known = ", ".join(self._validators)
+            raise NotFoundError(f"$.stream: no stream {stream!r}; there are {known}")
+        if known_us is None and not history:
+            known_us = self._clock.now_us()
+        validator = self._validators[stream]
+        if isinstance(rows, Mapping):
+            checked = validator.columns(rows, known_us)
+        else:
+            checked = validator.rows(rows, known_us)
+        with self._store.write() as txn:
+            batch = arrange(checked.batch, floor_us(txn))
+            new = fresh(txn, stream, batch.event_ids, batch.known_us, self._horizons[stream])
+            kept = batch if new.all() else batch.take(new)
+            end = append(txn, kept) if len(kept) else position(txn)
+            self._engine.apply(txn, kept)
+            bury(txn, checked.letters)
+            duplicates = len(batch) - len(kept)
+            _count(txn, stream, (len(kept), duplicates, len(checked.letters)))
+        for observer in self._observers:
+            observer.observe(kept)
+        refused = [
+            Refusal(int(row), letter.reason, letter.detail)
+            for row, letter in zip(checked.letter_rows.tolist(), checked.letters, strict=True)
+        ]
+        return IngestResult(end, len(kept), duplicates, refused)
+
+
+def read_counts(txn: Transaction, streams: Sequence[str]) -> Counts:
+    """What came in on `streams` together."""
+    events = duplicates = dead = 0
+    for stream in streams:
+        one = _counts(txn, stream)
+        events, duplicates, dead = events + one[0], duplicates + one[1], dead + one[2]
+    return Counts(events + duplicates + dead, events, duplicates, dead)
+
+
+def _count(txn: Transaction, stream: str, more: tuple[int, int, int]) -> None:
+    total = [a + b for a, b in zip(_counts(txn, stream), more, strict=True)]
+    txn.put(META, _counts_key(stream), b"".join(n.to_bytes(8, "big") for n in total))
+
+
+def _counts(txn: Transaction, stream: str) -> tuple[int, int, int]:
+    raw = txn.get(META, _counts_key(stream)) or bytes(24)
+    return (
+        int.from_bytes(raw[:8], "big"),
+        int.from_bytes(raw[8:16], "big"),
+        int.from_bytes(raw[16:], "big"),
+    )
+
+
+def _counts_key(stream: str) -> bytes:
+    return b"counts/" + stream.encode()

@@ -1,0 +1,151 @@
+"""What was answered, and from what: every answer with its candidates and the exact features of its rows."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from sevenfold.errors import StoreError
+from sevenfold.hashing import canonical_json, digest
+from sevenfold.stores.kv import Transaction
+from sevenfold.stores.log import raise_frontier
+from sevenfold.stores.tables import META, PREDICTIONS, REQUESTS
+from sevenfold.types import Instant, Ints
+
+__all__ = ["Prediction", "find_prediction", "read_predictions", "write_prediction"]
+
+Vectors = npt.NDArray[np.float32]
+
+
+class Prediction(msgspec.Struct):
+    """One answer.
+
+    `items` are the candidates in the order they were scored; `sources` uint32 bytes say which of
+    `generators` proposed each, `candidate_scores` float32 bytes (n, g) how strongly. `shown` int32 bytes are
+    the rows of the slate, first position first, `scores` their float64 scores. `logged` int32 bytes are the
+    rows whose vectors follow in `vectors` float32 (r, f), features in the order of `features`; shown rows
+    have weight 1, sampled ones stand for `sample_weight` rows each.
+    """
+
+    request_id: str
+    t_us: int
+    keys: dict[str, str]
+    model: str
+    version: int
+    rung: str
+    k: int
+    features: str
+    generators: list[str]
+    items: list[str]
+    sources: bytes
+    candidate_scores: bytes
+    shown: bytes
+    scores: bytes
+    logged: bytes
+    vectors: bytes
+    sample_weight: float
+    timing_us: dict[str, int] = {}
+
+    def source_masks(self) -> npt.NDArray[np.uint32]:
+        """Which generators proposed each candidate, uint32 (n,)."""
+        return np.frombuffer(self.sources, dtype=np.uint32)
+
+    def generator_scores(self) -> Vectors:
+        """The generators' scores of the candidates, float32 (n, g), NaN where not proposed."""
+        scores = np.frombuffer(self.candidate_scores, dtype=np.float32)
+        return scores.reshape(len(self.items), len(self.generators))
+
+    def shown_rows(self) -> Ints:
+        """The rows of the slate, int64 (k,)."""
+        return np.frombuffer(self.shown, dtype=np.int32).astype(np.int64)
+
+    def logged_rows(self) -> Ints:
+        """The rows whose vectors are kept, int64 (r,)."""
+        return np.frombuffer(self.logged, dtype=np.int32).astype(np.int64)
+
+    def logged_vectors(self) -> Vectors:
+        """The vectors of the logged rows, float32 (r, f)."""
+        rows = len(self.logged) // 4
+        return np.frombuffer(self.vectors, dtype=np.float32).reshape(rows, -1)
+
+    def slate(self) -> list[str]:
+        """The items shown, first position first."""
+        return [self.items[row] for row in self.shown_rows().tolist()]
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Prediction)
+
+
+def features_id(txn: Transaction, names: tuple[str, ...]) -> str:
+    """The short id under which the list of features is kept, written when it is new."""
+    encoded = canonical_json(list(names))
+    name = digest(encoded, 8)
+    key = b"features/" + name.encode()
+    if txn.get(META, key) is None:
+        txn.put(META, key, encoded)
+    return name
+
+
+def feature_names(txn: Transaction, name: str) -> tuple[str, ...]:
+    """The list of features kept under an id; raises StoreError for an unknown one."""
+    raw = txn.get(META, b"features/" + name.encode())
+    if raw is None:
+        raise StoreError(f"a prediction names feature list {name!r}, which the store does not hold")
+    names: list[str] = msgspec.json.decode(raw)
+    return tuple(names)
+
+
+def write_prediction(txn: Transaction, prediction: Prediction) -> None:
+    """Keep the answer, and note its instant so that nothing becomes known before it any more."""
+    key = _key(prediction.t_us, prediction.request_id)
+    txn.put(PREDICTIONS, key, zlib.compress(_ENCODER.encode(prediction), 1))
+    txn.put(REQUESTS, _request_key(prediction.request_id), key)
+    raise_frontier(txn, prediction.t_us)
+
+
+def find_prediction(txn: Transaction, request_id: str) -> Prediction | None:
+    """The answer that was given to a request, if any."""
+    key = txn.get(REQUESTS, _request_key(request_id))
+    if key is None:
+        return None
+    raw = txn.get(PREDICTIONS, key)
+    if raw is None:
+        raise StoreError(
+            f"request {request_id!r} is known, its answer is not: the store is damaged"
+        )
+    return _decode(raw, request_id)
+
+
+def read_predictions(
+    txn: Transaction, start_us: Instant = 0, stop_us: Instant | None = None
+) -> Iterator[Prediction]:
+    """The answers with `start_us <= t_us < stop_us`, in order of time."""
+    stop = None if stop_us is None else stop_us.to_bytes(8, "big")
+    for key, raw in txn.scan(PREDICTIONS, start_us.to_bytes(8, "big"), stop):
+        yield _decode(raw, key.hex())
+
+
+def _decode(raw: bytes, name: str) -> Prediction:
+    try:
+        return _DECODER.decode(zlib.decompress(raw))
+    except (zlib.error, msgspec.DecodeError) as error:
+        raise StoreError(f"the answer under {name} cannot be read: {error}") from error
+
+
+def _key(t_us: Instant, request_id: str) -> bytes:
+    return t_us.to_bytes(8, "big") + _request_key(request_id)
+
+
+def _request_key(request_id: str) -> bytes:
+    return bytes.fromhex(digest(request_id.encode()))
+
+
+def packed(array: npt.NDArray[Any], kind: type[Any]) -> bytes:
+    """An array as the bytes of its elements."""
+    return np.ascontiguousarray(array, dtype=kind).tobytes()

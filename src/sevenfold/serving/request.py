@@ -1,0 +1,110 @@
+"""What is asked of the server and what it answers, as typed JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+__all__ = [
+    "EventsAnswer",
+    "EventsRequest",
+    "FeaturesAnswer",
+    "FeaturesRequest",
+    "Item",
+    "RankRequest",
+    "RecommendAnswer",
+    "RecommendRequest",
+    "RefusedEvent",
+]
+
+Key = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+RequestId = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Instant = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+Size = Annotated[int, msgspec.Meta(ge=1, le=1000)]
+
+
+class EventsRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Events of one stream: `event` for a single one, `events` for many.
+
+    `known_us` is for a replay: the instant at which they became known.
+    """
+
+    stream: Key
+    event: dict[str, Any] | None = None
+    events: Annotated[list[Any], msgspec.Meta(max_length=10_000)] | None = None
+    known_us: Instant | None = None
+
+
+class RefusedEvent(msgspec.Struct):
+    """An item that lies with the dead letters now: its place in the batch, and why."""
+
+    index: int
+    reason: str
+    message: str
+
+
+class EventsAnswer(msgspec.Struct):
+    """What became of the events; all that is counted here is on disk."""
+
+    position: int
+    events: int
+    duplicates: int
+    dead_letters: int
+    refused: list[RefusedEvent]
+
+
+class RecommendRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Who asks (`keys` by entity) and for how many items; `t` is for a replay."""
+
+    request_id: RequestId
+    keys: dict[Key, Key]
+    k: Size | None = None
+    t: Instant | None = None
+    timeout_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)] | None = None
+
+
+class RankRequest(RecommendRequest, forbid_unknown_fields=True, kw_only=True):
+    """As a recommendation, over the items given."""
+
+    items: Annotated[list[Key], msgspec.Meta(min_length=1, max_length=2000)]
+
+
+class Item(msgspec.Struct):
+    """One place of the slate: position from 1, the score it was ranked by, and who proposed it."""
+
+    item: str
+    position: int
+    score: float
+    sources: list[str]
+
+
+class RecommendAnswer(msgspec.Struct):
+    """The slate, which model made it, and which rung of the ladder served."""
+
+    request_id: str
+    items: list[Item]
+    model: str
+    version: int
+    rung: str
+    t: int
+    repeated: bool
+    timing_ms: dict[str, float]
+
+
+class FeaturesRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Whose features: one mapping of entity to key a row; all features when `features` is not given."""
+
+    rows: Annotated[list[dict[Key, Key]], msgspec.Meta(min_length=1, max_length=2000)]
+    features: list[Key] | None = None
+    t: Instant | None = None
+
+
+class FeaturesAnswer(msgspec.Struct):
+    """The values by row and feature, null where there is none, and why: VALUE, NULL, MISSING or STALE."""
+
+    features: list[str]
+    values: list[list[float | None]]
+    states: list[list[str]]
+    t: int
+    position: int

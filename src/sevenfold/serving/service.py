@@ -1,0 +1,176 @@
+"""The system at work: one store, one writer, the generators, the model that serves now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sevenfold.clock import Clock
+from sevenfold.engines.online import OnlineEngine
+from sevenfold.errors import InputError, NotFoundError, ServingError
+from sevenfold.features.frame import Spine
+from sevenfold.features.plan import Plan, compile_plan
+from sevenfold.registry.registry import Registry
+from sevenfold.retrieval.build import Retrieval, build_retrieval
+from sevenfold.retrieval.fusion import Fused
+from sevenfold.retrieval.protocol import Query
+from sevenfold.serving.answer import Answering
+from sevenfold.serving.champion import Champion
+from sevenfold.serving.ingest import Ingest, IngestResult
+from sevenfold.serving.prediction_log import Prediction, find_prediction
+from sevenfold.serving.request import (
+    FeaturesAnswer,
+    FeaturesRequest,
+    RankRequest,
+    RecommendRequest,
+)
+from sevenfold.spec.system import System
+from sevenfold.stores.kv import Store, Transaction
+from sevenfold.stores.log import blocks, frontier_us, last_known_us, position
+from sevenfold.types import Instant, Ints, Texts
+
+__all__ = ["Service", "served_features"]
+
+_STATES = ("VALUE", "NULL", "MISSING", "STALE")
+
+
+def served_features(system: System, plan: Plan) -> tuple[str, ...]:
+    """Every feature that some model reads, in the order of the plan: what each answer logs."""
+    wanted = {name for model in system.models for name in model.features}
+    plan.require(wanted)
+    return tuple(name for name in plan.names if name in wanted)
+
+
+class Service:
+    """Answers for one system over one store; not for more than one thread at a time.
+
+    With `replay` a request may name its instant and events the instant they became known; live, the clock
+    does. `progress` is told how many events have been read back at the start.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        store: Store,
+        registry: Registry,
+        clock: Clock,
+        replay: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self.system = system
+        self.store = store
+        self.replay = replay
+        self.plan = compile_plan(system.features)
+        self.features = served_features(system, self.plan)
+        self.champion = Champion(
+            registry, self.features, self.plan.definition_hashes(self.features)
+        )
+        self.retrieval: Retrieval = build_retrieval(system.serving.retrieve, system.serving.limit)
+        self._clock = clock
+        self._engine = OnlineEngine(self.plan)
+        self._ingest = Ingest(store, system.streams, self._engine, clock, [self.retrieval])
+        self._answering = Answering(system, self.features, self._engine, self.champion)
+        with store.read() as txn:
+            for seq, batch in blocks(txn):
+                self.retrieval.observe(batch)
+                if progress is not None:
+                    progress(seq + len(batch))
+
+    def accept(self, stream: str, rows: list[object], known_us: Instant | None) -> IngestResult:
+        """Take events in; durable when it returns."""
+        if known_us is not None and not self.replay:
+            raise InputError(
+                "$.known_us: a live server stamps events itself; leave it out, or start the server with "
+                "--clock replay"
+            )
+        return self._ingest.accept(stream, rows, known_us)
+
+    def recommend(self, request: RecommendRequest) -> tuple[Prediction, bool]:
+        """The answer to a request, logged before it is returned, and whether it had been given before."""
+        return self._answer(request, None)
+
+    def rank(self, request: RankRequest) -> tuple[Prediction, bool]:
+        """The items given, ranked; logged as any answer."""
+        if len(set(request.items)) != len(request.items):
+            raise InputError("$.items: an item is given twice; give each once")
+        return self._answer(request, request.items)
+
+    def read_features(self, request: FeaturesRequest) -> FeaturesAnswer:
+        """The values of the given keys now."""
+        names = tuple(request.features or self._stored())
+        entities = sorted({name for row in request.rows for name in row})
+        for name in entities:
+            if name not in self.plan.entities:
+                known = ", ".join(self.plan.entities)
+                raise NotFoundError(f"$.rows: no entity {name!r}; there are {known}")
+        keys = {name: Texts.of([row.get(name) for row in request.rows]) for name in entities}
+        with self.store.read() as txn:
+            t_us = self._instant(txn, request.t)
+            spine = Spine(np.full(len(request.rows), t_us, dtype=np.int64), keys)
+            frame = self._engine.read(txn, names, spine)
+            end = position(txn)
+        values = [[None if v != v else v for v in row] for row in frame.values.tolist()]
+        states = [[_STATES[s] for s in row] for row in frame.states.tolist()]
+        return FeaturesAnswer(list(names), values, states, t_us, end)
+
+    def ready(self) -> str | None:
+        """Why the service cannot answer, after asking it to score a probe row; None when it can."""
+        with self.store.read() as txn:
+            t_us = self._instant(txn, None)
+            keys = {entity.name: Texts.of(["probe"]) for entity in self.system.entities}
+            return self._answering.probe(txn, Spine(np.array([t_us]), keys), self.retrieval.names)
+
+    def _stored(self) -> list[str]:
+        return [name for view in self.plan.views for name in view.names]
+
+    def _answer(
+        self, request: RecommendRequest, items: list[str] | None
+    ) -> tuple[Prediction, bool]:
+        self._check_keys(request)
+        with self.store.read() as txn:
+            given = find_prediction(txn, request.request_id)
+            if given is not None:
+                return given, True
+            t_us = self._instant(txn, request.t)
+            query = Query(request.keys, t_us)
+            answer = self._answering.start(request, t_us)
+            fused = self.retrieval.candidates(query) if items is None else self._given(items)
+            names = self.retrieval.catalogue.names(fused.codes) if items is None else items
+            prediction = answer.finish(txn, fused, names, self.retrieval.names)
+        self._answering.log(self.store, prediction, answer)
+        return prediction, False
+
+    def _given(self, items: list[str]) -> Fused:
+        n, generators = len(items), len(self.retrieval.names)
+        codes: Ints = np.arange(n, dtype=np.int64)
+        scores = np.full((n, generators), np.nan, dtype=np.float32)
+        return Fused(codes, np.zeros(n, dtype=np.uint32), scores)
+
+    def _check_keys(self, request: RecommendRequest) -> None:
+        for entity in self.system.task.query:
+            if entity.name not in request.keys:
+                raise InputError(
+                    f"$.keys: the key of {entity.name!r} is missing; a request names it"
+                )
+        known = [entity.name for entity in self.system.task.query]
+        for name in request.keys:
+            if name not in known:
+                raise InputError(
+                    f"$.keys.{name}: no such entity; a request names {', '.join(known)}"
+                )
+
+    def _instant(self, txn: Transaction, given: Instant | None) -> Instant:
+        """The instant of a read: later than all that is applied, and never before an earlier read."""
+        if given is None:
+            return max(self._clock.now_us(), last_known_us(txn) + 1, frontier_us(txn))
+        if not self.replay:
+            raise InputError(
+                "$.t: a live server reads now; leave it out, or start the server with --clock replay"
+            )
+        if given <= last_known_us(txn):
+            raise ServingError(
+                f"$.t: {given} is not after {last_known_us(txn)}, when the last event became known; "
+                "an online read cannot go back, use `sevenfold features` for the past"
+            )
+        return given
