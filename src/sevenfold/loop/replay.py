@@ -54,8 +54,8 @@ class Replay:
         for i, request_id in enumerate(ids):
             t_us = int(requests.t_us[begin + i])
             self._send_rows(t_us)
-            body = {"request_id": request_id, "k": self.k, "t": t_us}
-            body |= {name: column[i] for name, column in fields.items()}
+            keys = {name: column[i] for name, column in fields.items()}
+            body = {"request_id": request_id, "keys": keys, "k": self.k, "t": t_us}
             answer = self.client.post("/v1/recommend", body)
             for stage, taken in answer.get("timing_ms", {}).items():
                 self.stages_ms.setdefault(stage, []).append(float(taken))

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sevenfold.retrieval.protocol import Candidates
-from sevenfold.types import Ints
+from sevenfold.types import Floats, Ints
 
-__all__ = ["Fused", "fuse"]
+__all__ = ["Fused", "candidate_fields", "fuse"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,3 +59,21 @@ def fuse(proposals: Sequence[Candidates], limit: int) -> Fused:
             sources[rows[found]] |= np.uint32(1 << g)
             scores[rows[found], g] = proposal.scores[found]
     return Fused(chosen, sources, scores)
+
+
+def candidate_fields(scores: npt.NDArray[np.float32], names: Sequence[str]) -> dict[str, Floats]:
+    """What request-time functions may read of one request's candidates, from their scores (n, g).
+
+    For each generator `{name}_score`, and `{name}_share`: the score over the request's highest; both NaN
+    where the generator did not propose the item.
+
+    >>> candidate_fields(np.array([[2.0], [1.0]], np.float32), ["own"])["own_share"]
+    array([1. , 0.5])
+    """
+    fields = {}
+    for g, name in enumerate(names):
+        column = scores[:, g].astype(np.float64)
+        highest = np.fmax.reduce(column) if len(column) else np.nan
+        fields[f"{name}_score"] = column
+        fields[f"{name}_share"] = column / highest if highest > 0 else np.full(len(column), np.nan)
+    return fields

@@ -15,7 +15,7 @@ from sevenfold.errors import SevenfoldError
 from sevenfold.features.frame import Spine
 from sevenfold.hashing import siphash128
 from sevenfold.models.rule import RuleModel
-from sevenfold.retrieval.fusion import Fused
+from sevenfold.retrieval.fusion import Fused, candidate_fields
 from sevenfold.serving.champion import Champion
 from sevenfold.serving.prediction_log import Prediction, features_id, packed, write_prediction
 from sevenfold.serving.request import RecommendRequest
@@ -94,7 +94,8 @@ class Answering:
 
     def probe(self, txn: Transaction, spine: Spine, generators: Sequence[str]) -> str | None:
         """Why a row cannot be scored; None when it can."""
-        fields = {f"{name}_score": np.full(1, np.nan) for name in generators}
+        unknown = np.full((1, len(generators)), np.nan, dtype=np.float32)
+        fields = candidate_fields(unknown, generators)
         try:
             vectors = self.read(txn, Spine(spine.t_us, spine.keys, fields))
             scored = self.score(vectors, late=False)
@@ -171,10 +172,7 @@ class Answer:
     def _spine(self, fused: Fused, items: list[str], generators: list[str]) -> Spine:
         keys = {name: Texts.of([key]) for name, key in self.request.keys.items()}
         keys[self.shared.item] = Texts.of(items)
-        fields = {
-            f"{name}_score": fused.scores[:, g].astype(np.float64)
-            for g, name in enumerate(generators)
-        }
+        fields = candidate_fields(fused.scores, generators)
         return Spine(np.full(len(items), self.t_us, dtype=np.int64), keys, fields)
 
     def _sampled(self, shown: npt.NDArray[np.intp], n: int) -> tuple[npt.NDArray[np.intp], float]:

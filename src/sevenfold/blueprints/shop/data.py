@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sevenfold.loop.world import Requests, World
-from sevenfold.types import US_PER_S, Ints, Texts
+from sevenfold.types import US_PER_DAY, US_PER_S, Ints, Texts
 
 __all__ = ["STREAM", "load_world"]
 
@@ -38,7 +38,13 @@ def load_world() -> World:
     sold_us: Ints = columns["sold_at"].astype(np.int64)
     columns["sold_at"] = sold_us
     columns["cancelled"] = _starts_with(columns["invoice"], b"C").astype(np.int64)
-    return World(STREAM, columns, sold_us, _requests(columns, sold_us))
+    columns["day"] = sold_us / US_PER_DAY
+    first = _first_lines(columns, sold_us)
+    columns["opens"] = np.zeros(len(sold_us), dtype=np.int64)
+    columns["opens"][first] = 1
+    fields = {name: columns[name].take(first) for name in ("customer", "country")}
+    requests = Requests(sold_us[first] - US_PER_S, columns["invoice"].take(first), fields)
+    return World(STREAM, columns, sold_us, requests)
 
 
 def _read() -> dict[str, Any]:
@@ -54,18 +60,15 @@ def _read() -> dict[str, Any]:
     }
 
 
-def _requests(columns: dict[str, Any], sold_us: Ints) -> Requests:
+def _first_lines(columns: dict[str, Any], sold_us: Ints) -> Ints:
+    """The row of each basket's first good line, in order of time."""
     good = columns["customer"].valid & (columns["cancelled"] == 0)
     good &= (columns["quantity"] > 0) & (columns["price"] > 0)
     rows = np.flatnonzero(good)
     invoices = columns["invoice"].take(rows).to_list()
-    first = np.array(list(dict(zip(reversed(invoices), rows[::-1].tolist(), strict=True)).values()))
-    first = np.sort(first)
-    t_us = sold_us[first] - US_PER_S
-    order = np.argsort(t_us, kind="stable")
-    first, t_us = first[order], t_us[order]
-    fields = {name: columns[name].take(first) for name in ("customer", "country")}
-    return Requests(t_us, columns["invoice"].take(first), fields)
+    by_invoice = dict(zip(reversed(invoices), rows[::-1].tolist(), strict=True))
+    first = np.sort(np.array(list(by_invoice.values()), dtype=np.int64))
+    return first[np.argsort(sold_us[first], kind="stable")]
 
 
 def _texts(column: npt.NDArray[np.object_]) -> Texts:
@@ -77,4 +80,5 @@ def _texts(column: npt.NDArray[np.object_]) -> Texts:
 def _starts_with(texts: Texts, first: bytes) -> npt.NDArray[np.bool_]:
     starts, lengths = texts.offsets[:-1], np.diff(texts.offsets)
     begins = texts.data[np.minimum(starts, len(texts.data) - 1)] == first[0]
-    return begins & (lengths > 0)
+    found: npt.NDArray[np.bool_] = begins & (lengths > 0)
+    return found
