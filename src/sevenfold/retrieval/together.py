@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from sevenfold.compiled import kernel
 from sevenfold.retrieval.catalogue import Catalogue
 from sevenfold.retrieval.history import History
 from sevenfold.retrieval.protocol import Candidates, Query, best
@@ -61,6 +62,7 @@ class BoughtTogether:
         self._pairs = sparse.csr_matrix((0, 0), dtype=np.float32)
         self._counts = np.zeros(0)
         self._index = sparse.csr_matrix((0, 0), dtype=np.float32)
+        self._is_stale = False
 
     def observe(self, batch: EventBatch) -> None:
         """Keep the baskets, and rebuild the matrix whenever an instant of renewal is passed."""
@@ -86,6 +88,10 @@ class BoughtTogether:
 
     def propose(self, query: Query) -> Candidates:
         """The items most often in one basket with the customer's latest."""
+        if self._is_stale:
+            # A replay of the log passes many renewals; only the last one is asked.
+            self._index = _normalised(self._pairs, self._counts, self._settings)
+            self._is_stale = False
         past = self._history.past(query.keys.get(self._history.customer), query.t_us)
         known = past.codes < self._index.shape[0]
         codes, newest = past.codes[known], past.newest_us[known]
@@ -108,7 +114,7 @@ class BoughtTogether:
         # A basket's row holds L^-1/4 in each place, so that a pair of it weighs 1 / sqrt(L).
         added = np.asarray(baskets.multiply(baskets).sum(axis=0)).ravel()
         self._counts = np.pad(self._counts, (0, size - len(self._counts))) * fade + added
-        self._index = _normalised(self._pairs, self._counts, settings)
+        self._is_stale = True
 
 
 def _texts(batch: EventBatch, name: str) -> Texts:
@@ -147,10 +153,42 @@ def _normalised(
 
 def _strongest(matrix: sparse.csr_matrix, keep: int) -> sparse.csr_matrix:
     """The `keep` largest entries of each row; ties: the lower column."""
-    lengths = np.diff(matrix.indptr)
-    row_of = np.repeat(np.arange(matrix.shape[0]), lengths)
-    order = np.lexsort((matrix.indices, -matrix.data, row_of))
-    place = np.arange(len(order)) - np.repeat(matrix.indptr[:-1], lengths)
-    chosen = np.sort(order[place < keep])
-    data: npt.NDArray[np.float32] = matrix.data[chosen]
-    return sparse.csr_matrix((data, (row_of[chosen], matrix.indices[chosen])), shape=matrix.shape)
+    matrix.sort_indices()
+    rows = matrix.shape[0]
+    columns = np.empty(rows * keep, dtype=np.int64)
+    data = np.empty(rows * keep, dtype=np.float32)
+    ends = np.zeros(rows + 1, dtype=np.int64)
+    starts, indices = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64)
+    _keep_strongest(starts, indices, matrix.data, (columns, data, ends))
+    size = int(ends[-1])
+    return sparse.csr_matrix((data[:size], columns[:size], ends), shape=matrix.shape)
+
+
+@kernel
+def _keep_strongest(
+    starts: Ints,
+    indices: Ints,
+    data: npt.NDArray[np.float32],
+    out: tuple[Ints, npt.NDArray[np.float32], Ints],
+) -> None:
+    kept_columns, kept_data, ends = out
+    keep = len(kept_columns) // max(len(starts) - 1, 1)
+    at = 0
+    for row in range(len(starts) - 1):
+        begin, end = starts[row], starts[row + 1]
+        least = np.float32(-np.inf)
+        above = 0
+        if end - begin > keep:
+            least = np.partition(data[begin:end], end - begin - keep)[end - begin - keep]
+            for i in range(begin, end):
+                if data[i] > least:
+                    above += 1
+        tied = keep - above
+        for i in range(begin, end):
+            if data[i] > least or (data[i] == least and tied > 0):
+                if data[i] == least:
+                    tied -= 1
+                kept_columns[at] = indices[i]
+                kept_data[at] = data[i]
+                at += 1
+        ends[row + 1] = at

@@ -58,9 +58,9 @@ class Answering:
         self.item = system.task.item.name
         self.budget_s = parse_duration(system.requirements.latency.p99) / 1e6
         baseline = system.baseline
-        self._rule = (
-            RuleModel(by=baseline.by, then=baseline.then) if isinstance(baseline, Rule) else None
-        )
+        self._rule: RuleModel | None = None
+        if isinstance(baseline, Rule):
+            self._rule = RuleModel(baseline.by, baseline.then, tuple(baseline.features))
 
     def start(self, request: RecommendRequest, t_us: Instant) -> Answer:
         """An answer, its time running from now."""

@@ -233,7 +233,7 @@ FEATURES: list[FeatureView | OnDemand] = [
     sf.rate("item_repeat", "item__count_30d", "item__distinct_customer_30d", prior=1.0, weight=2),
 ]
 
-MODEL_FEATURES: list[FeatureView | OnDemand] = [
+MODEL_FEATURES = [
     "together_score",
     "together_share",
     "pair_share",

@@ -38,8 +38,8 @@ system = sf.System(
         sf.LogisticRegression(features=MODEL_FEATURES),
         sf.LightGBM(
             features=MODEL_FEATURES,
-            n_trees=150,
-            learning_rate=0.1,
+            n_trees=120,
+            learning_rate=0.12,
             n_leaves=31,
             min_rows_in_leaf=100,
             l2=5.0,
@@ -57,11 +57,20 @@ system = sf.System(
     serving=sf.Pipeline(
         retrieve=[
             sf.BoughtBefore(lines, customer, item, half_life="120 d", n=200),
-            sf.BoughtTogether(lines, customer, item, basket="invoice", half_life="120 d", n=120),
+            sf.BoughtTogether(
+                lines,
+                customer,
+                item,
+                basket="invoice",
+                half_life="45 d",
+                n=100,
+                recent_half_life="30 d",
+                neighbours=100,
+            ),
             sf.Popular(lines, item, half_life="30 d", n=60, by=country, name="popular_in_country"),
-            sf.Popular(lines, item, half_life="7 d", n=80),
+            sf.Popular(lines, item, half_life="7 d", n=60),
         ],
-        limit=400,
+        limit=320,
     ),
     monitoring=sf.Monitoring(
         retrain=sf.Retrain(every="28 d", cooldown="14 d", first_after="56 d"),
