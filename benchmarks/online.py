@@ -8,6 +8,7 @@ tiles of every window into a float32 matrix.
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import lmdb
@@ -20,6 +21,7 @@ from sevenfold.features.columns import key_hashes
 from sevenfold.features.frame import Spine
 from sevenfold.features.plan import Plan, compile_plan
 from sevenfold.hashing import key_bytes
+from sevenfold.stores.kv import Store
 from sevenfold.stores.open import open_store
 from sevenfold.types import US_PER_DAY, EventBatch, Texts
 
@@ -91,7 +93,6 @@ def _measure(
 ) -> None:
     rng = np.random.default_rng(5)
     store = open_store(f"lmdb:{path}", readonly=True)
-    names = engine.plan.names
     for size in (1, 100, 500):
         wanted = [
             Texts.of([f"user-{i}" for i in rng.integers(0, keys, size).tolist()])
@@ -101,16 +102,19 @@ def _measure(
         view = engine.plan.views[0]
         ready = [key_bytes(key_hashes(view.entities, {"user": k}), view.view_id) for k in wanted]
 
-        def ours() -> None:
-            for entities in wanted:
-                with store.read() as txn:
-                    engine.read(txn, names, Spine(t_us, {"user": entities})).vectors()
-
+        spines = [Spine(t_us, {"user": entities}) for entities in wanted]
+        ours = partial(_read_all, store, engine, spines)
         result = figure([s / READS * 1e6 for s in wall_times(ours, repeat)], "us")
         report.results[f"{kind}_{size}_us"] = result
         raw = figure([s / READS * 1e6 for s in wall_times(_Raw(path, ready), repeat)], "us")
         report.results[f"{kind}_{size}_raw_lmdb_us"] = raw
     store.close()
+
+
+def _read_all(store: Store, engine: OnlineEngine, spines: list[Spine]) -> None:
+    for spine in spines:
+        with store.read() as txn:
+            engine.read(txn, engine.plan.names, spine).vectors()
 
 
 class _Raw:

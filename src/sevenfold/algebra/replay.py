@@ -28,7 +28,10 @@ def replay(
     states = np.empty((len(t_us), layout.n_reads), dtype=np.uint8)
     work = np.zeros(layout.words, dtype=np.int64)
     # One gather beats a walk that jumps through memory at every event.
-    by_key = Columns(*(column[events.rows] for column in columns))
+    rows = events.rows
+    by_key = Columns(
+        columns.event_us[rows], columns.known_us[rows], columns.numbers[rows], columns.marks[rows]
+    )
     _replay(layout.tables, events.starts, by_key, reads, t_us[reads.rows], work, (values, states))
     return values, states
 
