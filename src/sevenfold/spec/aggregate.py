@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from sevenfold.spec.entity import Entity
+from sevenfold.spec.quantity import Duration, Name
 from sevenfold.spec.stream import Stream
 
 __all__ = [
     "Aggregate",
-    "Attribute",
+    "AggregateKind",
     "FeatureView",
     "RowFunction",
     "Source",
@@ -35,26 +36,32 @@ Source: TypeAlias = str | RowFunction
 """What an aggregate reads of an event: a field by name, or a row-level function of fields."""
 
 
+AggregateKind: TypeAlias = Literal[
+    "attribute",
+    "count",
+    "decayed",
+    "distinct",
+    "last",
+    "max",
+    "mean",
+    "min",
+    "since_last",
+    "sum",
+]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Aggregate:
     """One kind of aggregate over one source for some windows; no window means the lifetime."""
 
-    kind: str
+    kind: AggregateKind
     source: Source | None = None
-    windows: tuple[str, ...] = ()
-    hop: str | None = None
-    half_life: str | None = None
+    windows: tuple[Duration, ...] = ()
+    hop: Duration | None = None
+    half_life: Duration | None = None
     cap: int = 0
     nulls: bool = False
     name: str | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Attribute:
-    """The value of the newest row of a table, its nulls included, while younger than `ttl`."""
-
-    source: str
-    ttl: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +74,7 @@ class FeatureView:
     entities: tuple[Entity, ...]
     stream: Stream
     aggregates: tuple[Aggregate, ...]
-    name: str
+    name: Name
     where: RowFunction | None = None
     description: str = ""
 
@@ -85,8 +92,9 @@ def aggregate(
     Several entities make a composite key. The features are named `{name}__{aggregate}`; the view's own
     name is, when not given, that of its entities.
     """
-    entities = (entity,) if isinstance(entity, Entity) else tuple(entity)
-    view_name = name or "_x_".join(e.name for e in entities)
+    entities = _listed(entity)
+    names = (e.name for e in entities if isinstance(e, Entity))
+    view_name = "_x_".join(names) if name is None else name
     return FeatureView(entities, stream, tuple(aggregates), view_name, where, description)
 
 
@@ -95,7 +103,7 @@ def attribute(
 ) -> FeatureView:
     """The newest values of `fields` of a table keyed by `entity`; older than `ttl` they are stale."""
     kinds = tuple(
-        Aggregate("attribute", field, (ttl,) if ttl else (), name=field) for field in fields
+        Aggregate("attribute", field, () if ttl is None else (ttl,), name=field) for field in fields
     )
     return FeatureView((entity,), table, kinds, name or f"{entity.name}_{table.name}")
 
@@ -104,27 +112,27 @@ def count(
     source: Source | None = None, *, windows: Sequence[str] = (), hop: str | None = None
 ) -> Aggregate:
     """The number of events, or of events whose `source` is not null. Empty window: 0."""
-    return Aggregate("count", source, tuple(windows), hop)
+    return Aggregate("count", source, _listed(windows), hop)
 
 
 def sum(source: Source, *, windows: Sequence[str] = (), hop: str | None = None) -> Aggregate:
     """The sum of `source`, compensated so that order does not matter. Empty window: 0."""
-    return Aggregate("sum", source, tuple(windows), hop)
+    return Aggregate("sum", source, _listed(windows), hop)
 
 
 def mean(source: Source, *, windows: Sequence[str] = (), hop: str | None = None) -> Aggregate:
     """The mean of the non-null values of `source`. Empty window: null."""
-    return Aggregate("mean", source, tuple(windows), hop)
+    return Aggregate("mean", source, _listed(windows), hop)
 
 
 def min(source: Source, *, windows: Sequence[str] = (), hop: str | None = None) -> Aggregate:
     """The smallest value of `source`. Empty window: null."""
-    return Aggregate("min", source, tuple(windows), hop)
+    return Aggregate("min", source, _listed(windows), hop)
 
 
 def max(source: Source, *, windows: Sequence[str] = (), hop: str | None = None) -> Aggregate:
     """The largest value of `source`. Empty window: null."""
-    return Aggregate("max", source, tuple(windows), hop)
+    return Aggregate("max", source, _listed(windows), hop)
 
 
 def last(
@@ -134,7 +142,7 @@ def last(
 
     Events where `source` is null are passed over unless `nulls`. Empty window: null.
     """
-    return Aggregate("last", source, tuple(windows), hop, nulls=nulls)
+    return Aggregate("last", source, _listed(windows), hop, nulls=nulls)
 
 
 def since_last() -> Aggregate:
@@ -146,9 +154,14 @@ def distinct(
     source: Source, *, windows: Sequence[str] = (), cap: int = 1024, hop: str | None = None
 ) -> Aggregate:
     """The number of different values of `source`, exact up to `cap` and `cap` beyond it. Empty: 0."""
-    return Aggregate("distinct", source, tuple(windows), hop, cap=cap)
+    return Aggregate("distinct", source, _listed(windows), hop, cap=cap)
 
 
 def decayed(source: Source | None = None, *, half_life: str) -> Aggregate:
     """The sum of `source` (1 when not given) times 2^-(age / half_life). No event: 0."""
     return Aggregate("decayed", source, half_life=half_life)
+
+
+def _listed(given: Any) -> tuple[Any, ...]:
+    """What was given as a list, or the one thing in place of it; whether it is right, the checks say."""
+    return tuple(given) if isinstance(given, list | tuple) else (given,)

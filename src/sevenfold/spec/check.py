@@ -2,76 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
 from sevenfold.errors import Problem
-from sevenfold.spec.aggregate import FeatureView
 from sevenfold.spec.check_data import DATA_RULES
 from sevenfold.spec.check_features import FEATURE_RULES
 from sevenfold.spec.check_operation import OPERATION_RULES
 from sevenfold.spec.declaration import Declaration
-from sevenfold.spec.evaluation import Evaluation
-from sevenfold.spec.model import LightGBM, LogisticRegression, Rule
-from sevenfold.spec.monitoring import Monitoring
-from sevenfold.spec.on_demand import OnDemand
-from sevenfold.spec.requirements import Requirements
-from sevenfold.spec.serving import Pipeline
-from sevenfold.spec.stream import Stream
-from sevenfold.spec.task import Ranking
+from sevenfold.spec.shape import Shape, field_hints
 
 __all__ = ["check"]
 
-_RULES = (*DATA_RULES, *FEATURE_RULES, *OPERATION_RULES)
+Rule = Callable[[Declaration], Iterator[Problem]]
+
+_RULES: tuple[Rule, ...] = (*DATA_RULES, *FEATURE_RULES, *OPERATION_RULES)
+_SEVERITIES = ("error", "warning", "info")
 
 
 def check(system: Declaration) -> list[Problem]:
-    """All problems of a declaration, errors first.
+    """All problems of a declaration: errors, then warnings, then what is worth knowing.
 
-    When a part is of the wrong type altogether, only that is said: the other rules cannot be asked.
+    First every value is compared with the type of its field. A step that holds something of another type
+    is then closed to the other rules, which would stumble over it; they go on with the steps that are whole.
     """
-    problems = _part_problems(system)
-    if not problems:
-        problems = [problem for rule in _RULES for problem in rule(system)]
-    order = {"error": 0, "warning": 1, "info": 2}
-    return sorted(problems, key=lambda problem: order[problem.severity])
+    problems, broken = _shapes(system)
+    whole = cast(Declaration, _Whole(system, broken))
+    for rule in _RULES:
+        try:
+            for problem in rule(whole):
+                problems.append(problem)
+        except _ClosedError:
+            continue
+    unique = list(dict.fromkeys(problems))
+    return sorted(unique, key=lambda problem: _SEVERITIES.index(problem.severity))
 
 
-def _part_problems(system: Declaration) -> list[Problem]:
-    single = {
-        "requirements": (system.requirements, Requirements),
-        "task": (system.task, Ranking),
-        "evaluation": (system.evaluation, Evaluation),
-        "serving": (system.serving, Pipeline),
-        "monitoring": (system.monitoring, Monitoring),
-    }
-    problems = [
-        Problem(
-            f"$.{name}",
-            f"a {kind.__name__} is wanted, a {type(given).__name__} was given",
-            f"give sf.{kind.__name__}(...)",
-        )
-        for name, (given, kind) in single.items()
-        if not isinstance(given, kind)
-    ]
-    problems += _items("data", system.data, (Stream,))
-    problems += _items("features", system.features, (FeatureView, OnDemand))
-    problems += _items("models", system.models, (Rule, LogisticRegression, LightGBM))
-    return problems
+class _ClosedError(Exception):
+    """A rule asked for a step that holds something of the wrong type."""
 
 
-def _items(name: str, given: object, kinds: tuple[type, ...]) -> list[Problem]:
-    wanted = " or ".join(kind.__name__ for kind in kinds)
-    if not isinstance(given, list | tuple):
-        kind = type(given).__name__
-        return [
-            Problem(f"$.{name}", f"a list of {wanted} is wanted, a {kind} was given", "give a list")
-        ]
-    if not given:
-        return [Problem(f"$.{name}", f"at least one {wanted} is wanted, none was given", "add one")]
-    return [
-        Problem(
-            f"$.{name}[{i}]",
-            f"a {wanted} is wanted, a {type(item).__name__} was given",
-            "replace it",
-        )
-        for i, item in enumerate(given)
-        if not isinstance(item, kinds)
-    ]
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A declaration of which the broken steps cannot be read."""
+
+    declared: Any
+    broken: frozenset[str]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.broken:
+            raise _ClosedError
+        return getattr(self.declared, name)
+
+
+def _shapes(system: Any) -> tuple[list[Problem], frozenset[str]]:
+    """What is of the wrong type or out of bounds, and the steps in which something is of the wrong type."""
+    problems: list[Problem] = []
+    broken = set()
+    seen: dict[int, tuple[object, bool]] = {}
+    hints = field_hints(type(system))
+    # The streams first: what is wrong with one is said where it is declared, not where it is used.
+    for name in sorted(hints, key=lambda name: name != "data"):
+        shape = Shape(seen=seen)
+        shape.visit(getattr(system, name), hints[name], f"$.{name}")
+        problems += shape.problems
+        if shape.broken:
+            broken.add(name)
+    return problems, frozenset(broken)

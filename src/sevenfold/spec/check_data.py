@@ -1,12 +1,13 @@
-"""Rules about streams: names, keys, times, and what may be kept and read."""
+"""Rules about streams: names, keys, ids, bounds, and what may be kept and read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from sevenfold.errors import Problem
-from sevenfold.spec.declaration import Declaration, duration_problem, unknown
-from sevenfold.spec.field import CONTENT, Category, Id, Integer, Number, Text
+from sevenfold.spec.declaration import Declaration, duration_us, functions, twice, unknown, views
+from sevenfold.spec.field import CONTENT, Category, Integer, Number
+from sevenfold.spec.on_demand import parameters
 from sevenfold.spec.stream import Stream
 
 __all__ = ["DATA_RULES"]
@@ -14,56 +15,34 @@ __all__ = ["DATA_RULES"]
 
 def stream_names_differ(system: Declaration) -> Iterator[Problem]:
     """Two streams may not share a name."""
-    seen: set[str] = set()
-    for i, stream in enumerate(system.data):
-        if stream.name in seen:
-            message = f"a second stream is named {stream.name!r}"
-            yield Problem(f"$.data[{i}].name", message, "give one of them another name")
-        seen.add(stream.name)
-
-
-def stream_fields_are_kinds(system: Declaration) -> Iterator[Problem]:
-    """Every field is one of the declared kinds."""
-    for i, stream in enumerate(system.data):
-        kinds: Mapping[str, object] = stream.fields
-        for name, kind in kinds.items():
-            if not isinstance(kind, Number | Integer | Category | Id | Text):
-                given = type(kind).__name__
-                yield Problem(
-                    f"$.data[{i}].fields.{name}",
-                    f"a field is a Number, Integer, Category, Id or Text; a {given} was given",
-                    "give sf.Number(), sf.Integer(), sf.Category([...]), sf.Id() or sf.Text()",
-                )
-
-
-def stream_times_have_units(system: Declaration) -> Iterator[Problem]:
-    """C-00: delay, horizon and skew are durations."""
-    for i, stream in enumerate(system.data):
-        for name in ("delay", "horizon", "skew"):
-            zero = name != "horizon"
-            problem = duration_problem(f"$.data[{i}].{name}", getattr(stream, name), zero)
-            if problem:
-                yield problem
+    if not system.data:
+        yield Problem("$.data", "no stream is declared", "add sf.Stream(...)")
+    names = ((f"$.data[{i}].name", stream.name) for i, stream in enumerate(system.data))
+    yield from twice(names, "stream")
 
 
 def stream_has_keys(system: Declaration) -> Iterator[Problem]:
-    """A stream touches an entity, and optional keys are among its keys."""
+    """A stream touches an entity; optional keys and key fields are of its keys."""
     for i, stream in enumerate(system.data):
+        path = f"$.data[{i}]"
         names = [entity.name for entity in stream.keys]
         if not names:
-            yield Problem(
-                f"$.data[{i}].keys", "a stream touches at least one entity", "add its entity"
-            )
+            yield Problem(f"{path}.keys", "a stream touches at least one entity", "add its entity")
+        yield from twice(((f"{path}.keys[{j}]", n) for j, n in enumerate(names)), "key")
         for j, entity in enumerate(stream.optional_keys):
             if entity.name not in names:
-                yield unknown(
-                    f"$.data[{i}].optional_keys[{j}]", "key of the stream", entity.name, names
-                )
+                where = f"{path}.optional_keys[{j}]"
+                yield unknown(where, f"key of {stream.name!r}", entity.name, names)
+        for name in stream.key_fields:
+            if name not in names:
+                yield unknown(f"{path}.key_fields.{name}", f"key of {stream.name!r}", name, names)
 
 
 def stream_id_is_declared(system: Declaration) -> Iterator[Problem]:
-    """An id names a field of its own, or the content."""
+    """An id names a field of its own, or the content; time and id are named."""
     for i, stream in enumerate(system.data):
+        if not stream.time:
+            yield Problem(f"$.data[{i}].time", "'' names no field", "name the field with the time")
         if not stream.id or (stream.id != CONTENT and stream.id == stream.time):
             yield Problem(
                 f"$.data[{i}].id",
@@ -72,34 +51,95 @@ def stream_id_is_declared(system: Declaration) -> Iterator[Problem]:
             )
 
 
-def sensitive_fields_are_not_read(system: Declaration) -> Iterator[Problem]:
-    """C-20: no feature reads a forbidden field, and data have a retention."""
+def field_bounds_leave_room(system: Declaration) -> Iterator[Problem]:
+    """A number's low bound is not above its high one; a category has values, each once."""
+    for i, stream in enumerate(system.data):
+        for name, field in stream.fields.items():
+            path = f"$.data[{i}].fields.{name}"
+            if isinstance(field, Number | Integer):
+                if field.low is not None and field.high is not None and field.low > field.high:
+                    message = f"nothing is from {field.low} to {field.high}"
+                    yield Problem(f"{path}.low", message, "let low be at most high")
+            elif isinstance(field, Category):
+                if not field.values:
+                    yield Problem(f"{path}.values", "a category has a value", "list its values")
+                values = ((f"{path}.values[{j}]", v) for j, v in enumerate(field.values))
+                yield from twice(values, "value")
+
+
+def privacy_names_fields(system: Declaration) -> Iterator[Problem]:
+    """C-20: personal and forbidden fields are fields of the data."""
     privacy = system.requirements.privacy
-    fields = [name for stream in system.data for name in _names(stream)]
-    for j, name in enumerate((*privacy.personal, *privacy.forbidden)):
-        if name not in fields:
-            yield unknown(f"$.requirements.privacy[{j}]", "field", name, fields, "C-20")
-    if privacy.retention is None:
-        yield Problem(
-            "$.requirements.privacy.retention",
-            "nothing says how long events are kept",
-            "give a retention such as '730 d'",
-            "C-20",
-            "warning",
-        )
-    elif problem := duration_problem("$.requirements.privacy.retention", privacy.retention):
-        yield problem
+    known = sorted({name for stream in system.data for name in _names(stream)})
+    for kind, names in (("personal", privacy.personal), ("forbidden", privacy.forbidden)):
+        for j, name in enumerate(names):
+            if name not in known:
+                yield unknown(f"$.requirements.privacy.{kind}[{j}]", "field", name, known, "C-20")
+
+
+def forbidden_fields_are_not_read(system: Declaration) -> Iterator[Problem]:
+    """C-20: no feature reads a forbidden field, nor is keyed by one; of a personal one it is said."""
+    privacy = system.requirements.privacy
+    for path, name in _reads(system):
+        if name in privacy.forbidden:
+            message = f"{name!r} is forbidden, and a feature reads it"
+            yield Problem(path, message, "take the feature out", "C-20")
+        elif name in privacy.personal and not path.endswith("]"):
+            message = f"{name!r} is personal, and a feature is computed from it"
+            yield Problem(path, message, "make sure that there is a ground for it", "C-20", "info")
+
+
+def retention_covers_what_is_read(system: Declaration) -> Iterator[Problem]:
+    """C-20: data have a retention, and no window or split reaches beyond it."""
+    retention = system.requirements.privacy.retention
+    path = "$.requirements.privacy.retention"
+    if retention is None:
+        message, remedy = "nothing says how long events are kept", "give one such as '730 d'"
+        yield Problem(path, message, remedy, "C-20", "warning")
+        return
+    kept_us = duration_us(retention)
+    for reader, text in _reaches(system):
+        reach_us = duration_us(text)
+        if kept_us is not None and reach_us is not None and reach_us > kept_us:
+            message = f"{reader} reaches {text} back, events are kept for {retention}"
+            yield Problem(path, message, f"keep them for {text}, or reach less far", "C-20")
 
 
 def _names(stream: Stream) -> list[str]:
     return [*stream.fields, *(stream.key_field(entity) for entity in stream.keys)]
 
 
+def _reads(system: Declaration) -> Iterator[tuple[str, str]]:
+    """Every field that a feature reads, and every entity that it is keyed by, with the place."""
+    for path, view in views(system):
+        for j, entity in enumerate(view.entities):
+            yield f"{path}.entities[{j}]", view.stream.key_field(entity)
+        sources = [
+            (f"{path}.aggregates[{j}].source", a.source) for j, a in enumerate(view.aggregates)
+        ]
+        for where, source in [*sources, (f"{path}.where", view.where)]:
+            if isinstance(source, str):
+                yield where, source
+            elif source is not None:
+                yield from ((where, name) for name in parameters(source) or ())
+    for path, function in functions(system):
+        yield from ((f"{path}.inputs", name) for name in function.inputs)
+
+
+def _reaches(system: Declaration) -> Iterator[tuple[str, str]]:
+    for path, view in views(system):
+        for j, aggregate in enumerate(view.aggregates):
+            for i, window in enumerate(aggregate.windows):
+                yield f"{path}.aggregates[{j}].windows[{i}]", window
+    yield "$.evaluation.split.train", system.evaluation.split.train
+
+
 DATA_RULES = (
     stream_names_differ,
-    stream_fields_are_kinds,
-    stream_times_have_units,
     stream_has_keys,
     stream_id_is_declared,
-    sensitive_fields_are_not_read,
+    field_bounds_leave_room,
+    privacy_names_fields,
+    forbidden_fields_are_not_read,
+    retention_covers_what_is_read,
 )

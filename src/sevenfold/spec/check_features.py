@@ -1,152 +1,194 @@
-"""Rules about features: windows with units, sources that exist, nothing that peeks."""
+"""Rules about features: sources that exist, windows that can be kept, nothing that peeks."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 
-from sevenfold.errors import Problem, TimeError
+from sevenfold.errors import Problem
 from sevenfold.spec.aggregate import Aggregate, FeatureView, Source
-from sevenfold.spec.declaration import Declaration, duration_problem, unknown
+from sevenfold.spec.declaration import Declaration, duration_us, functions, twice, unknown, views
 from sevenfold.spec.field import Category, Integer, Number
-from sevenfold.spec.on_demand import OnDemand
+from sevenfold.spec.naming import feature_names
+from sevenfold.spec.on_demand import OnDemand, parameters
 from sevenfold.spec.stream import Stream
-from sevenfold.spec.units import default_hop_us, parse_duration
+from sevenfold.spec.units import default_hop_us
 
-__all__ = ["FEATURE_RULES"]
+__all__ = ["FEATURE_RULES", "declared_features"]
 
 _NEEDS_SOURCE = ("sum", "mean", "min", "max", "last", "distinct", "attribute")
-_COMPUTED_WITH = ("sum", "mean", "min", "max", "decayed", "last", "attribute")
+_COUNTS = ("count", "distinct")
+_MOST_TILES = 100_000
+
+
+def declared_features(system: Declaration) -> list[str]:
+    """The names of all features, in the order of declaration."""
+    return [name for _, name in _named(system)]
 
 
 def views_read_declared_streams(system: Declaration) -> Iterator[Problem]:
-    """A view reads a stream of the system, keyed by entities of it."""
-    names = [stream.name for stream in system.data]
-    for path, view in _views(system):
-        if view.stream.name not in names:
-            yield unknown(f"{path}.stream", "stream", view.stream.name, names)
-        keys = [entity.name for entity in view.stream.keys]
-        for j, entity in enumerate(view.entities):
-            if entity.name not in keys:
-                yield unknown(
-                    f"{path}.entities[{j}]", f"key of {view.stream.name!r}", entity.name, keys
-                )
+    """A view reads a stream of the system, keyed by entities of it that a request names."""
+    streams = {stream.name: stream for stream in system.data}
+    for path, view in views(system):
         if not view.entities or not view.aggregates:
-            yield Problem(
-                path, "a view has at least one entity and one aggregate", "add what is missing"
-            )
+            message = "a view has at least one entity and one aggregate"
+            yield Problem(path, message, "add what is missing")
+        if view.stream.name not in streams:
+            yield unknown(f"{path}.stream", "stream", view.stream.name, list(streams))
+        elif view.stream is not streams[view.stream.name]:
+            message = f"this is another stream than the one in $.data named {view.stream.name!r}"
+            yield Problem(f"{path}.stream", message, "declare it once and use that")
+        keys = [entity.name for entity in view.stream.keys]
+        names = [entity.name for entity in view.entities]
+        yield from twice(((f"{path}.entities[{j}]", n) for j, n in enumerate(names)), "entity")
+        for j, name in enumerate(names):
+            if name not in keys:
+                yield unknown(f"{path}.entities[{j}]", f"key of {view.stream.name!r}", name, keys)
 
 
-def view_names_differ(system: Declaration) -> Iterator[Problem]:
-    """Views and functions have names of their own."""
-    seen: set[str] = set()
-    for i, feature in enumerate(system.features):
-        if feature.name in seen:
-            message = f"a second view or function is named {feature.name!r}"
-            yield Problem(f"$.features[{i}].name", message, "give one of them another name")
-        seen.add(feature.name)
+def views_can_be_read(system: Declaration) -> Iterator[Problem]:
+    """A request names every entity that a view is keyed by."""
+    task = system.task
+    asked = [task.item.name, *(entity.name for entity in task.query)]
+    for path, view in views(system):
+        for j, entity in enumerate(view.entities):
+            if entity.name not in asked:
+                message = f"no request names {entity.name!r}; it names {', '.join(asked)}"
+                yield Problem(f"{path}.entities[{j}]", message, "add it to $.task.query")
 
 
-def windows_have_units(system: Declaration) -> Iterator[Problem]:
-    """C-00: windows, hops, half-lives and ttls are durations above zero, a hop no longer than its window."""
-    for path, aggregate in _aggregates(system):
-        for name in ("hop", "half_life"):
-            given = getattr(aggregate, name)
-            if given is not None and (problem := duration_problem(f"{path}.{name}", given)):
-                yield problem
+def feature_names_differ(system: Declaration) -> Iterator[Problem]:
+    """Features, views and functions have names of their own."""
+    places = ((f"$.features[{i}].name", f.name) for i, f in enumerate(system.features))
+    yield from twice(places, "view or function")
+    yield from twice(_named(system), "feature")
+
+
+def windows_can_be_kept(system: Declaration) -> Iterator[Problem]:
+    """A hop is no longer than its window, a window no more than 100,000 hops; a decay has a half-life."""
+    for path, _, aggregate in _aggregates(system):
         if aggregate.kind == "decayed" and aggregate.half_life is None:
-            yield Problem(
-                f"{path}.half_life", "a decayed sum needs a half-life", "give half_life='14 d'"
-            )
-        for j, window in enumerate(aggregate.windows):
-            problem = duration_problem(f"{path}.windows[{j}]", window)
-            yield from [problem] if problem else _hop_problems(path, aggregate, window)
+            message = "a decayed sum needs a half-life"
+            yield Problem(f"{path}.half_life", message, "give half_life='14 d'")
         if aggregate.kind == "distinct" and not 1 <= aggregate.cap <= 65536:
             message = f"the cap of a distinct count is 1 to 65536, {aggregate.cap} was given"
             yield Problem(f"{path}.cap", message, "give a cap such as 1024")
+        if aggregate.kind != "attribute":
+            for j, window in enumerate(aggregate.windows):
+                yield from _hop_problems(path, f"{path}.windows[{j}]", aggregate, window)
+
+
+def windows_outlast_the_delay(system: Declaration) -> Iterator[Problem]:
+    """C-07: a window is longer than its events take to become known, or it is always empty."""
+    for path, view, aggregate in _aggregates(system):
+        delay_us = duration_us(view.stream.delay)
+        for j, window in enumerate(aggregate.windows):
+            window_us = duration_us(window)
+            if delay_us and window_us is not None and window_us <= delay_us:
+                yield Problem(
+                    f"{path}.windows[{j}]",
+                    f"events are known after {view.stream.delay}, so nothing of the last {window} is",
+                    "give a window longer than the stream's delay",
+                    "C-07",
+                )
 
 
 def sources_exist(system: Declaration) -> Iterator[Problem]:
     """An aggregate reads fields of its stream that it can compute with."""
-    for i, view in enumerate(system.features):
-        if not isinstance(view, FeatureView):
-            continue
-        for j, aggregate in enumerate(view.aggregates):
-            path = f"$.features[{i}].aggregates[{j}].source"
-            if aggregate.source is None:
-                if aggregate.kind in _NEEDS_SOURCE:
-                    yield Problem(
-                        path, f"{aggregate.kind} needs a field", "name a field of the stream"
-                    )
-                continue
-            yield from _source_problems(path, view.stream, aggregate.source, aggregate.kind)
+    for path, view, aggregate in _aggregates(system):
+        if aggregate.source is not None:
+            yield from _source_problems(
+                f"{path}.source", view.stream, aggregate.source, aggregate.kind
+            )
+        elif aggregate.kind in _NEEDS_SOURCE:
+            message = f"{aggregate.kind} needs a field"
+            yield Problem(f"{path}.source", message, "name a field of the stream")
+    for path, view in views(system):
         if view.where is not None:
-            yield from _source_problems(f"$.features[{i}].where", view.stream, view.where, "sum")
+            yield from _source_problems(f"{path}.where", view.stream, view.where, "sum")
 
 
 def functions_have_inputs(system: Declaration) -> Iterator[Problem]:
-    """A function reads no feature that is computed from itself."""
-    functions = {f.name: f for f in system.features if isinstance(f, OnDemand)}
-    for i, feature in enumerate(system.features):
-        if isinstance(feature, OnDemand) and _reaches(feature.name, feature, functions, set()):
-            message = f"{feature.name!r} is computed from itself"
-            yield Problem(f"$.features[{i}]", message, "break the circle")
+    """A function reads features, generators' scores and the time of the request, never itself."""
+    known = [*declared_features(system), *_candidate_fields(system), "request_time"]
+    peeked = _outcome_fields(system)
+    by_name = {function.name: function for _, function in functions(system)}
+    for path, function in functions(system):
+        for name in function.inputs:
+            if name not in known and name not in peeked:
+                yield unknown(f"{path}.inputs.{name}", "feature", name, known)
+        if _reaches(function.name, function, by_name, set()):
+            message = f"{function.name!r} is computed from itself"
+            yield Problem(path, message, "break the circle")
 
 
 def nothing_peeks(system: Declaration) -> Iterator[Problem]:
     """C-08: no request-time function reads the outcome it is to predict."""
-    label = system.task.label
-    outcome = {label.name, "label", "outcome", *label.outcome.fields}
-    queried = {entity.name for entity in system.task.query} | {system.task.item.name}
-    for i, feature in enumerate(system.features):
-        if not isinstance(feature, OnDemand):
-            continue
-        for name in feature.inputs:
-            if name in outcome - queried:
+    peeked = _outcome_fields(system) - set(declared_features(system))
+    for path, function in functions(system):
+        for name in function.inputs:
+            if name in peeked:
                 yield Problem(
-                    f"$.features[{i}].inputs.{name}",
-                    f"{feature.name!r} reads {name!r}, which is known only after the request",
+                    f"{path}.inputs.{name}",
+                    f"{function.name!r} reads {name!r}, which is known only after the request",
                     "aggregate the past of the stream instead: a view sees only events known before",
                     "C-08",
                 )
 
 
-def _views(system: Declaration) -> Iterator[tuple[str, FeatureView]]:
-    for i, view in enumerate(system.features):
-        if isinstance(view, FeatureView):
-            yield f"$.features[{i}]", view
+def _outcome_fields(system: Declaration) -> set[str]:
+    label = system.task.label
+    return {label.name, "label", "outcome", label.outcome.time, *label.outcome.fields}
 
 
-def _aggregates(system: Declaration) -> Iterator[tuple[str, Aggregate]]:
-    for path, view in _views(system):
+def _candidate_fields(system: Declaration) -> list[str]:
+    kinds = ("score", "share")
+    return [f"{r.name}_{kind}" for r in system.serving.retrieve for kind in kinds]
+
+
+def _named(system: Declaration) -> Iterator[tuple[str, str]]:
+    for i, feature in enumerate(system.features):
+        if isinstance(feature, FeatureView):
+            yield from ((f"$.features[{i}]", name) for name in feature_names(feature))
+        else:
+            yield f"$.features[{i}]", feature.name
+
+
+def _aggregates(system: Declaration) -> Iterator[tuple[str, FeatureView, Aggregate]]:
+    for path, view in views(system):
         for j, aggregate in enumerate(view.aggregates):
-            yield f"{path}.aggregates[{j}]", aggregate
+            yield f"{path}.aggregates[{j}]", view, aggregate
 
 
-def _hop_problems(path: str, aggregate: Aggregate, window: str) -> Iterator[Problem]:
-    try:
-        window_us = parse_duration(window)
-        hop_us = parse_duration(aggregate.hop) if aggregate.hop else default_hop_us(window_us)
-    except TimeError:
+def _hop_problems(path: str, place: str, aggregate: Aggregate, window: str) -> Iterator[Problem]:
+    window_us = duration_us(window)
+    if not window_us:
+        return
+    hop_us = default_hop_us(window_us) if aggregate.hop is None else duration_us(aggregate.hop)
+    if not hop_us:
         return
     if hop_us > window_us:
-        message = f"the hop {aggregate.hop or '1 s'} is longer than the window {window}"
-        yield Problem(f"{path}.hop", message, "give a hop that is at most the window")
-    elif hop_us and window_us // hop_us > 100_000:
-        message = f"a window of {window} with hop {aggregate.hop} keeps over 100,000 tiles a key"
-        yield Problem(f"{path}.hop", message, "give a longer hop")
+        where, hop = (place, "1 s") if aggregate.hop is None else (f"{path}.hop", aggregate.hop)
+        message = f"the hop {hop} is longer than the window {window}"
+        yield Problem(where, message, "give a hop that is at most the window")
+    elif window_us // hop_us > _MOST_TILES:
+        message = f"a window of {window} keeps {window_us // hop_us:,} tiles a key"
+        yield Problem(place, message, f"give a longer hop: at most {_MOST_TILES:,} tiles are kept")
 
 
 def _source_problems(path: str, stream: Stream, source: Source, kind: str) -> Iterator[Problem]:
-    keys = [entity.name for entity in stream.keys]
+    keys = [entity.name for entity in stream.keys] if kind in _COUNTS else []
     if isinstance(source, str):
-        known = [*stream.fields, *(keys if kind in ("distinct", "count") else [])]
+        known = [*stream.fields, *keys]
         if source not in known:
             yield unknown(path, f"field of {stream.name!r}", source, known)
-        elif kind in _COMPUTED_WITH:
+        elif kind not in _COUNTS:
             yield from _number_problems(path, stream, source)
         return
-    for name in inspect.signature(source).parameters:
+    names = parameters(source)
+    if not names:
+        message = "a row-level function has plain parameters, the fields it reads"
+        yield Problem(path, message, "write def name(field, ...)")
+    for name in names or ():
         if name not in stream.fields:
             yield unknown(f"{path}.{name}", f"field of {stream.name!r}", name, list(stream.fields))
         else:
@@ -157,26 +199,27 @@ def _number_problems(path: str, stream: Stream, name: str) -> Iterator[Problem]:
     if not isinstance(stream.fields[name], Number | Integer | Category):
         kind = type(stream.fields[name]).__name__
         message = f"field {name!r} is a {kind}, which cannot be computed with"
-        yield Problem(
-            path, message, "count it or count its distinct values, or declare it a number"
-        )
+        remedy = "count it or count its distinct values, or declare it a number"
+        yield Problem(path, message, remedy)
 
 
-def _reaches(goal: str, feature: OnDemand, functions: dict[str, OnDemand], seen: set[str]) -> bool:
+def _reaches(goal: str, feature: OnDemand, known: dict[str, OnDemand], seen: set[str]) -> bool:
     for name in feature.inputs:
         if name == goal:
             return True
-        if name in functions and name not in seen:
+        if name in known and name not in seen:
             seen.add(name)
-            if _reaches(goal, functions[name], functions, seen):
+            if _reaches(goal, known[name], known, seen):
                 return True
     return False
 
 
 FEATURE_RULES = (
     views_read_declared_streams,
-    view_names_differ,
-    windows_have_units,
+    views_can_be_read,
+    feature_names_differ,
+    windows_can_be_kept,
+    windows_outlast_the_delay,
     sources_exist,
     functions_have_inputs,
     nothing_peeks,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Protocol
 
@@ -18,7 +18,10 @@ from sevenfold.spec.stream import Stream
 from sevenfold.spec.task import Ranking
 from sevenfold.spec.units import parse_duration
 
-__all__ = ["Declaration", "duration_problem", "unknown"]
+__all__ = ["Declaration", "duration_us", "functions", "twice", "unknown", "views"]
+
+
+_MOST_NAMES = 16
 
 
 class Declaration(Protocol):
@@ -70,23 +73,43 @@ class Declaration(Protocol):
         ...
 
 
-def duration_problem(path: str, given: object, zero: bool = False) -> Problem | None:
-    """The problem with a duration, or None for a good one; zero is refused unless allowed."""
+def duration_us(given: object) -> int | None:
+    """The duration in microseconds; None for what is none, which is said where types are compared."""
     try:
-        us = parse_duration(given)
-    except TimeError as error:
-        return Problem(path, str(error), "write a number and a unit, such as '7 d'")
-    if us == 0 and not zero:
-        return Problem(path, f"{given!r} is no time at all", "give more than zero, or leave it out")
-    return None
+        return parse_duration(given)
+    except TimeError:
+        return None
+
+
+def views(system: Declaration) -> Iterator[tuple[str, FeatureView]]:
+    """The views with their paths."""
+    for i, feature in enumerate(system.features):
+        if isinstance(feature, FeatureView):
+            yield f"$.features[{i}]", feature
+
+
+def functions(system: Declaration) -> Iterator[tuple[str, OnDemand]]:
+    """The request-time functions with their paths."""
+    for i, feature in enumerate(system.features):
+        if isinstance(feature, OnDemand):
+            yield f"$.features[{i}]", feature
+
+
+def twice(names: Iterable[tuple[str, str]], what: str, check: str = "C-00") -> Iterator[Problem]:
+    """The problems of (path, name) pairs whose name was there before."""
+    first: dict[str, str] = {}
+    for path, name in names:
+        if name in first:
+            message = f"{what} {name!r} is at {first[name]} already"
+            yield Problem(path, message, "give one of them another name", check)
+        first.setdefault(name, path)
 
 
 def unknown(path: str, what: str, given: str, known: Sequence[str], check: str = "C-00") -> Problem:
     """The problem of a name that nothing declares, with what there is and what was probably meant."""
     close = get_close_matches(given, known, 1)
-    remedy = (
-        f"did you mean {close[0]!r}?" if close else f"declare it, or use one of: {', '.join(known)}"
-    )
-    return Problem(
-        path, f"no {what} is named {given!r}; there are {', '.join(known)}", remedy, check
-    )
+    remedy = f"did you mean {close[0]!r}?" if close else "declare it, or name one that there is"
+    named = list(known) if len(known) <= _MOST_NAMES else get_close_matches(given, known, 8, 0)
+    more = f" and {len(known) - len(named)} more" if len(named) < len(known) else ""
+    there = f"there are {', '.join(named)}{more}" if known else "there is none"
+    return Problem(path, f"no {what} is named {given!r}; {there}", remedy, check)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sevenfold.spec.quantity import Name
+
 __all__ = ["Entity"]
 
 
@@ -14,5 +16,5 @@ class Entity:
     `name` is also the name of the request field and of the column that carries its key.
     """
 
-    name: str
+    name: Name
     description: str = ""

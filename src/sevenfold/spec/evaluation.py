@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from sevenfold.spec.quantity import Bounds, Count, Duration, Share
 
 __all__ = ["Evaluation", "GateSpec", "Split"]
 
@@ -12,9 +15,9 @@ __all__ = ["Evaluation", "GateSpec", "Split"]
 class Split:
     """A split by time: train on `train`, leave out `gap`, judge on the newest `valid`."""
 
-    train: str
-    valid: str
-    gap: str
+    train: Duration
+    valid: Duration
+    gap: Duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +28,10 @@ class GateSpec:
     `max_loss` of the champion's value, nor `max_slice_loss` of it in any slice.
     """
 
-    min_requests: int = 100
-    max_loss: float = 0.02
-    max_slice_loss: float = 0.15
-    min_slice: int = 50
+    min_requests: Count = 100
+    max_loss: Share = 0.02
+    max_slice_loss: Share = 0.15
+    min_slice: Count = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,4 +43,4 @@ class Evaluation:
     also: Sequence[str] = ()
     slices: Sequence[str] = ()
     gate: GateSpec = field(default_factory=GateSpec)
-    leakage_auc_max: float = 0.99
+    leakage_auc_max: Annotated[float, Bounds(0.5, 1)] = 0.99

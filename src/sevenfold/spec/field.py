@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from sevenfold.spec.quantity import Count
+
 __all__ = ["CONTENT", "Category", "Field", "Id", "Integer", "Number", "Text"]
 
 CONTENT = "<content>"
@@ -37,7 +39,9 @@ class Category:
     other: bool = False
 
     def __init__(self, values: tuple[str, ...] | list[str], other: bool = False) -> None:
-        object.__setattr__(self, "values", tuple(values))
+        # What is no list is left as it is, for the checks to refuse.
+        listed = tuple(values) if isinstance(values, list) else values
+        object.__setattr__(self, "values", listed)
         object.__setattr__(self, "other", other)
 
 
@@ -45,14 +49,14 @@ class Category:
 class Id:
     """A short text that names something: counted and compared, never computed with."""
 
-    max_bytes: int = 256
+    max_bytes: Count = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
     """Free text, kept in the log."""
 
-    max_bytes: int = 10_000
+    max_bytes: Count = 10_000
 
 
 Field: TypeAlias = Number | Integer | Category | Id | Text

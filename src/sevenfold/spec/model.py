@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Annotated, Literal, TypeAlias
+
+from sevenfold.spec.quantity import Bounds, Count, Name, Positive
 
 __all__ = ["LightGBM", "LogisticRegression", "ModelSpec", "Rule"]
+
+Role: TypeAlias = Literal["baseline", "challenger", "strong"]
+Leaves: TypeAlias = Annotated[int, Bounds(2, 131_072, whole=True)]
+Part: TypeAlias = Annotated[float, Bounds(0, 1, above=True)]
+Weight: TypeAlias = Annotated[float, Bounds(0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +22,8 @@ class Rule:
 
     by: str
     then: str | None = None
-    role: str = "baseline"
-    name: str = "rule"
+    role: Role = "baseline"
+    name: Name = "rule"
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -29,9 +36,9 @@ class LogisticRegression:
     """A linear model of the probability that an item comes true."""
 
     features: Sequence[str]
-    l2: float = 1e-3
-    role: str = "challenger"
-    name: str = "logistic"
+    l2: Weight = 1e-3
+    role: Role = "challenger"
+    name: Name = "logistic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +46,16 @@ class LightGBM:
     """Boosted trees by LambdaMART, one list a request."""
 
     features: Sequence[str]
-    n_trees: int = 200
-    learning_rate: float = 0.05
-    n_leaves: int = 31
-    min_rows_in_leaf: int = 50
-    l2: float = 1.0
-    feature_share: float = 0.8
-    row_share: float = 1.0
-    truncation: int = 30
-    role: str = "strong"
-    name: str = "lightgbm"
+    n_trees: Count = 200
+    learning_rate: Positive = 0.05
+    n_leaves: Leaves = 31
+    min_rows_in_leaf: Count = 50
+    l2: Weight = 1.0
+    feature_share: Part = 0.8
+    row_share: Part = 1.0
+    truncation: Count = 30
+    role: Role = "strong"
+    name: Name = "lightgbm"
 
 
 ModelSpec: TypeAlias = Rule | LogisticRegression | LightGBM

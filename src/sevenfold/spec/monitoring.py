@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sevenfold.spec.quantity import Count, Duration, Positive, Share
+
 __all__ = ["Drift", "Monitoring", "Performance", "Retrain"]
 
 
@@ -11,28 +13,28 @@ __all__ = ["Drift", "Monitoring", "Performance", "Retrain"]
 class Drift:
     """Population stability of features: `alert` on PSI, raised by the noise of small samples."""
 
-    warn: float = 0.1
-    alert: float = 0.2
-    min_rows: int = 1000
+    warn: Positive = 0.1
+    alert: Positive = 0.2
+    min_rows: Count = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Performance:
     """The primary metric of `window` against that at promotion; losing `tolerance` of it is decay."""
 
-    window: str = "28 d"
-    tolerance: float = 0.1
+    window: Duration = "28 d"
+    tolerance: Share = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Retrain:
     """Train `every` so often, and earlier on drift or decay, but never within `cooldown`."""
 
-    every: str = "28 d"
+    every: Duration = "28 d"
     on_drift: bool = True
     on_performance: bool = True
-    cooldown: str = "14 d"
-    first_after: str = "56 d"
+    cooldown: Duration = "14 d"
+    first_after: Duration = "56 d"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["OnDemand", "on_demand", "rate"]
+from sevenfold.errors import Problem, SpecError
+from sevenfold.spec.quantity import Name
+
+__all__ = ["OnDemand", "on_demand", "parameters", "rate"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OnDemand:
     """A pure function of numpy columns: `inputs` names features, request fields or `request_time`."""
 
-    name: str
+    name: Name
     function: Callable[..., Any]
     inputs: tuple[str, ...]
     description: str = ""
@@ -32,8 +35,26 @@ def on_demand(function: Callable[..., Any]) -> OnDemand:
     An input is a feature's name, a field of the request or of a candidate, or `request_time` (int64
     microseconds). All are arrays with one value a candidate; so is the result.
     """
-    inputs = tuple(inspect.signature(function).parameters)
-    return OnDemand(function.__name__, function, inputs, inspect.getdoc(function) or "")
+    name = getattr(function, "__name__", type(function).__name__)
+    inputs = parameters(function)
+    if inputs is None:
+        message = f"{name} has no plain parameters by name, so nothing says what it reads"
+        raise SpecError([Problem(f"$.features.{name}", message, "write def name(input, ...)")])
+    return OnDemand(name, function, inputs, inspect.getdoc(function) or "")
+
+
+def parameters(function: Callable[..., Any]) -> tuple[str, ...] | None:
+    """The names of a function's parameters; None when it takes others than plain ones, or cannot say.
+
+    >>> parameters(lambda pieces, price: pieces * price)
+    ('pieces', 'price')
+    """
+    try:
+        found = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return None
+    plain = all(p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for p in found.values())
+    return tuple(found) if plain else None
 
 
 def rate(name: str, a: str, b: str, *, prior: float, weight: float) -> OnDemand:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated, Literal, TypeAlias
+
+from sevenfold.spec.quantity import Bounds, Duration, Positive, Share
 
 __all__ = ["Guardrail", "Latency", "Privacy", "Requirements", "Scale"]
+
+Factor: TypeAlias = Annotated[float, Bounds(1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,26 +18,26 @@ class Guardrail:
     """A metric that may lose at most `max_loss`, a fraction of its value."""
 
     metric: str
-    max_loss: float = 0.0
+    max_loss: Share = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
     """The budget of one answer, measured at the service: durations such as "100 ms"."""
 
-    p99: str
-    p50: str | None = None
+    p99: Duration
+    p50: Duration | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
     """How much there is: counts, and how far traffic rises over its average."""
 
-    daily_users: float
-    requests_per_user: float
-    items: float
-    peak: float = 3.0
-    spike: float = 10.0
+    daily_users: Positive
+    requests_per_user: Positive
+    items: Positive
+    peak: Factor = 3.0
+    spike: Factor = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class Privacy:
 
     personal: Sequence[str] = ()
     forbidden: Sequence[str] = ()
-    retention: str | None = None
+    retention: Duration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +59,4 @@ class Requirements:
     scale: Scale
     guardrails: Sequence[Guardrail] = ()
     privacy: Privacy = field(default_factory=Privacy)
-    direction: str = "up"
+    direction: Literal["up", "down"] = "up"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 from sevenfold.spec.entity import Entity
+from sevenfold.spec.quantity import Bounds, Count, Duration, Name, Share
 from sevenfold.spec.stream import Stream
 
 __all__ = ["BoughtBefore", "BoughtTogether", "Popular", "Retriever"]
@@ -18,9 +19,9 @@ class BoughtBefore:
     stream: Stream
     customer: Entity
     item: Entity
-    half_life: str
-    n: int
-    name: str = "bought_before"
+    half_life: Duration
+    n: Count
+    name: Name = "bought_before"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,15 +32,15 @@ class BoughtTogether:
     customer: Entity
     item: Entity
     basket: str
-    half_life: str
-    n: int
-    refresh: str = "7 d"
-    recent: int = 100
-    recent_half_life: str = "60 d"
-    alpha: float = 0.5
-    shrink: float = 1.0
-    neighbours: int = 200
-    name: str = "bought_together"
+    half_life: Duration
+    n: Count
+    refresh: Duration = "7 d"
+    recent: Count = 100
+    recent_half_life: Duration = "60 d"
+    alpha: Share = 0.5
+    shrink: Annotated[float, Bounds(0)] = 1.0
+    neighbours: Count = 200
+    name: Name = "bought_together"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,10 +49,10 @@ class Popular:
 
     stream: Stream
     item: Entity
-    half_life: str
-    n: int
+    half_life: Duration
+    n: Count
     by: Entity | None = None
-    name: str = "popular"
+    name: Name = "popular"
 
 
 Retriever: TypeAlias = BoughtBefore | BoughtTogether | Popular

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from sevenfold.spec.quantity import Bounds, Count
 from sevenfold.spec.retrieve import Retriever
 
 __all__ = ["Pipeline", "PredictionLog"]
@@ -14,7 +16,7 @@ __all__ = ["Pipeline", "PredictionLog"]
 class PredictionLog:
     """What of an answer is logged: every shown row exactly, and `sample` of the others a request."""
 
-    sample: int = 2
+    sample: Annotated[int, Bounds(0, 1_000_000, whole=True)] = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +28,6 @@ class Pipeline:
     """
 
     retrieve: Sequence[Retriever]
-    limit: int = 500
+    limit: Count = 500
     log: PredictionLog | None = field(default_factory=PredictionLog)
     degrade: Sequence[str] = ("baseline", "popular", "empty")

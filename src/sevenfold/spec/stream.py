@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from sevenfold.spec.entity import Entity
 from sevenfold.spec.field import CONTENT, Field
+from sevenfold.spec.quantity import Delay, Duration, Name
 
 __all__ = ["Stream"]
 
@@ -23,7 +24,7 @@ class Stream:
     event may lie ahead of the log's clock before it is refused.
     """
 
-    name: str
+    name: Name
     time: str
     keys: Sequence[Entity]
     fields: Mapping[str, Field]
@@ -31,9 +32,9 @@ class Stream:
     optional_keys: Sequence[Entity] = ()
     key_fields: Mapping[str, str] = field(default_factory=dict)
     known: str | None = None
-    delay: str = "0 s"
-    horizon: str = "7 d"
-    skew: str = "5 s"
+    delay: Delay = "0 s"
+    horizon: Duration = "7 d"
+    skew: Delay = "5 s"
     timezone: str | None = None
     description: str = ""
 

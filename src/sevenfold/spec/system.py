@@ -13,6 +13,7 @@ from sevenfold.spec.evaluation import Evaluation
 from sevenfold.spec.model import ModelSpec
 from sevenfold.spec.monitoring import Monitoring
 from sevenfold.spec.on_demand import OnDemand
+from sevenfold.spec.quantity import Title
 from sevenfold.spec.requirements import Requirements
 from sevenfold.spec.serving import Pipeline
 from sevenfold.spec.stream import Stream
@@ -28,7 +29,7 @@ class System:
     Raises SpecError with the path, what was given, what is allowed and the remedy of each problem.
     """
 
-    name: str
+    name: Title
     requirements: Requirements
     task: Ranking
     data: Sequence[Stream]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sevenfold.spec.entity import Entity
+from sevenfold.spec.quantity import Count, Duration, Name
 from sevenfold.spec.stream import Stream
 
 __all__ = ["Label", "Ranking"]
@@ -19,10 +20,10 @@ class Label:
     after the request and at most `within` later.
     """
 
-    name: str
+    name: Name
     outcome: Stream
     request: str
-    within: str
+    within: Duration
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,5 +37,5 @@ class Ranking:
     item: Entity
     query: Sequence[Entity]
     label: Label
-    k: int
+    k: Count
     baseline: str
