@@ -108,7 +108,12 @@ def test_python_runs(chain: list[Block], tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.slow
 @pytest.mark.parametrize("chain", shells(), ids=place)
 def test_shell_runs(chain: list[Block], tmp_path: Path) -> None:
-    path = f"{Path(sys.executable).parent}:{ROOT / 'scripts'}:{os.environ['PATH']}"
+    # The command of this checkout, installed or not.
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "sevenfold"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m sevenfold "$@"\n', "utf-8")
+    command.chmod(0o755)
+    path = f"{command.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT / "src")}
     for block in chain:
         done = subprocess.run(
