@@ -107,7 +107,8 @@ class Texts:
     def take(self, index: npt.NDArray[Any]) -> Texts:
         """The strings at `index` (m,), in that order; a boolean mask (n,) works too."""
         chosen = np.flatnonzero(index) if index.dtype == np.bool_ else index
-        starts, lengths = self.offsets[:-1][chosen], np.diff(self.offsets)[chosen]
+        starts = self.offsets[:-1][chosen]
+        lengths = self.offsets[1:][chosen] - starts
         offsets = np.zeros(len(chosen) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
         within = np.arange(offsets[-1], dtype=np.int64) - np.repeat(offsets[:-1], lengths)
