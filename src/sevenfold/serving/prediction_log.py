@@ -73,6 +73,10 @@ class Prediction(msgspec.Struct):
         rows = len(self.logged) // 4
         return np.frombuffer(self.vectors, dtype=np.float32).reshape(rows, -1)
 
+    def score_at(self, position: int) -> float:
+        """The score of the item at a position of the slate, from 1."""
+        return float(np.frombuffer(self.scores, dtype=np.float64)[position - 1])
+
     def slate(self) -> list[str]:
         """The items shown, first position first."""
         return [self.items[row] for row in self.shown_rows().tolist()]

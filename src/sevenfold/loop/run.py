@@ -1,0 +1,198 @@
+"""A world through the whole loop: ingest, serve, label, watch, learn, promote, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from sevenfold.clock import SystemClock, elapsed_s
+from sevenfold.engines.online import OnlineEngine
+from sevenfold.errors import RunError
+from sevenfold.features.plan import Plan, compile_plan
+from sevenfold.hashing import hash128
+from sevenfold.loop.client import Client
+from sevenfold.loop.digest import Digest, Digester
+from sevenfold.loop.improve import Improver
+from sevenfold.loop.replay import Cursor, Replay
+from sevenfold.loop.scenario import Scenario
+from sevenfold.loop.server_process import ServerProcess
+from sevenfold.loop.state import RunState, load_state, save_state
+from sevenfold.loop.steps import Steps
+from sevenfold.loop.world import World
+from sevenfold.models.protocol import Model
+from sevenfold.registry.registry import Registry
+from sevenfold.serving.ingest import Ingest
+from sevenfold.serving.prediction_log import read_predictions
+from sevenfold.serving.service import served_features
+from sevenfold.spec.units import parse_duration
+from sevenfold.stores.log import read_stream
+from sevenfold.stores.open import open_store
+from sevenfold.types import EventBatch, Instant
+
+__all__ = ["Progress", "Run"]
+
+Progress = Callable[[str, int, int], None]
+_HISTORY_ROWS = 20_000
+
+
+@dataclass(eq=False)
+class Run:
+    """One run of a scenario in a home folder; running it again goes on where it stopped.
+
+    `progress` is told the phase, how much of it is done and how much there is.
+    """
+
+    scenario: Scenario
+    home: Path
+    settings: str
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        """Lay out the home and look how far an earlier attempt came."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.system = self.scenario.system
+        self.plan: Plan = compile_plan(self.system.features)
+        self.features = served_features(self.system, self.plan)
+        self.registry = Registry(self.home / "registry")
+        self.steps = Steps(self.home / "steps")
+        self.state: RunState = load_state(self._state_path, self.settings)
+        self.store_url = f"lmdb:{self.home / 'store'}"
+        self._began_s = elapsed_s()
+
+    @property
+    def edges(self) -> list[Instant]:
+        """The ends of the steps of live time."""
+        begin, step, end = self.scenario.live_us, self.scenario.step_us, self.scenario.end_us
+        return [*range(begin + step, end, step), end]
+
+    def go(self) -> None:
+        """Do all that is not done yet."""
+        world = self._cast(self.scenario.world())
+        self._take_history(world)
+        self._promote_baseline()
+        if self.state.steps_done < len(self.edges):
+            arguments = ["--clock", "replay"]
+            with ServerProcess(self.scenario.reference, self.home, arguments) as server:
+                client = Client(server.port, self.token())
+                self._live(world, client)
+                client.close()
+        self.save()
+
+    def token(self) -> str:
+        """The token that the server of this home accepts."""
+        path = self.home / "token"
+        if not path.exists():
+            raise RunError(f"{path} is missing: the server writes it when it starts")
+        return path.read_text().strip()
+
+    def save(self) -> None:
+        """Keep how far the run has come."""
+        now_s = elapsed_s()
+        self.state.took_s += now_s - self._began_s
+        self._began_s = now_s
+        save_state(self._state_path, self.state)
+
+    @property
+    def _state_path(self) -> Path:
+        return self.home / "run.json"
+
+    def _cast(self, world: World) -> World:
+        """The world with the requests of the share of customers that ask."""
+        if self.scenario.share >= 1:
+            return world
+        lot = hash128(world.requests.fields[self.scenario.customer])[:, 0].astype(np.float64)
+        asks = np.flatnonzero(lot / 2.0**64 < self.scenario.share)
+        return replace(world, requests=world.requests.take(asks))
+
+    def _take_history(self, world: World) -> None:
+        end = int(np.searchsorted(world.arrival_us, self.scenario.live_us))
+        if self.state.history_rows >= end:
+            return
+        store = open_store(self.store_url)
+        try:
+            ingest = Ingest(store, self.system.streams, OnlineEngine(self.plan), SystemClock())
+            while self.state.history_rows < end:
+                begin = self.state.history_rows
+                stop = min(begin + _HISTORY_ROWS, end)
+                ingest.accept(world.stream, world.slice(begin, stop), history=True)
+                self.state.history_rows = stop
+                self.progress("history", stop, end)
+                self.save()
+        finally:
+            store.close()
+        first = int(np.searchsorted(world.requests.t_us, self.scenario.live_us))
+        self.state.cursor = Cursor(end, first)
+        self.save()
+
+    def _promote_baseline(self) -> None:
+        if self.registry.alias("champion") is not None:
+            return
+        self._improver().install_baseline(self.scenario.live_us)
+
+    def _live(self, world: World, client: Client) -> None:
+        total = len(world.requests)
+
+        def saved(cursor: Cursor) -> None:
+            self.state.cursor = cursor
+            self.save()
+            self.progress("live", cursor.request, total)
+
+        replay = Replay(world, client, self.system.task.k, self.state.cursor, saved)
+        replay.stages_ms = self.state.stages_ms
+        edges = self.edges
+        for number in range(self.state.steps_done, len(edges)):
+            replay.advance(edges[number])
+            if not self.steps.has(number):
+                self.steps.save(number, self._digest(number))
+            self.progress("steps", number + 1, len(edges))
+            if self._improver().improve(number, edges[number], self._digest_between):
+                client.post("/v1/reload", {})
+            self.state.steps_done = number + 1
+            self.save()
+
+    def _digest(self, number: int) -> Digest:
+        """The digest of what matured in a step."""
+        within_us = parse_duration(self.system.task.label.within)
+        edges = self.edges
+        begin = (edges[number - 1] if number else self.scenario.live_us) - within_us
+        end = edges[number] - (within_us if number + 1 < len(edges) else 0)
+        return self._digest_between(begin, end, self._improver().shadows())
+
+    def _digest_between(
+        self, begin_us: Instant, end_us: Instant, models: dict[str, Model]
+    ) -> Digest:
+        store = open_store(self.store_url, readonly=True)
+        try:
+            with store.read() as txn:
+                predictions = list(read_predictions(txn, begin_us, end_us))
+                events: dict[str, EventBatch] = {}
+                for stream in self.plan.streams:
+                    batch = read_stream(txn, stream)
+                    if batch is None:
+                        raise RunError(f"the log holds no event of stream {stream!r}")
+                    events[stream] = batch
+        finally:
+            store.close()
+        rng = np.random.default_rng([self.scenario.seed, begin_us // 1_000_000])
+        return self._digester().digest(predictions, events, models, rng)
+
+    def _digester(self) -> Digester:
+        evaluation = self.system.evaluation
+        return Digester(
+            self.plan,
+            self.features,
+            self.system.task,
+            [evaluation.primary, *evaluation.also],
+            self.scenario.known,
+            self.scenario.repeat,
+            self.scenario.negatives,
+        )
+
+    def _improver(self) -> Improver:
+        hashes = self.plan.definition_hashes(self.features)
+        return Improver(
+            self.scenario, self.state, self.steps, self.registry, hashes, self.home / "training"
+        )

@@ -1,0 +1,244 @@
+"""The routes as one ASGI application: size and token first, then the service, in one thread.
+
+Requests are answered on the event loop itself. There is one writer, every answer ends in a durable write, and the work
+of an answer is a few milliseconds: another thread would only add its hand-over.
+"""
+
+from __future__ import annotations
+
+import hmac
+import itertools
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from sevenfold.clock import elapsed_s
+from sevenfold.serving.metrics import Metrics
+from sevenfold.serving.openapi import openapi
+from sevenfold.serving.prediction_log import Prediction
+from sevenfold.serving.problem import HttpError, http_error
+from sevenfold.serving.request import (
+    EventsAnswer,
+    EventsRequest,
+    FeaturesRequest,
+    Item,
+    RankRequest,
+    RecommendAnswer,
+    RecommendRequest,
+    RefusedEvent,
+)
+from sevenfold.serving.service import Service
+
+__all__ = ["App"]
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Answer: TypeAlias = tuple[bytes, dict[str, int], bytes]
+
+_LOG = logging.getLogger(__name__)
+_JSON = b"application/json"
+_MAX_BODY_BYTES = 16 * 1024 * 1024
+
+
+class App:
+    """The server of one service; writes of events and reloads need the token."""
+
+    def __init__(
+        self, service: Service, token: str, version: str, max_body_bytes: int = _MAX_BODY_BYTES
+    ) -> None:
+        self._service = service
+        self._token = f"Bearer {token}".encode()
+        self._max_body_bytes = max_body_bytes
+        self._metrics = Metrics()
+        self._numbers = itertools.count(1)
+        self._openapi = msgspec.json.encode(openapi(f"Sevenfold: {service.system.name}", version))
+        self._events = msgspec.json.Decoder(EventsRequest)
+        self._recommend = msgspec.json.Decoder(RecommendRequest)
+        self._rank = msgspec.json.Decoder(RankRequest)
+        self._features = msgspec.json.Decoder(FeaturesRequest)
+        self._encode = msgspec.json.Encoder().encode
+        self._posts: dict[str, tuple[Callable[[bytes], Answer], bool]] = {
+            "/v1/events": (self._take_events, True),
+            "/v1/recommend": (self._answer_recommend, False),
+            "/v1/rank": (self._answer_rank, False),
+            "/v1/features": (self._answer_features, False),
+            "/v1/reload": (self._reload, True),
+        }
+        self._gets: dict[str, Callable[[bytes], Answer]] = {
+            "/healthz": lambda _: (b'{"status":"ok"}', {}, _JSON),
+            "/readyz": self._ready,
+            "/metrics": lambda _: (self._metrics.text(), {}, b"text/plain; version=0.0.4"),
+            "/openapi.json": lambda _: (self._openapi, {}, _JSON),
+        }
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request, or keep the lifespan protocol."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        begin_s = elapsed_s()
+        path = scope["path"]
+        request_id = f"{next(self._numbers):x}"
+        headers: tuple[tuple[bytes, bytes], ...] = ()
+        try:
+            handler = self._route(scope)
+            body = await self._body(scope, receive)
+            raw, timing_us, kind = handler(body)
+            status = 200
+            if timing_us:
+                headers = ((b"server-timing", _server_timing(timing_us)),)
+        except HttpError as error:
+            raw, status, kind, headers = error.body(request_id), error.status, _JSON, error.headers
+        except Exception as error:  # noqa: BLE001  the edge of the process
+            refusal = http_error(error)
+            if refusal.status >= 500:
+                _LOG.exception("request failed id=%s path=%s", request_id, path)
+            raw, status, kind = refusal.body(request_id), refusal.status, _JSON
+        known = path if path in self._posts or path in self._gets else "other"
+        self._metrics.request(known, status, elapsed_s() - begin_s)
+        await _send(send, status, raw, kind, headers)
+
+    def _route(self, scope: Message) -> Callable[[bytes], Answer]:
+        path, method = scope["path"], scope["method"]
+        if path in self._posts:
+            handler, guarded = self._posts[path]
+            if method != "POST":
+                raise _wrong_method(b"POST")
+            if guarded:
+                self._check_token(scope)
+            return handler
+        if path in self._gets:
+            if method not in ("GET", "HEAD"):
+                raise _wrong_method(b"GET")
+            return self._gets[path]
+        raise HttpError(404, "no_such_route", "no such route; /openapi.json lists them")
+
+    def _check_token(self, scope: Message) -> None:
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        if not hmac.compare_digest(given, self._token):
+            raise HttpError(
+                401,
+                "unauthorized",
+                "this route needs `Authorization: Bearer TOKEN`; the token is in the home folder",
+                headers=((b"www-authenticate", b"Bearer"),),
+            )
+
+    async def _body(self, scope: Message, receive: Receive) -> bytes:
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        limit = self._max_body_bytes
+        if not declared.isdigit() or int(declared) > limit:
+            raise _too_large(limit)
+        parts, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise HttpError(400, "disconnected", "the client went away")
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise _too_large(limit)
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    def _take_events(self, body: bytes) -> Answer:
+        request = self._events.decode(body)
+        if (request.event is None) == (request.events is None):
+            raise HttpError(400, "invalid_body", "give either `event` or `events`", "$")
+        rows: list[Any] = [request.event] if request.event is not None else request.events or []
+        result = self._service.accept(request.stream, rows, request.known_us)
+        refused = [RefusedEvent(r.index, r.reason, r.message) for r in result.refused]
+        self._metrics.rows(
+            result.position, result.events, result.duplicates, [r.reason for r in refused]
+        )
+        answer = EventsAnswer(
+            result.position, result.events, result.duplicates, len(refused), refused
+        )
+        return self._encode(answer), {}, _JSON
+
+    def _answer_recommend(self, body: bytes) -> Answer:
+        return self._answered(*self._service.recommend(self._recommend.decode(body)))
+
+    def _answer_rank(self, body: bytes) -> Answer:
+        return self._answered(*self._service.rank(self._rank.decode(body)))
+
+    def _answered(self, prediction: Prediction, repeated: bool) -> Answer:
+        if not repeated:
+            self._metrics.answer(prediction.rung, prediction.version, prediction.timing_us)
+        return self._encode(recommend_answer(prediction, repeated)), prediction.timing_us, _JSON
+
+    def _answer_features(self, body: bytes) -> Answer:
+        return self._encode(self._service.read_features(self._features.decode(body))), {}, _JSON
+
+    def _reload(self, body: bytes) -> Answer:
+        changed = self._service.champion.reload()
+        loaded = self._service.champion.loaded
+        version = loaded.version if loaded else 0
+        return self._encode({"changed": changed, "version": version}), {}, _JSON
+
+    def _ready(self, body: bytes) -> Answer:
+        reason = self._service.ready()
+        if reason is not None:
+            raise HttpError(503, "not_ready", reason)
+        return b'{"status":"ready"}', {}, _JSON
+
+
+def recommend_answer(prediction: Prediction, repeated: bool) -> RecommendAnswer:
+    """A logged answer as the client sees it."""
+    masks = prediction.source_masks()
+    items = []
+    for position, row in enumerate(prediction.shown_rows().tolist(), start=1):
+        sources = [name for g, name in enumerate(prediction.generators) if int(masks[row]) >> g & 1]
+        items.append(Item(prediction.items[row], position, prediction.score_at(position), sources))
+    return RecommendAnswer(
+        prediction.request_id,
+        items,
+        prediction.model,
+        prediction.version,
+        prediction.rung,
+        prediction.t_us,
+        repeated,
+        {stage: taken / 1000 for stage, taken in prediction.timing_us.items()},
+    )
+
+
+def _wrong_method(allowed: bytes) -> HttpError:
+    message = f"this route takes {allowed.decode()} only"
+    return HttpError(405, "wrong_method", message, headers=((b"allow", allowed),))
+
+
+def _too_large(limit: int) -> HttpError:
+    return HttpError(413, "too_large", f"a body has at most {limit} bytes; send it in parts")
+
+
+def _server_timing(timing_us: dict[str, int]) -> bytes:
+    return ", ".join(
+        f"{stage};dur={taken / 1000:.3f}" for stage, taken in timing_us.items()
+    ).encode()
+
+
+async def _send(
+    send: Send, status: int, raw: bytes, kind: bytes, headers: tuple[tuple[bytes, bytes], ...]
+) -> None:
+    head = [
+        (b"content-type", kind),
+        (b"content-length", str(len(raw)).encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"cache-control", b"no-store"),
+        *headers,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": raw})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

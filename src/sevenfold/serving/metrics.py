@@ -1,0 +1,79 @@
+"""What a server counts and times, in the text format of Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+__all__ = ["Metrics"]
+
+_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Metrics:
+    """The counters, gauges and histograms of one server."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "sevenfold_requests", "Requests answered", ["route", "status"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "sevenfold_request_seconds",
+            "Time of a request",
+            ["route"],
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._stages = Histogram(
+            "sevenfold_stage_seconds",
+            "Time of a stage of an answer",
+            ["stage"],
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._rows = Counter(
+            "sevenfold_rows",
+            "Rows taken in, by what became of them",
+            ["outcome"],
+            registry=self._registry,
+        )
+        self._dead = Counter(
+            "sevenfold_dead_letters", "Rows refused, by reason", ["reason"], registry=self._registry
+        )
+        self._rungs = Counter(
+            "sevenfold_answers",
+            "Answers, by the rung that served",
+            ["rung"],
+            registry=self._registry,
+        )
+        self._position = Gauge(
+            "sevenfold_log_position", "Events in the log", registry=self._registry
+        )
+        self._version = Gauge(
+            "sevenfold_model_version", "The version that serves", registry=self._registry
+        )
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """Note a request."""
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def answer(self, rung: str, version: int, timing_us: dict[str, int]) -> None:
+        """Note an answer and the time of its stages."""
+        self._rungs.labels(rung).inc()
+        self._version.set(version)
+        for stage, taken in timing_us.items():
+            self._stages.labels(stage).observe(taken / 1e6)
+
+    def rows(self, position: int, events: int, duplicates: int, reasons: list[str]) -> None:
+        """Note what became of rows."""
+        self._position.set(position)
+        self._rows.labels("event").inc(events)
+        self._rows.labels("duplicate").inc(duplicates)
+        self._rows.labels("dead_letter").inc(len(reasons))
+        for reason in reasons:
+            self._dead.labels(reason).inc()
+
+    def text(self) -> bytes:
+        """All of it, as /metrics answers."""
+        return generate_latest(self._registry)

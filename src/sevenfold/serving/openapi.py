@@ -1,0 +1,93 @@
+"""What the server can be asked, as OpenAPI 3.1, from the same types that decode the requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sevenfold.serving.request import (
+    EventsAnswer,
+    EventsRequest,
+    FeaturesAnswer,
+    FeaturesRequest,
+    RankRequest,
+    RecommendAnswer,
+    RecommendRequest,
+)
+
+__all__ = ["openapi"]
+
+_POSTS: dict[str, tuple[str, Any, Any, bool]] = {
+    "/v1/events": (
+        "Take events in; bad ones are named and kept apart.",
+        EventsRequest,
+        EventsAnswer,
+        True,
+    ),
+    "/v1/recommend": ("Recommend items.", RecommendRequest, RecommendAnswer, False),
+    "/v1/rank": ("Rank the items given.", RankRequest, RecommendAnswer, False),
+    "/v1/features": ("The values of given keys now.", FeaturesRequest, FeaturesAnswer, False),
+    "/v1/reload": ("Load the version that the alias names.", None, dict[str, int | bool], True),
+}
+_GETS = {
+    "/healthz": "Whether the process lives.",
+    "/readyz": "Whether it can answer, by scoring a probe row.",
+    "/metrics": "Counters and times in the text format of Prometheus.",
+    "/openapi.json": "This description.",
+}
+
+
+class _Error(msgspec.Struct):
+    """Why a request was refused: a code to act on, a sentence, and where in the body."""
+
+    code: str
+    message: str
+    path: str | None
+    request_id: str
+
+
+class _Refusal(msgspec.Struct):
+    """The one shape of all errors."""
+
+    error: _Error
+
+
+def openapi(title: str, version: str) -> dict[str, Any]:
+    """The description of all routes."""
+    kinds = [kind for _, asked, given, _ in _POSTS.values() for kind in (asked, given) if kind]
+    schemas, components = msgspec.json.schema_components(
+        [*kinds, _Refusal], ref_template="#/components/schemas/{name}"
+    )
+    found = dict(zip([repr(kind) for kind in kinds], schemas, strict=False))
+    refusal = {"description": "refused", "content": _json(schemas[-1])}
+    paths: dict[str, Any] = {}
+    for path, (summary, asked, given, guarded) in _POSTS.items():
+        operation: dict[str, Any] = {
+            "summary": summary,
+            "responses": {
+                "200": {"description": "done", "content": _json(found[repr(given)])},
+                "default": refusal,
+            },
+        }
+        if asked:
+            operation["requestBody"] = {"required": True, "content": _json(found[repr(asked)])}
+        if guarded:
+            operation["security"] = [{"token": []}]
+        paths[path] = {"post": operation}
+    for path, summary in _GETS.items():
+        answers = {"200": {"description": "done"}, "default": refusal}
+        paths[path] = {"get": {"summary": summary, "responses": answers}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": version},
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _json(schema: Any) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}

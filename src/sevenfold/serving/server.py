@@ -1,0 +1,94 @@
+"""The server process: a home folder, a loopback port, a token; `server.json` tells who listens where."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import uvicorn
+
+from sevenfold.clock import SystemClock
+from sevenfold.errors import ServingError
+from sevenfold.registry.registry import Registry
+from sevenfold.serving.app import App
+from sevenfold.serving.service import Service
+from sevenfold.spec.system import System
+from sevenfold.stores.open import open_store
+
+__all__ = ["Door", "home_token", "serve"]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where a server listens, loopback unless told otherwise, and the token that writes need."""
+
+    host: str = "127.0.0.1"
+    port: int = 8077
+    token: str | None = None
+
+
+def serve(
+    system: System,
+    home: Path,
+    version: str,
+    door: Door,
+    replay: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Serve `system` from the store and registry in `home` until SIGTERM or SIGINT.
+
+    Port 0 takes a free one. When it listens, `server.json` in the home says pid, host and port. A request in
+    flight is finished before the process ends. Raises ServingError when the port is taken.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    store = open_store(f"lmdb:{home / 'store'}")
+    try:
+        service = Service(
+            system, store, Registry(home / "registry"), SystemClock(), replay, progress
+        )
+        app = App(service, door.token or home_token(home), version)
+        listening = _listen(door.host, door.port)
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, lifespan="on", timeout_keep_alive=75
+        )
+        _announce(home, door.host, listening.getsockname()[1])
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        store.close()
+
+
+def home_token(home: Path) -> str:
+    """The token of a home, made with the first server and readable by its owner only."""
+    path = home / "token"
+    if not path.exists():
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_urlsafe(32))
+    return path.read_text().strip()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise ServingError(
+            f"cannot listen on {host}:{port}: {error.strerror}; give another --port, 0 for a free one"
+        ) from error
+    listening.listen(1024)
+    return listening
+
+
+def _announce(home: Path, host: str, port: int) -> None:
+    described = {"pid": os.getpid(), "host": host, "port": port}
+    partial = home / ".server.json"
+    partial.write_bytes(msgspec.json.encode(described))
+    partial.replace(home / "server.json")
