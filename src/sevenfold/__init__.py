@@ -10,180 +10,95 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what an editor and a type checker see of the names below
     from sevenfold.errors import (
-        ArtifactError as ArtifactError,
-    )
-    from sevenfold.errors import (
-        GateError as GateError,
-    )
-    from sevenfold.errors import (
-        InputError as InputError,
-    )
-    from sevenfold.errors import (
-        LeakageError as LeakageError,
-    )
-    from sevenfold.errors import (
-        NotFoundError as NotFoundError,
-    )
-    from sevenfold.errors import (
-        Problem as Problem,
-    )
-    from sevenfold.errors import (
-        RegistryError as RegistryError,
-    )
-    from sevenfold.errors import (
-        RunError as RunError,
-    )
-    from sevenfold.errors import (
-        ServingError as ServingError,
-    )
-    from sevenfold.errors import (
-        SevenfoldError as SevenfoldError,
-    )
-    from sevenfold.errors import (
-        SpecError as SpecError,
-    )
-    from sevenfold.errors import (
-        StoreError as StoreError,
-    )
-    from sevenfold.errors import (
-        TimeError as TimeError,
+        ArtifactError,
+        GateError,
+        InputError,
+        LeakageError,
+        NotFoundError,
+        Problem,
+        RegistryError,
+        RunError,
+        ServingError,
+        SevenfoldError,
+        SpecError,
+        StoreError,
+        TimeError,
     )
     from sevenfold.spec.aggregate import (
-        FeatureView as FeatureView,
+        FeatureView,
+        aggregate,
+        attribute,
+        count,
+        decayed,
+        distinct,
+        last,
+        max,
+        mean,
+        min,
+        since_last,
+        sum,
     )
-    from sevenfold.spec.aggregate import (
-        aggregate as aggregate,
-    )
-    from sevenfold.spec.aggregate import (
-        attribute as attribute,
-    )
-    from sevenfold.spec.aggregate import (
-        count as count,
-    )
-    from sevenfold.spec.aggregate import (
-        decayed as decayed,
-    )
-    from sevenfold.spec.aggregate import (
-        distinct as distinct,
-    )
-    from sevenfold.spec.aggregate import (
-        last as last,
-    )
-    from sevenfold.spec.aggregate import (
-        max as max,
-    )
-    from sevenfold.spec.aggregate import (
-        mean as mean,
-    )
-    from sevenfold.spec.aggregate import (
-        min as min,
-    )
-    from sevenfold.spec.aggregate import (
-        since_last as since_last,
-    )
-    from sevenfold.spec.aggregate import (
-        sum as sum,
+    from sevenfold.spec.check import (
+        check,
     )
     from sevenfold.spec.entity import (
-        Entity as Entity,
+        Entity,
     )
     from sevenfold.spec.evaluation import (
-        Evaluation as Evaluation,
-    )
-    from sevenfold.spec.evaluation import (
-        GateSpec as GateSpec,
-    )
-    from sevenfold.spec.evaluation import (
-        Split as Split,
+        Evaluation,
+        GateSpec,
+        Split,
     )
     from sevenfold.spec.field import (
-        CONTENT as CONTENT,
-    )
-    from sevenfold.spec.field import (
-        Category as Category,
-    )
-    from sevenfold.spec.field import (
-        Id as Id,
-    )
-    from sevenfold.spec.field import (
-        Integer as Integer,
-    )
-    from sevenfold.spec.field import (
-        Number as Number,
-    )
-    from sevenfold.spec.field import (
-        Text as Text,
+        CONTENT,
+        Category,
+        Id,
+        Integer,
+        Number,
+        Text,
     )
     from sevenfold.spec.model import (
-        LightGBM as LightGBM,
-    )
-    from sevenfold.spec.model import (
-        LogisticRegression as LogisticRegression,
-    )
-    from sevenfold.spec.model import (
-        Rule as Rule,
+        LightGBM,
+        LogisticRegression,
+        Rule,
     )
     from sevenfold.spec.monitoring import (
-        Drift as Drift,
-    )
-    from sevenfold.spec.monitoring import (
-        Monitoring as Monitoring,
-    )
-    from sevenfold.spec.monitoring import (
-        Performance as Performance,
-    )
-    from sevenfold.spec.monitoring import (
-        Retrain as Retrain,
+        Drift,
+        Monitoring,
+        Performance,
+        Retrain,
     )
     from sevenfold.spec.on_demand import (
-        on_demand as on_demand,
-    )
-    from sevenfold.spec.on_demand import (
-        rate as rate,
+        on_demand,
+        rate,
     )
     from sevenfold.spec.requirements import (
-        Guardrail as Guardrail,
-    )
-    from sevenfold.spec.requirements import (
-        Latency as Latency,
-    )
-    from sevenfold.spec.requirements import (
-        Privacy as Privacy,
-    )
-    from sevenfold.spec.requirements import (
-        Requirements as Requirements,
-    )
-    from sevenfold.spec.requirements import (
-        Scale as Scale,
+        Guardrail,
+        Latency,
+        Privacy,
+        Requirements,
+        Scale,
     )
     from sevenfold.spec.retrieve import (
-        BoughtBefore as BoughtBefore,
-    )
-    from sevenfold.spec.retrieve import (
-        BoughtTogether as BoughtTogether,
-    )
-    from sevenfold.spec.retrieve import (
-        Popular as Popular,
+        BoughtBefore,
+        BoughtTogether,
+        Popular,
     )
     from sevenfold.spec.serving import (
-        Pipeline as Pipeline,
-    )
-    from sevenfold.spec.serving import (
-        PredictionLog as PredictionLog,
+        Pipeline,
+        PredictionLog,
     )
     from sevenfold.spec.stream import (
-        Stream as Stream,
+        Stream,
     )
     from sevenfold.spec.system import (
-        System as System,
+        System,
     )
     from sevenfold.spec.task import (
-        Label as Label,
-    )
-    from sevenfold.spec.task import (
-        Ranking as Ranking,
+        Label,
+        Ranking,
     )
 
 __version__ = "0.1.0"
@@ -218,6 +133,7 @@ _HOME = {
         "since_last",
         "sum",
     ),
+    "sevenfold.spec.check": ("check",),
     "sevenfold.spec.entity": ("Entity",),
     "sevenfold.spec.evaluation": ("Evaluation", "GateSpec", "Split"),
     "sevenfold.spec.field": ("CONTENT", "Category", "Id", "Integer", "Number", "Text"),
@@ -233,7 +149,67 @@ _HOME = {
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
-__all__ = sorted(_MODULE_OF, key=str.casefold)
+__all__ = [  # noqa: RUF022  in the order in which a reader looks a name up
+    "aggregate",
+    "ArtifactError",
+    "attribute",
+    "BoughtBefore",
+    "BoughtTogether",
+    "Category",
+    "check",
+    "CONTENT",
+    "count",
+    "decayed",
+    "distinct",
+    "Drift",
+    "Entity",
+    "Evaluation",
+    "FeatureView",
+    "GateError",
+    "GateSpec",
+    "Guardrail",
+    "Id",
+    "InputError",
+    "Integer",
+    "Label",
+    "last",
+    "Latency",
+    "LeakageError",
+    "LightGBM",
+    "LogisticRegression",
+    "max",
+    "mean",
+    "min",
+    "Monitoring",
+    "NotFoundError",
+    "Number",
+    "on_demand",
+    "Performance",
+    "Pipeline",
+    "Popular",
+    "PredictionLog",
+    "Privacy",
+    "Problem",
+    "Ranking",
+    "rate",
+    "RegistryError",
+    "Requirements",
+    "Retrain",
+    "Rule",
+    "RunError",
+    "Scale",
+    "ServingError",
+    "SevenfoldError",
+    "since_last",
+    "SpecError",
+    "Split",
+    "StoreError",
+    "Stream",
+    "sum",
+    "System",
+    "Text",
+    "TimeError",
+]
 
 
 def __getattr__(name: str) -> Any:

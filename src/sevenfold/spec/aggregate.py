@@ -93,8 +93,7 @@ def aggregate(
     name is, when not given, that of its entities.
     """
     entities = _listed(entity)
-    names = (e.name for e in entities if isinstance(e, Entity))
-    view_name = "_x_".join(names) if name is None else name
+    view_name = "_x_".join(_names(*entities)) if name is None else name
     return FeatureView(entities, stream, tuple(aggregates), view_name, where, description)
 
 
@@ -105,7 +104,7 @@ def attribute(
     kinds = tuple(
         Aggregate("attribute", field, () if ttl is None else (ttl,), name=field) for field in fields
     )
-    return FeatureView((entity,), table, kinds, name or f"{entity.name}_{table.name}")
+    return FeatureView((entity,), table, kinds, name or "_".join(_names(entity, table)))
 
 
 def count(
@@ -160,6 +159,11 @@ def distinct(
 def decayed(source: Source | None = None, *, half_life: str) -> Aggregate:
     """The sum of `source` (1 when not given) times 2^-(age / half_life). No event: 0."""
     return Aggregate("decayed", source, half_life=half_life)
+
+
+def _names(*declared: Any) -> list[str]:
+    """The names of entities and streams; what is neither, the checks refuse."""
+    return [part.name for part in declared if isinstance(part, Entity | Stream)]
 
 
 def _listed(given: Any) -> tuple[Any, ...]:

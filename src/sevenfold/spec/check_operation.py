@@ -192,10 +192,11 @@ def generators_read_declared_streams(system: Declaration) -> Iterator[Problem]:
             if entity not in asked:
                 what = "entity of the request"
                 yield unknown(f"{path}.{name}", what, entity, asked, "C-04")
-        if isinstance(retriever, BoughtTogether) and retriever.basket not in stream.fields:
-            fields = [name for name, kind in stream.fields.items() if isinstance(kind, Id | Text)]
-            what = f"id field of {stream.name!r}"
-            yield unknown(f"{path}.basket", what, retriever.basket, fields, "C-04")
+        if isinstance(retriever, BoughtTogether):
+            ids = [name for name, kind in stream.fields.items() if isinstance(kind, Id | Text)]
+            if retriever.basket not in ids:
+                what = f"id field of {stream.name!r}"
+                yield unknown(f"{path}.basket", what, retriever.basket, ids, "C-04")
 
 
 def exact_features_are_logged(system: Declaration) -> Iterator[Problem]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from sevenfold.errors import NotFoundError, SpecError
 from sevenfold.spec.aggregate import FeatureView
@@ -13,6 +14,7 @@ from sevenfold.spec.evaluation import Evaluation
 from sevenfold.spec.model import ModelSpec
 from sevenfold.spec.monitoring import Monitoring
 from sevenfold.spec.on_demand import OnDemand
+from sevenfold.spec.outline import outline
 from sevenfold.spec.quantity import Title
 from sevenfold.spec.requirements import Requirements
 from sevenfold.spec.serving import Pipeline
@@ -69,6 +71,19 @@ class System:
                 return model
         known = ", ".join(model.name for model in self.models)
         raise NotFoundError(f"no model {name!r} in system {self.name!r}; there are {known}")
+
+    def entity(self, name: str) -> Entity:
+        """The entity of that name; raises NotFoundError."""
+        for entity in self.entities:
+            if entity.name == name:
+                return entity
+        known = ", ".join(entity.name for entity in self.entities)
+        raise NotFoundError(f"no entity {name!r} in system {self.name!r}; there are {known}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The whole declaration as JSON has it: functions by name and source, used streams by name."""
+        steps = {found.name: getattr(self, found.name) for found in fields(self)}
+        return {name: outline(step, whole=name == "data") for name, step in steps.items()}
 
     @property
     def baseline(self) -> ModelSpec:
