@@ -6,17 +6,23 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+
 from sevenfold import blueprints
 from sevenfold.errors import InputError, NotFoundError, SevenfoldError
+from sevenfold.loop.scenario import Scenario
+from sevenfold.loop.world import disturb
 from sevenfold.spec.system import System
+from sevenfold.types import US_PER_DAY
 
-__all__ = ["load_system", "shipped"]
+__all__ = ["load_scenario", "load_system", "shipped"]
 
 
 def load_system(name: str) -> System:
@@ -100,3 +106,21 @@ def _system_of(module: ModuleType, name: str, attribute: str) -> System:
             f"{name} holds several systems: say which by {name}:NAME, of {', '.join(systems)}"
         )
     return different[0]
+
+
+def load_scenario(name: str, quick: bool, disturbed: float) -> Scenario:
+    """The run of a shipped system; with `disturbed`, such a share of its rows late, doubled and swapped.
+
+    Raises NotFoundError for a system that is not shipped.
+    """
+    if name not in shipped():
+        raise NotFoundError(
+            f"no shipped system is named {name!r}; there are {', '.join(shipped())}"
+        )
+    module = import_module(f"sevenfold.blueprints.{name}.scenario")
+    scenario: Scenario = module.scenario(quick)
+    if not disturbed:
+        return scenario
+    world = scenario.world
+    rng = np.random.default_rng(scenario.seed)
+    return replace(scenario, world=lambda: disturb(world(), disturbed, 2 * US_PER_DAY, rng))
