@@ -1,4 +1,4 @@
-"""Write docs/reference/{api,checks,cli,errors}.md from the code that they describe.
+"""Write docs/reference/{api,checks,cli,errors,http}.md from the code that they describe.
 
 Run `python tools/write_reference.py` after a change of a public name, a command or an error, and commit the result; a
 test compares the pages with the code.
@@ -18,6 +18,7 @@ import click
 
 import sevenfold
 from sevenfold import errors
+from sevenfold.serving.openapi import openapi
 from sevenfold.spec.check_data import DATA_RULES
 from sevenfold.spec.check_features import FEATURE_RULES
 from sevenfold.spec.check_operation import OPERATION_RULES
@@ -81,7 +82,56 @@ def cli_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES: dict[str, Callable[[], str]] = {"api.md": api_page, "checks.md": checks_page, "cli.md": cli_page, "errors.md": errors_page}
+def http_page() -> str:
+    """Every route with its body and answer, from the description that the server gives."""
+    described = openapi("", "")
+    lines = ["# HTTP", "", WRITTEN, ""]
+    lines += ["`sevenfold serve` listens on 127.0.0.1:8077 unless told otherwise. Bodies are JSON; a field that is not"]
+    lines += ["listed is refused. `GET /openapi.json` gives all this to programs. Routes marked *token* need the header"]
+    lines += ["`Authorization: Bearer TOKEN` with the token in the home folder. An error of any route has one shape:", ""]
+    lines += ["```json", '{"error": {"code": "invalid_body", "message": "what is wrong, and what to do",']
+    lines += ['           "path": "$.keys.customer", "request_id": "1f"}}', "```"]
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            token = " (token)" if "security" in operation else ""
+            lines += ["", f"## `{method.upper()} {path}`{token}", "", operation["summary"]]
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            answer = operation["responses"]["200"].get("content", {}).get("application/json", {})
+            lines += _schema_rows("body", body, described) + _schema_rows("answer", answer, described)
+    return "\n".join(lines) + "\n"
+
+
+def _schema_rows(heading: str, content: dict[str, Any], described: dict[str, Any]) -> list[str]:
+    reference = content.get("schema", {}).get("$ref")
+    if reference is None:
+        return []
+    schema = described["components"]["schemas"][reference.rpartition("/")[2]]
+    required = schema.get("required", [])
+    lines = ["", (schema.get("description") or "").strip(), "", f"| {heading} | type | |", "|---|---|---|"]
+    for name, kind in schema["properties"].items():
+        lines.append(f"| `{name}` | {_kind(kind)} | {'' if name in required else 'may be left out'} |")
+    return lines
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """A JSON schema in a few words."""
+    if "$ref" in schema:
+        return str(schema["$ref"].rpartition("/")[2])
+    if "anyOf" in schema:
+        return " or ".join(_kind(option) for option in schema["anyOf"])
+    kind = schema.get("type", "anything")
+    if kind == "array":
+        kind = f"list of {_kind(schema.get('items', {}))}"
+    elif kind == "object":
+        kind = f"object of {_kind(schema.get('additionalProperties') or {})}"
+    low = schema.get("minimum", schema.get("minItems", schema.get("minLength")))
+    high = schema.get("maximum", schema.get("maxItems", schema.get("maxLength")))
+    bounds = [f"at least {low}" if low else "", f"at most {high}" if high else ""]
+    said = ", ".join(bound for bound in bounds if bound)
+    return f"{kind} ({said})" if said else str(kind)
+
+
+PAGES: dict[str, Callable[[], str]] = {"api.md": api_page, "checks.md": checks_page, "cli.md": cli_page, "errors.md": errors_page, "http.md": http_page}
 
 
 def _entry(name: str, value: Any) -> Iterator[str]:

@@ -7,6 +7,7 @@ import pytest
 
 import write_reference
 from sevenfold import errors
+from sevenfold.serving.openapi import openapi
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -15,6 +16,13 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_written_page_is_up_to_date(name: str) -> None:
     committed = (ROOT / "docs" / "reference" / name).read_text("utf-8")
     assert committed == write_reference.PAGES[name](), "run: python tools/write_reference.py"
+
+
+def test_the_description_names_every_route_that_is_answered() -> None:
+    source = (ROOT / "src" / "sevenfold" / "serving" / "app.py").read_text("utf-8")
+    answered = set(re.findall(r'^ +"(/[a-z0-9_/.]+)": ', source, re.MULTILINE))
+    assert answered
+    assert answered == set(openapi("", "")["paths"])
 
 
 def test_every_error_is_in_the_tree_of_its_module() -> None:

@@ -38,6 +38,14 @@ def test_a_dependency_has_a_record_with_reason_and_licence(root: Path, name: str
     assert len(mine) == 1, f"{name}: one line in one decision record, found {len(mine)}"
 
 
+@pytest.mark.parametrize("name", dependencies())
+def test_a_dependency_is_used(root: Path, name: str) -> None:
+    if name in {"httptools", "uvloop"}:  # taken up by uvicorn when they are there
+        return
+    pattern = re.compile(rf"^\s*(?:import|from) {name.replace('-', '_')}\b", re.MULTILINE)
+    assert any(pattern.search(path.read_text("utf-8")) for path in (root / "src").rglob("*.py"))
+
+
 def test_a_dependency_has_a_floor_and_a_ceiling(project: dict[str, Any]) -> None:
     lists = [project["project"]["dependencies"], *project["project"]["optional-dependencies"].values()]
     for line in (line for listed in lists for line in listed):
