@@ -98,6 +98,11 @@ def http_page() -> str:
             body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
             answer = operation["responses"]["200"].get("content", {}).get("application/json", {})
             lines += _schema_rows("body", body, described) + _schema_rows("answer", answer, described)
+    schemas = described["components"]["schemas"]
+    parts = [name for name in schemas if re.search(rf"of {name}\b", "\n".join(lines))]
+    for name in parts:
+        reference = {"schema": {"$ref": f"#/components/schemas/{name}"}}
+        lines += ["", f"## {name}", *_schema_rows("field", reference, described)]
     return "\n".join(lines) + "\n"
 
 
@@ -107,7 +112,8 @@ def _schema_rows(heading: str, content: dict[str, Any], described: dict[str, Any
         return []
     schema = described["components"]["schemas"][reference.rpartition("/")[2]]
     required = schema.get("required", [])
-    lines = ["", (schema.get("description") or "").strip(), "", f"| {heading} | type | |", "|---|---|---|"]
+    described_as = inspect.cleandoc(schema.get("description") or "")
+    lines = ["", described_as, "", f"| {heading} | type | |", "|---|---|---|"]
     for name, kind in schema["properties"].items():
         lines.append(f"| `{name}` | {_kind(kind)} | {'' if name in required else 'may be left out'} |")
     return lines
@@ -121,9 +127,9 @@ def _kind(schema: dict[str, Any]) -> str:
         return " or ".join(_kind(option) for option in schema["anyOf"])
     kind = schema.get("type", "anything")
     if kind == "array":
-        kind = f"list of {_kind(schema.get('items', {}))}"
+        kind = f"list of {_kind(schema.get('items', {})).partition(' (')[0]}"
     elif kind == "object":
-        kind = f"object of {_kind(schema.get('additionalProperties') or {})}"
+        kind = f"object of {_kind(schema.get('additionalProperties') or {}).partition(' (')[0]}"
     low = schema.get("minimum", schema.get("minItems", schema.get("minLength")))
     high = schema.get("maximum", schema.get("maxItems", schema.get("maxLength")))
     bounds = [f"at least {low}" if low else "", f"at most {high}" if high else ""]
