@@ -63,7 +63,7 @@ def combine128(parts: list[Hashes]) -> Hashes:
     """
     if len(parts) == 1:
         return parts[0]
-    n = max(len(part) for part in parts)
+    n = next((len(part) for part in parts if len(part) != 1), 1)
     joined = np.empty((n, 2 * len(parts)), dtype=np.uint64)
     for i, part in enumerate(parts):
         joined[:, 2 * i : 2 * i + 2] = part

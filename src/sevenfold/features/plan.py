@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from sevenfold.algebra.layout import COUNT_ALL, DISTINCT, KINDS, Layout, Read, lay_out
 from sevenfold.errors import NotFoundError, Problem, SpecError
 from sevenfold.features.definition import definition_hash, function_identity, source_identity
 from sevenfold.spec.aggregate import Aggregate, FeatureView, RowFunction, Source
-from sevenfold.spec.on_demand import OnDemand
-from sevenfold.spec.units import default_hop_us, duration_text, parse_duration
+from sevenfold.spec.field import Category
+from sevenfold.spec.naming import feature_names
+from sevenfold.spec.on_demand import OnDemand, parameters
+from sevenfold.spec.units import default_hop_us, parse_duration
 
-__all__ = ["Plan", "ViewPlan", "compile_plan", "feature_names"]
+__all__ = ["Plan", "ViewPlan", "compile_plan"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +25,7 @@ class ViewPlan:
     """One view, ready for the kernels.
 
     `numbers` and `marks` are the sources of its columns; `names` its features, one for each read of
-    `layout`; `view_id` the 8 bytes before its keys in a store, different for every definition.
+    `layout`; `view_id` the 8 bytes before its keys in a store, different for every name and definition.
     """
 
     name: str
@@ -121,46 +125,19 @@ def compile_plan(features: Sequence[FeatureView | OnDemand]) -> Plan:
     """The plan of the declared features; raises SpecError with every problem at once."""
     views = tuple(_compile_view(f) for f in features if isinstance(f, FeatureView))
     plan = Plan(views, tuple(f for f in features if isinstance(f, OnDemand)))
-    seen: set[str] = set()
-    problems = []
-    for name in plan.names:
-        if name in seen:
-            remedy = "give one of the views or aggregates another name"
-            problems.append(Problem("$.features", f"two features are named {name!r}", remedy))
-        seen.add(name)
+    problems = [*_twice("views", [v.name for v in views]), *_twice("features", plan.names)]
     if problems:
         raise SpecError(problems)
     return plan
 
 
-def feature_names(view: FeatureView) -> tuple[str, ...]:
-    """The names of a view's features: `{view}__{kind}[_{source}][_{window}]`."""
-    return tuple(
-        _feature_name(view, aggregate, window)
-        for aggregate in view.aggregates
-        for window in _windows(aggregate)
-    )
-
-
-def _windows(aggregate: Aggregate) -> tuple[str | None, ...]:
-    return aggregate.windows or (None,)
-
-
-def _feature_name(view: FeatureView, aggregate: Aggregate, window: str | None) -> str:
-    if aggregate.kind == "attribute":
-        return f"{view.name}__{aggregate.name}"
-    parts = [aggregate.name or aggregate.kind]
-    if aggregate.source is not None and aggregate.name is None:
-        parts.append(_source_name(aggregate.source))
-    if aggregate.half_life is not None:
-        parts.append(duration_text(parse_duration(aggregate.half_life)))
-    if window is not None:
-        parts.append(duration_text(parse_duration(window)))
-    return f"{view.name}__{'_'.join(parts)}"
-
-
-def _source_name(source: Source) -> str:
-    return source if isinstance(source, str) else source.__name__
+def _twice(what: str, names: Sequence[str]) -> list[Problem]:
+    remedy = "give one of the views or aggregates another name"
+    return [
+        Problem("$.features", f"two {what} are named {name!r}", remedy)
+        for name, times in Counter(names).items()
+        if times > 1
+    ]
 
 
 def _compile_view(view: FeatureView) -> ViewPlan:
@@ -168,9 +145,9 @@ def _compile_view(view: FeatureView) -> ViewPlan:
     marks: list[Source] = []
     reads, hashes = [], []
     entities = tuple(entity.name for entity in view.entities)
-    where = function_identity(view.where) if view.where else None
+    where = _identity(view, view.where)
     for aggregate in view.aggregates:
-        for window in _windows(aggregate):
+        for window in aggregate.windows or (None,):
             read = _read(aggregate, window, numbers, marks)
             reads.append(read)
             meaning = [
@@ -183,7 +160,7 @@ def _compile_view(view: FeatureView) -> ViewPlan:
             ]
             hashes.append(
                 definition_hash(
-                    [entities, view.stream.name, where, source_identity(aggregate.source), meaning]
+                    [entities, view.stream.name, where, _identity(view, aggregate.source), meaning]
                 )
             )
     return ViewPlan(
@@ -196,8 +173,21 @@ def _compile_view(view: FeatureView) -> ViewPlan:
         lay_out(reads),
         feature_names(view),
         tuple(hashes),
-        bytes.fromhex(definition_hash(hashes))[:8],
+        # With its name: two views of one definition keep two states, or each event would count twice.
+        bytes.fromhex(definition_hash([view.name, hashes]))[:8],
     )
+
+
+def _identity(view: FeatureView, source: Source | None) -> Any:
+    """What a source computes, with the values behind the numbers of every category that it reads."""
+    if source is None:
+        return None
+    names = (source,) if isinstance(source, str) else parameters(source) or ()
+    fields = {name: view.stream.fields.get(name) for name in names}
+    categories = {
+        n: [list(f.values), f.other] for n, f in fields.items() if isinstance(f, Category)
+    }
+    return [source_identity(source), categories]
 
 
 def _read(
