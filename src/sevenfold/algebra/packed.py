@@ -11,7 +11,7 @@ from sevenfold.algebra.value import fixed_words, read_state, section_offsets, wo
 from sevenfold.compiled import kernel
 from sevenfold.types import Floats, Ints
 
-__all__ = ["read_packed", "update_packed"]
+__all__ = ["first_damaged", "read_packed", "update_packed"]
 
 States = npt.NDArray[np.uint8]
 
@@ -40,6 +40,39 @@ def read_packed(layout: Layout, packed: Ints, ends: Ints, t_us: int) -> tuple[Fl
     work = np.zeros(layout.words, dtype=np.int64)
     _read_packed(layout.tables, (packed, ends), t_us, work, (values, states))
     return values, states
+
+
+def first_damaged(layout: Layout, packed: Ints, ends: Ints) -> int:
+    """The first of g packed states that does not end where its own counts say; -1 when all do.
+
+    Another one would have the kernels read, and write, outside of it.
+    """
+    return _first_damaged(layout.tables, packed, ends)
+
+
+@kernel
+def _first_damaged(tables: Tables, packed: Ints, ends: Ints) -> int:
+    begin = 0
+    for key in range(ends.shape[0]):
+        if ends[key] > begin and not _is_whole(tables, packed, begin, ends[key]):
+            return key
+        begin = ends[key]
+    return -1
+
+
+@kernel
+def _is_whole(tables: Tables, packed: Ints, begin: int, end: int) -> bool:
+    at = begin + fixed_words(tables)
+    n_levels = tables.levels.shape[0]
+    for section in range(n_levels + tables.distincts.shape[0]):
+        if section < n_levels:
+            most, record = tables.levels[section, 4], tables.levels[section, 5]
+        else:
+            most, record = tables.distincts[section - n_levels, 1], 2
+        if at >= end or packed[at] < 0 or packed[at] > most:
+            return False
+        at += 1 + packed[at] * record
+    return bool(at == end)
 
 
 @kernel

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sevenfold.algebra.grouping import bucket, group
-from sevenfold.algebra.packed import read_packed, update_packed
+from sevenfold.algebra.packed import first_damaged, read_packed, update_packed
 from sevenfold.errors import InputError, StoreError
 from sevenfold.features.assemble import ViewValues, assemble
 from sevenfold.features.columns import key_hashes, view_columns
@@ -55,6 +55,8 @@ class OnlineEngine:
 
 def _apply(txn: Transaction, view: ViewPlan, batch: EventBatch) -> None:
     columns = view_columns(view, batch)
+    if not len(columns.hashes):
+        return  # no event that counts here
     ids, firsts = group(columns.hashes)
     keys = key_bytes(columns.hashes[firsts], view.view_id)
     old, ends = _packed(view, keys, txn.get_many(_TABLE, keys))
@@ -82,10 +84,16 @@ def _packed(
     view: ViewPlan, keys: Sequence[bytes], values: Sequence[bytes | None]
 ) -> tuple[Ints, Ints]:
     lengths = np.fromiter((len(v) if v else 0 for v in values), dtype=np.int64, count=len(keys))
-    if (lengths % 8).any():
-        bad = keys[int(np.flatnonzero(lengths % 8)[0])]
-        raise StoreError(
-            f"the state of view {view.name!r} under key {bad.hex()} is not whole 64-bit words; "
-            "the store is damaged: rebuild the state from the log"
-        )
-    return np.frombuffer(b"".join(v for v in values if v), dtype=np.int64), np.cumsum(lengths // 8)
+    cut = np.flatnonzero(lengths % 8)
+    if len(cut):
+        damaged = int(cut[0])
+    else:
+        packed = np.frombuffer(b"".join(v for v in values if v), dtype=np.int64)
+        ends = np.cumsum(lengths // 8)
+        damaged = first_damaged(view.layout, packed, ends)
+        if damaged < 0:
+            return packed, ends
+    raise StoreError(
+        f"the state of view {view.name!r} under key {keys[damaged].hex()} is not one of that view; "
+        "the store is damaged: rebuild the state from the log"
+    )
