@@ -15,7 +15,7 @@ from sevenfold.errors import SevenfoldError
 __all__ = ["main"]
 
 # In the order in which a system comes to life.
-_COMMANDS = ("check",)
+_COMMANDS = ("check", "ingest", "data", "features", "serve", "run", "models", "promote")
 
 
 class _Commands(click.Group):

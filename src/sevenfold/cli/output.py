@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
 
 from sevenfold.errors import SevenfoldError, SpecError
 
-__all__ = ["fail", "json_option", "problem_rows", "progress", "show", "table"]
+__all__ = ["Advance", "fail", "json_option", "problem_rows", "progress", "say", "show", "table"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -76,16 +76,29 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join(lines)
 
 
+def say(text: str) -> None:
+    """Tell people what is going on, on standard error."""
+    click.echo(text, err=True)
+
+
+class Advance(Protocol):
+    """Takes how much is done, and of how much where that is known."""
+
+    def __call__(self, done: int, total: int | None = None) -> None:
+        """Move the bar."""
+        ...
+
+
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error while a terminal is there; gives a function that takes how far it is."""
+def progress(what: str) -> Iterator[Advance]:
+    """A bar on standard error where that is a terminal; gives the function that moves it."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
         TextColumn,
-        TimeRemainingColumn,
+        TimeElapsedColumn,
     )
 
     console = Console(stderr=True)
@@ -93,11 +106,15 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
+        task = bar.add_task(what, total=None)
+
+        def advance(done: int, total: int | None = None) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield advance
 
 
 def _cell(value: Any) -> str:

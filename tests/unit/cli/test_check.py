@@ -41,6 +41,15 @@ def test_every_problem_is_listed_at_once_and_ends_with_1(tea: Path) -> None:
     assert "2 errors" in result.stdout.splitlines()[-1]
 
 
+def test_the_text_is_as_it_was(tea: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(tea, 'guardrails=[sf.Guardrail("hit_rate@10", max_loss=0.02)],', "")
+    change(tea, 'by="item__count_7d"', 'by="item__cuont_7d"')
+    change(tea, 'within="2 h"', "within=2")
+    monkeypatch.chdir(tea.parent)
+    golden = root / "tests" / "golden" / "cli" / "check.txt"
+    assert run("check", tea.name).stdout == golden.read_text("utf-8")
+
+
 def test_warnings_fail_only_when_strict(tea: Path) -> None:
     change(tea, 'guardrails=[sf.Guardrail("hit_rate@10", max_loss=0.02)],', "")
     assert run("check", tea).exit_code == 0

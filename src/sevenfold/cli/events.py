@@ -1,0 +1,133 @@
+"""Files of events, as the commands read them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from sevenfold.cli.times import written
+from sevenfold.errors import InputError
+from sevenfold.serving.ingest import Ingest
+from sevenfold.sources.files import Chunk, Progress, read_chunks
+from sevenfold.sources.flaws import Bools, Flaws
+from sevenfold.sources.raw import RawColumn
+from sevenfold.sources.times import LocalTime, parse_times
+from sevenfold.spec.field import CONTENT
+from sevenfold.spec.stream import Stream
+from sevenfold.spec.units import parse_duration
+from sevenfold.types import Instant, Ints, Texts
+
+__all__ = ["Taken", "after", "field_columns", "ingest_file", "pairs", "read_events"]
+
+
+@dataclass(slots=True)
+class Taken:
+    """What became of the rows of a file: rows = events + duplicates + dead letters."""
+
+    rows: int = 0
+    events: int = 0
+    duplicates: int = 0
+    position: int = 0
+    dead: Counter[str] = field(default_factory=Counter)
+
+
+def pairs(given: Sequence[str], what: str) -> dict[str, str]:
+    """`NAME=VALUE` arguments by name; InputError for another form or a name given twice."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not (name and sign and value):
+            raise InputError(f"{text!r} is not of the form {what}")
+        if name in found:
+            raise InputError(f"{name!r} is given twice; give one {what}")
+        found[name] = value
+    return found
+
+
+def field_columns(
+    stream: Stream, file: Path, renamed: Sequence[str] = ()
+) -> Mapping[str, str] | None:
+    """The column of the file for each name of the stream; None for all columns under their own names.
+
+    An event named by its content is named by all columns, unless some are renamed: then by the declared.
+    """
+    if not file.is_file():
+        raise InputError(f"there is no file {file}")
+    others = pairs(renamed, "FIELD=COLUMN")
+    names = [stream.time, *(stream.key_field(entity) for entity in stream.keys), *stream.fields]
+    names += [name for name in (stream.id, stream.known) if name not in (CONTENT, None) and name]
+    unknown = [name for name in others if name not in names]
+    if unknown:
+        raise InputError(f"stream {stream.name!r} has no {unknown[0]!r}; it has {', '.join(names)}")
+    if stream.id == CONTENT and not others:
+        return None
+    return {name: others.get(name, name) for name in names}
+
+
+def read_events(
+    stream: Stream,
+    file: Path,
+    columns: Mapping[str, str] | None,
+    progress: Progress | None = None,
+) -> Iterator[Chunk]:
+    """The rows of a file in the order in which they became known."""
+    return read_chunks(file, columns, order_by=stream.known or stream.time, progress=progress)
+
+
+def after(
+    stream: Stream, chunks: Iterable[Chunk], end_us: Instant, resume: bool
+) -> Iterator[Chunk]:
+    """The rows of `chunks` that became known after the log's end.
+
+    Earlier ones would count as known only from now on. With `resume` they are what an interrupted
+    ingest has taken, and are left out, but for those of the last horizon, which are told by their ids;
+    without, InputError.
+    """
+    keep_us = end_us - parse_duration(stream.horizon) // 2
+    for chunk in chunks:
+        known_us, readable = _known(stream, chunk)
+        early = readable & (known_us <= end_us)
+        if early.any() and not resume:
+            raise InputError(
+                f"the log ends at {written(end_us)} and a row was known at "
+                f"{written(int(known_us[early].min()))}: it would count as known only from now on. "
+                "Give --late if so it was, or --resume to go on with a file taken in before"
+            )
+        rows = np.flatnonzero(readable & (known_us > keep_us))
+        yield (
+            {
+                name: column.take(rows) if isinstance(column, Texts) else column[rows]
+                for name, column in chunk.items()
+            }
+            if resume
+            else chunk
+        )
+
+
+def ingest_file(
+    ingest: Ingest, stream: Stream, chunks: Iterable[Chunk], live: bool = False
+) -> Taken:
+    """What became of the rows of a file; with `live` they are known now, not when the stream says."""
+    taken = Taken()
+    for chunk in chunks:
+        result = ingest.accept(stream.name, chunk, history=not live)
+        taken.rows += len(next(iter(chunk.values())))
+        taken.events += result.events
+        taken.duplicates += result.duplicates
+        taken.position = result.position
+        taken.dead.update(refusal.reason for refusal in result.refused)
+    return taken
+
+
+def _known(stream: Stream, chunk: Chunk) -> tuple[Ints, Bools]:
+    """When each row became known, and which rows have a time that can be read."""
+    name = stream.known or stream.time
+    zone = LocalTime(stream.timezone) if stream.timezone is not None else None
+    flaws = Flaws(len(chunk[name]))
+    known_us = parse_times(RawColumn.of(chunk[name]), name, zone, flaws)
+    delay_us = 0 if stream.known else parse_duration(stream.delay)
+    return known_us + delay_us, flaws.free
