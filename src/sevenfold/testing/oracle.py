@@ -1,0 +1,197 @@
+"""What a feature's value means, by brute force: no tiles, no state, no kernel.
+
+For every key, instant and aggregate it looks at every event again. Sums are exact fractions; windows, visibility and
+ties are the words of the definition, written once more and sharing no code with the engines.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from sevenfold.spec.aggregate import Aggregate, FeatureView, Source
+from sevenfold.spec.units import default_hop_us, parse_duration
+from sevenfold.types import EventBatch, Texts, VectorState
+
+__all__ = ["OracleEvent", "OracleValue", "events_of", "value_at"]
+
+_EPSILON = 2.0**-53
+
+
+@dataclass(frozen=True, slots=True)
+class OracleEvent:
+    """One event as a row."""
+
+    event_us: int
+    known_us: int
+    event_id: str
+    keys: Mapping[str, str | None]
+    fields: Mapping[str, float | str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class OracleValue:
+    """A value with its state; `slack` is how far rounding may take an engine from it, 0 for exact kinds."""
+
+    value: float
+    state: int
+    slack: float = 0.0
+
+
+def events_of(batch: EventBatch) -> list[OracleEvent]:
+    """The rows of a batch; NaN is null."""
+    keys = {name: column.to_list() for name, column in batch.keys.items()}
+    fields = {
+        name: column.to_list() if isinstance(column, Texts) else column.tolist()
+        for name, column in batch.fields.items()
+    }
+    return [
+        OracleEvent(
+            int(batch.event_us[i]),
+            int(batch.known_us[i]),
+            event_id or "",
+            {name: column[i] for name, column in keys.items()},
+            {name: _null(column[i]) for name, column in fields.items()},
+        )
+        for i, event_id in enumerate(batch.event_ids.to_list())
+    ]
+
+
+def value_at(
+    view: FeatureView,
+    aggregate: Aggregate,
+    window: str | None,
+    events: Iterable[OracleEvent],
+    key: Sequence[str],
+    t_us: int,
+) -> OracleValue:
+    """The value of one aggregate of `view` for `key` at `t_us`, from all events there are."""
+    wanted = dict(zip((entity.name for entity in view.entities), key, strict=True))
+    seen = [
+        event
+        for event in events
+        if event.known_us < t_us
+        and all(event.keys[name] == value for name, value in wanted.items())
+        and (view.where is None or bool(_call(view.where, event)))
+    ]
+    if not seen:
+        return _empty(aggregate, VectorState.MISSING)
+    if aggregate.kind == "attribute":
+        return _attribute(aggregate, window, seen, t_us)
+    if aggregate.kind == "since_last":
+        newest = max(event.event_us for event in seen)
+        return OracleValue((t_us - newest) / 1e6, VectorState.VALUE)
+    if aggregate.kind == "decayed":
+        return _decayed(aggregate, seen, t_us)
+    return _windowed(aggregate, window, seen, t_us)
+
+
+def _windowed(
+    aggregate: Aggregate, window: str | None, seen: Sequence[OracleEvent], t_us: int
+) -> OracleValue:
+    inside = list(seen)
+    if window is not None:
+        width = parse_duration(window)
+        hop = parse_duration(aggregate.hop) if aggregate.hop else default_hop_us(width)
+        begin = math.floor(Fraction(t_us - width, hop)) * hop
+        inside = [event for event in seen if begin <= event.event_us < t_us]
+    if aggregate.kind == "count" and aggregate.source is None:
+        return OracleValue(float(len(inside)), VectorState.VALUE)
+    if aggregate.kind == "last":
+        return _last(aggregate, inside)
+    values = [value for event in inside if (value := _value(aggregate.source, event)) is not None]
+    if aggregate.kind == "count":
+        return OracleValue(float(len(values)), VectorState.VALUE)
+    if aggregate.kind == "distinct":
+        return OracleValue(float(min(len(set(values)), aggregate.cap)), VectorState.VALUE)
+    numbers = [float(value) for value in values]
+    if aggregate.kind == "sum":
+        return _of(_exact(numbers), numbers)
+    if not numbers:
+        return _empty(aggregate, VectorState.NULL)
+    if aggregate.kind == "mean":
+        return _of(_exact(numbers) / len(numbers), numbers)
+    return OracleValue(min(numbers) if aggregate.kind == "min" else max(numbers), VectorState.VALUE)
+
+
+def _last(aggregate: Aggregate, inside: Sequence[OracleEvent]) -> OracleValue:
+    rows = [
+        event
+        for event in inside
+        if aggregate.nulls or _value(aggregate.source, event) is not None
+    ]
+    if not rows:
+        return _empty(aggregate, VectorState.NULL)
+    newest = max(rows, key=_age_order)
+    value = _value(aggregate.source, newest)
+    if value is None:
+        return _empty(aggregate, VectorState.NULL)
+    return OracleValue(float(value), VectorState.VALUE)
+
+
+def _attribute(
+    aggregate: Aggregate, ttl: str | None, seen: Sequence[OracleEvent], t_us: int
+) -> OracleValue:
+    newest = max(seen, key=_age_order)
+    if ttl is not None and not t_us - newest.event_us < parse_duration(ttl):
+        return _empty(aggregate, VectorState.STALE)
+    value = _value(aggregate.source, newest)
+    if value is None:
+        return _empty(aggregate, VectorState.NULL)
+    return OracleValue(float(value), VectorState.VALUE)
+
+
+def _decayed(aggregate: Aggregate, seen: Sequence[OracleEvent], t_us: int) -> OracleValue:
+    half_life = parse_duration(aggregate.half_life)
+    terms = []
+    for event in seen:
+        x = 1.0 if aggregate.source is None else _value(aggregate.source, event)
+        if x is not None:
+            terms.append(float(x) * 2.0 ** (-(t_us - event.event_us) / half_life))
+    # Each event multiplies the running sum once and adds once, each rounded, and so does the read.
+    slack = 4 * (len(terms) + 1) * _EPSILON * math.fsum(abs(t) for t in terms)
+    return OracleValue(math.fsum(terms), VectorState.VALUE, slack)
+
+
+def _age_order(event: OracleEvent) -> tuple[int, int, bytes]:
+    return event.event_us, event.known_us, event.event_id.encode()
+
+
+def _empty(aggregate: Aggregate, state: int) -> OracleValue:
+    if aggregate.kind in ("count", "sum", "distinct", "decayed"):
+        return OracleValue(0.0, VectorState.VALUE)
+    return OracleValue(math.nan, state)
+
+
+def _exact(numbers: Sequence[float]) -> Fraction:
+    return sum((Fraction(x) for x in numbers), Fraction(0))
+
+
+def _of(exact: Fraction, numbers: Sequence[float]) -> OracleValue:
+    # A compensated sum errs by 2^-100 of its terms and is rounded at the end; a mean once more.
+    terms = math.fsum(abs(x) for x in numbers)
+    slack = 2 * _EPSILON * abs(float(exact)) + len(numbers) * 2.0**-100 * terms
+    return OracleValue(float(exact), VectorState.VALUE, slack)
+
+
+def _value(source: Source | None, event: OracleEvent) -> float | str | None:
+    if source is None:
+        return None
+    if isinstance(source, str):
+        return event.keys[source] if source in event.keys else event.fields[source]
+    return _null(float(_call(source, event)))
+
+
+def _call(function: Any, event: OracleEvent) -> Any:
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    arguments = [np.array([np.nan if (x := event.fields[n]) is None else x]) for n in names]
+    return np.asarray(function(*arguments)).reshape(-1)[0]
+
+
+def _null(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value

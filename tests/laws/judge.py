@@ -1,0 +1,41 @@
+"""Runs the laws once, on the same logs every time: exit 0 when they hold, 3 with the first that is broken."""
+
+import sys
+import warnings
+
+from hypothesis import HealthCheck, Phase, given, settings
+
+from sevenfold.testing.engine_suite import check_cuts, check_offline, check_online
+from sevenfold.testing.strategies import logs
+from tests.laws.views import VIEWS
+
+
+def main(examples: int) -> int:
+    """Every law on `examples` logs."""
+    # Without compilation, integers wrap by way of a warning.
+    warnings.filterwarnings("ignore", category=RuntimeWarning)
+    for law in (check_online, check_offline, check_cuts):
+
+        @settings(
+            max_examples=examples,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(logs())
+        def holds(log, law=law) -> None:
+            law(VIEWS, log)
+
+        try:
+            holds()
+        except AssertionError as error:
+            sys.stdout.write(f"BROKEN {law.__name__}: {error}\n")
+            return 3
+    sys.stdout.write("HELD\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

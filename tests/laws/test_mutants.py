@@ -1,0 +1,127 @@
+"""A planted one-line mistake in the algebra or an engine is caught by the laws.
+
+Each mutant is the library with one line changed, run without compilation in a process of its own. The snippet
+must occur exactly once, so that a mutant cannot rot unseen; the unchanged library must pass the same run.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = 60
+
+MUTANTS = {
+    "window tail at the hop after": (
+        "algebra/value.py",
+        "tail = ((t_us - window) // hop) * hop if hop > 0 else NEVER_US",
+        "tail = ((t_us - window) // hop + 1) * hop if hop > 0 else NEVER_US",
+    ),
+    "window tail exclusive": (
+        "algebra/value.py",
+        "while first > 0 and state[offset + 1 + (first - 1) * record] >= tail:",
+        "while first > 0 and state[offset + 1 + (first - 1) * record] > tail:",
+    ),
+    "last tie goes to the one known earlier": (
+        "algebra/update.py",
+        "if event_us >= state[offset] and (tables.lasts[i, 1] == 1 or not np.isnan(x)):",
+        "if event_us > state[offset] and (tables.lasts[i, 1] == 1 or not np.isnan(x)):",
+    ),
+    "offline sees the instant itself": (
+        "algebra/replay.py",
+        "while event < events_end and columns.known_us[event] < t:",
+        "while event < events_end and columns.known_us[event] <= t:",
+    ),
+    "offline sees by event time": (
+        "algebra/replay.py",
+        "while event < events_end and columns.known_us[event] < t:",
+        "while event < events_end and columns.event_us[event] < t:",
+    ),
+    "late event counted where it became known": (
+        "algebra/update.py",
+        "start = (event_us // hop) * hop",
+        "start = (known_us // hop) * hop",
+    ),
+    "tiles dropped a hop too early": (
+        "algebra/update.py",
+        "        oldest = ((known_us - longest) // hop) * hop\n        _drop_tiles",
+        "        oldest = ((known_us - longest) // hop + 1) * hop\n        _drop_tiles",
+    ),
+    "late event decays the wrong way": (
+        "algebra/update.py",
+        "floats[offset + 1] += x * 2.0 ** (-(reference - event_us) / half_life)",
+        "floats[offset + 1] += x * 2.0 ** ((reference - event_us) / half_life)",
+    ),
+    "sum without its compensation": (
+        "algebra/update.py",
+        "    rest = low + error\n",
+        "    rest = low\n",
+    ),
+    "distinct forgets that a value came again": (
+        "algebra/update.py",
+        "newest = max(newest, event_us)",
+        "newest = min(newest, event_us)",
+    ),
+    "ttl includes its end": (
+        "algebra/value.py",
+        "t_us - state[at] >= window:",
+        "t_us - state[at] > window:",
+    ),
+    "online applies a batch backwards": (
+        "engines/online.py",
+        "events = bucket(ids, len(firsts))",
+        "events = bucket(ids, len(firsts), np.arange(len(ids) - 1, -1, -1))",
+    ),
+    "online reads a tick late": (
+        "engines/online.py",
+        "t_us = int(spine.t_us[0]) if len(spine) else 0",
+        "t_us = int(spine.t_us[0]) + 1 if len(spine) else 0",
+    ),
+    "filter left out": (
+        "features/columns.py",
+        "    if view.where is not None:\n",
+        "    if view.where is None:\n",
+    ),
+}
+
+
+def judge(library: Path, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+    """The laws over the library in `library`."""
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(library), str(ROOT)]),
+        "NUMBA_DISABLE_JIT": "1",
+    }
+    command = [sys.executable, "-m", "tests.laws.judge", str(EXAMPLES)]
+    return subprocess.run(
+        command, env=environment, cwd=library, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """A copy of the library's source, without its data."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.parquet")
+    shutil.copytree(ROOT / "src" / "sevenfold", tmp_path / "sevenfold", ignore=ignored)
+    return tmp_path
+
+
+def test_the_library_itself_passes(library: Path) -> None:
+    done = judge(library)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "HELD" in done.stdout
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_planted_mistake_is_caught(library: Path, name: str) -> None:
+    place, right, wrong = MUTANTS[name]
+    file = library / "sevenfold" / place
+    source = file.read_text()
+    assert source.count(right) == 1, f"{right!r} is {source.count(right)} times in {place}: renew the mutant"
+    file.write_text(source.replace(right, wrong))
+    done = judge(library)
+    assert done.returncode == 3, f"not caught: {done.stdout}{done.stderr[-2000:]}"
+    assert "BROKEN" in done.stdout

@@ -1,0 +1,46 @@
+"""Views that use every aggregate, with windows that share hops and windows that do not."""
+
+import numpy as np
+
+import sevenfold as sf
+
+user, item = sf.Entity("user"), sf.Entity("item")
+stream = sf.Stream("s", time="at", keys=[user, item], fields={"x": sf.Number(), "tag": sf.Id()})
+
+
+def positive(x):
+    """A filter; null is not positive."""
+    return np.nan_to_num(x) > 0
+
+
+def doubled(x):
+    """A row-level function."""
+    return x * 2
+
+
+AGGREGATES = (
+    sf.count(),
+    sf.count(windows=["1 h", "24 h", "7 d"]),
+    sf.count("x", windows=["24 h"]),
+    sf.sum("x", windows=["1 h", "30 d"]),
+    sf.sum("x"),
+    sf.sum(doubled, windows=["24 h"], hop="12 h"),
+    sf.mean("x", windows=["24 h"]),
+    sf.min("x", windows=["1 h", "7 d"]),
+    sf.max("x", windows=["24 h"]),
+    sf.last("x"),
+    sf.last("x", windows=["1 h"]),
+    sf.last("x", nulls=True, windows=["24 h"], hop="24 h"),
+    sf.since_last(),
+    sf.distinct("tag", windows=["24 h"], cap=2),
+    sf.distinct("item", cap=8),
+    sf.decayed(half_life="1 d"),
+    sf.decayed("x", half_life="10 d"),
+)
+VIEWS = [
+    sf.aggregate(user, stream, *[a for a in AGGREGATES if not (a.nulls)]),
+    sf.aggregate(user, stream, *[a for a in AGGREGATES if a.nulls], name="user_nulls"),
+    sf.aggregate([user, item], stream, sf.count(windows=["1 h"]), sf.last("x"), name="pair"),
+    sf.aggregate(item, stream, sf.sum("x", windows=["24 h"]), where=positive, name="item_positive"),
+    sf.attribute(user, stream, "x", ttl="1 h", name="row"),
+]
