@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from sevenfold.clock import elapsed_s
 from sevenfold.engines.online import OnlineEngine
-from sevenfold.errors import SevenfoldError
+from sevenfold.errors import ServingError, SevenfoldError
 from sevenfold.features.frame import Spine
 from sevenfold.hashing import siphash128
 from sevenfold.models.rule import RuleModel
@@ -50,13 +51,16 @@ class Answering:
         features: Sequence[str],
         engine: OnlineEngine,
         champion: Champion,
+        in_time: bool = True,
     ) -> None:
         self.system = system
         self.features = tuple(features)
         self.engine = engine
         self.champion = champion
         self.item = system.task.item.name
-        self.budget_s = parse_duration(system.requirements.latency.p99) / 1e6
+        # A replay must not answer otherwise on a slower machine: there only the request's own limit holds.
+        latency = system.requirements.latency.p99
+        self.budget_s = parse_duration(latency) / 1e6 if in_time else math.inf
         baseline = system.baseline
         self._rule: RuleModel | None = None
         if isinstance(baseline, Rule):
@@ -64,7 +68,7 @@ class Answering:
 
     def start(self, request: RecommendRequest, t_us: Instant) -> Answer:
         """An answer, its time running from now."""
-        budget_s = min(self.budget_s, (request.timeout_ms or 6e4) / 1000)
+        budget_s = min(self.budget_s, (request.timeout_ms or math.inf) / 1000)
         return Answer(self, request, t_us, elapsed_s() + budget_s)
 
     def read(self, txn: Transaction, spine: Spine) -> Vectors:
@@ -78,6 +82,8 @@ class Answering:
         if loaded is not None and not late:
             try:
                 scores = loaded.model.scores(vectors[:, loaded.columns])
+                if not np.isfinite(scores).all():
+                    raise ServingError("a score is not finite")
                 return Scored(scores, loaded.name, loaded.version, "full")
             except SevenfoldError as error:
                 _LOG.error(
@@ -89,7 +95,9 @@ class Answering:
         return self.popular(n)
 
     def popular(self, n: int) -> Scored:
-        """The generators' own order: the rung that needs no features."""
+        """The generators' own order: the rung that needs no features; nothing where it is not declared."""
+        if "popular" not in self.system.serving.degrade:
+            return Scored(np.empty(0), "none", 0, "empty")
         return Scored(-np.arange(n, dtype=np.float64), "popular", 0, "popular" if n else "empty")
 
     def probe(self, txn: Transaction, spine: Spine, generators: Sequence[str]) -> str | None:
@@ -103,7 +111,7 @@ class Answering:
             return str(error)
         if not np.isfinite(scored.scores).all():
             return f"model {scored.model} version {scored.version} gives no finite score"
-        return self.champion.refused
+        return self.champion.refused if self.champion.loaded is None else None
 
     def log(self, store: Store, prediction: Prediction, answer: Answer) -> None:
         """Write the answer durably; afterwards it is one that was given."""
@@ -140,15 +148,15 @@ class Answer:
         self.mark("retrieve")
         shared = self.shared
         vectors = np.empty((0, len(shared.features)), dtype=np.float32)
-        if not items:
-            scored = shared.popular(0)
+        if not items or elapsed_s() > self.deadline_s:
+            scored = shared.popular(len(items))
         else:
             vectors = shared.read(txn, self._spine(fused, items, generators))
             self.mark("features")
             scored = shared.score(vectors, late=elapsed_s() > self.deadline_s)
         k = self.request.k or shared.system.task.k
         shown = np.argsort(-scored.scores, kind="stable")[:k]
-        logged, weight = self._sampled(shown, len(items))
+        logged, weight = self._sampled(shown, len(vectors))
         return Prediction(
             request_id=self.request.request_id,
             t_us=self.t_us,
@@ -176,7 +184,12 @@ class Answer:
         return Spine(np.full(len(items), self.t_us, dtype=np.int64), keys, fields)
 
     def _sampled(self, shown: npt.NDArray[np.intp], n: int) -> tuple[npt.NDArray[np.intp], float]:
-        """The rows whose vectors are logged: the slate, and a sample of the others with its weight."""
+        """The rows whose vectors are logged: the slate, and a sample of the others with its weight.
+
+        None when there was no time to read any: what was not read cannot be logged.
+        """
+        if not n:
+            return shown[:0], 0.0
         log = self.shared.system.serving.log
         others = np.setdiff1d(np.arange(n), shown)
         size = min(log.sample if log else 0, len(others))

@@ -6,6 +6,7 @@ of an answer is a few milliseconds: another thread would only add its hand-over.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import itertools
 import logging
@@ -28,6 +29,7 @@ from sevenfold.serving.request import (
     RecommendAnswer,
     RecommendRequest,
     RefusedEvent,
+    ReloadAnswer,
 )
 from sevenfold.serving.service import Service
 
@@ -41,6 +43,8 @@ Answer: TypeAlias = tuple[bytes, dict[str, int], bytes]
 _LOG = logging.getLogger(__name__)
 _JSON = b"application/json"
 _MAX_BODY_BYTES = 16 * 1024 * 1024
+_BODY_TIMEOUT_S = 15
+_CLOSE = ((b"connection", b"close"),)
 
 
 class App:
@@ -70,7 +74,7 @@ class App:
         self._gets: dict[str, Callable[[bytes], Answer]] = {
             "/healthz": lambda _: (b'{"status":"ok"}', {}, _JSON),
             "/readyz": self._ready,
-            "/metrics": lambda _: (self._metrics.text(), {}, b"text/plain; version=0.0.4"),
+            "/metrics": self._metrics_text,
             "/openapi.json": lambda _: (self._openapi, {}, _JSON),
         }
 
@@ -114,7 +118,7 @@ class App:
             return handler
         if path in self._gets:
             if method not in ("GET", "HEAD"):
-                raise _wrong_method(b"GET")
+                raise _wrong_method(b"GET, HEAD")
             return self._gets[path]
         raise HttpError(404, "no_such_route", "no such route; /openapi.json lists them")
 
@@ -133,18 +137,12 @@ class App:
         limit = self._max_body_bytes
         if not declared.isdigit() or int(declared) > limit:
             raise _too_large(limit)
-        parts, size = [], 0
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                raise HttpError(400, "disconnected", "the client went away")
-            part = message.get("body", b"")
-            size += len(part)
-            if size > limit:
-                raise _too_large(limit)
-            parts.append(part)
-            if not message.get("more_body", False):
-                return b"".join(parts)
+        try:
+            async with asyncio.timeout(_BODY_TIMEOUT_S):
+                return await _read_body(receive, limit)
+        except TimeoutError:
+            message = f"the body did not arrive within {_BODY_TIMEOUT_S} s"
+            raise HttpError(408, "too_slow", message, headers=_CLOSE) from None
 
     def _take_events(self, body: bytes) -> Answer:
         request = self._events.decode(body)
@@ -153,9 +151,7 @@ class App:
         rows: list[Any] = [request.event] if request.event is not None else request.events or []
         result = self._service.accept(request.stream, rows, request.known_us)
         refused = [RefusedEvent(r.index, r.reason, r.message) for r in result.refused]
-        self._metrics.rows(
-            result.position, result.events, result.duplicates, [r.reason for r in refused]
-        )
+        self._metrics.rows(result.events, result.duplicates, [r.reason for r in refused])
         answer = EventsAnswer(
             result.position, result.events, result.duplicates, len(refused), refused
         )
@@ -169,22 +165,32 @@ class App:
 
     def _answered(self, prediction: Prediction, repeated: bool) -> Answer:
         if not repeated:
-            self._metrics.answer(prediction.rung, prediction.version, prediction.timing_us)
+            self._metrics.answer(prediction.rung, prediction.timing_us)
         return self._encode(recommend_answer(prediction, repeated)), prediction.timing_us, _JSON
 
     def _answer_features(self, body: bytes) -> Answer:
         return self._encode(self._service.read_features(self._features.decode(body))), {}, _JSON
 
     def _reload(self, body: bytes) -> Answer:
-        changed = self._service.champion.reload()
+        champion = self._service.champion
+        changed = champion.reload()
+        if champion.refused is not None:
+            raise HttpError(409, "model_refused", champion.refused)
+        return self._encode(ReloadAnswer(changed, self._version_now())), {}, _JSON
+
+    def _version_now(self) -> int:
         loaded = self._service.champion.loaded
-        version = loaded.version if loaded else 0
-        return self._encode({"changed": changed, "version": version}), {}, _JSON
+        return loaded.version if loaded else 0
+
+    def _metrics_text(self, body: bytes) -> Answer:
+        raw = self._metrics.text(self._service.position(), self._version_now())
+        return raw, {}, b"text/plain; version=0.0.4; charset=utf-8"
 
     def _ready(self, body: bytes) -> Answer:
         reason = self._service.ready()
         if reason is not None:
-            raise HttpError(503, "not_ready", reason)
+            _LOG.error("not ready reason=%s", reason)
+            raise HttpError(503, "not_ready", "a probe row cannot be scored; the log says why")
         return b'{"status":"ready"}', {}, _JSON
 
 
@@ -207,13 +213,30 @@ def recommend_answer(prediction: Prediction, repeated: bool) -> RecommendAnswer:
     )
 
 
+async def _read_body(receive: Receive, limit: int) -> bytes:
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise HttpError(400, "disconnected", "the client went away")
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
 def _wrong_method(allowed: bytes) -> HttpError:
     message = f"this route takes {allowed.decode()} only"
     return HttpError(405, "wrong_method", message, headers=((b"allow", allowed),))
 
 
 def _too_large(limit: int) -> HttpError:
-    return HttpError(413, "too_large", f"a body has at most {limit} bytes; send it in parts")
+    return HttpError(
+        413, "too_large", f"a body has at most {limit} bytes; send it in parts", headers=_CLOSE
+    )
 
 
 def _server_timing(timing_us: dict[str, int]) -> bytes:

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from sevenfold.errors import RegistryError, SevenfoldError
 from sevenfold.models.protocol import Model
 from sevenfold.registry.registry import Registry
@@ -61,6 +63,7 @@ class Champion:
         try:
             version = self._registry.alias(self._alias)
             if version is None or version == before:
+                self.refused = None
                 return False
             self.loaded = self._load(version)
             self.refused = None
@@ -79,6 +82,9 @@ class Champion:
         if missing:
             raise RegistryError(f"version {version} reads {missing[0]!r}, which is not served")
         columns = tuple(self._features.index(name) for name in model.feature_names)
+        empty = np.full((1, len(columns)), np.nan, dtype=np.float32)
+        if not np.isfinite(model.scores(empty)).all():
+            raise RegistryError(f"version {version} gives no finite score for a row of nulls")
         return Loaded(described.manifest.name, version, model, columns)
 
     def _stamp_now(self) -> tuple[int, int] | None:

@@ -77,8 +77,13 @@ class Ingest:
         self._engine = engine
         self._clock = clock
         self._observers = observers
+        self.read_us: Instant = -(1 << 62)
         self._validators = {name: Validator(stream) for name, stream in streams.items()}
         self._horizons = {name: parse_duration(s.horizon) for name, s in streams.items()}
+
+    def read_at(self, t_us: Instant) -> None:
+        """Note a read that no log keeps: no event of this process becomes known before it any more."""
+        self.read_us = max(self.read_us, t_us)
 
     def accept(
         self,
@@ -103,7 +108,7 @@ class Ingest:
         else:
             checked = validator.rows(rows, known_us)
         with self._store.write() as txn:
-            batch = arrange(checked.batch, floor_us(txn))
+            batch = arrange(checked.batch, max(floor_us(txn), self.read_us))
             new = fresh(txn, stream, batch.event_ids, batch.known_us, self._horizons[stream])
             kept = batch if new.all() else batch.take(new)
             end = append(txn, kept) if len(kept) else position(txn)

@@ -50,7 +50,9 @@ class Metrics:
             "sevenfold_log_position", "Events in the log", registry=self._registry
         )
         self._version = Gauge(
-            "sevenfold_model_version", "The version that serves", registry=self._registry
+            "sevenfold_model_version",
+            "The version that serves; 0 for none",
+            registry=self._registry,
         )
 
     def request(self, route: str, status: int, seconds: float) -> None:
@@ -58,22 +60,22 @@ class Metrics:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def answer(self, rung: str, version: int, timing_us: dict[str, int]) -> None:
+    def answer(self, rung: str, timing_us: dict[str, int]) -> None:
         """Note an answer and the time of its stages."""
         self._rungs.labels(rung).inc()
-        self._version.set(version)
         for stage, taken in timing_us.items():
             self._stages.labels(stage).observe(taken / 1e6)
 
-    def rows(self, position: int, events: int, duplicates: int, reasons: list[str]) -> None:
+    def rows(self, events: int, duplicates: int, reasons: list[str]) -> None:
         """Note what became of rows."""
-        self._position.set(position)
         self._rows.labels("event").inc(events)
         self._rows.labels("duplicate").inc(duplicates)
         self._rows.labels("dead_letter").inc(len(reasons))
         for reason in reasons:
             self._dead.labels(reason).inc()
 
-    def text(self) -> bytes:
-        """All of it, as /metrics answers."""
+    def text(self, position: int, version: int) -> bytes:
+        """All of it as /metrics answers, with the log's end and the model's version now."""
+        self._position.set(position)
+        self._version.set(version)
         return generate_latest(self._registry)

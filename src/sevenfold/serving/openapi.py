@@ -14,6 +14,8 @@ from sevenfold.serving.request import (
     RankRequest,
     RecommendAnswer,
     RecommendRequest,
+    ReloadAnswer,
+    Status,
 )
 
 __all__ = ["openapi"]
@@ -28,14 +30,15 @@ _POSTS: dict[str, tuple[str, Any, Any, bool]] = {
     "/v1/recommend": ("Recommend items.", RecommendRequest, RecommendAnswer, False),
     "/v1/rank": ("Rank the items given.", RankRequest, RecommendAnswer, False),
     "/v1/features": ("The values of given keys now.", FeaturesRequest, FeaturesAnswer, False),
-    "/v1/reload": ("Load the version that the alias names.", None, dict[str, int | bool], True),
+    "/v1/reload": ("Load the version that the alias names.", None, ReloadAnswer, True),
 }
-_GETS = {
-    "/healthz": "Whether the process lives.",
-    "/readyz": "Whether it can answer, by scoring a probe row.",
-    "/metrics": "Counters and times in the text format of Prometheus.",
-    "/openapi.json": "This description.",
+_GETS: dict[str, tuple[str, Any]] = {
+    "/healthz": ("Whether the process lives.", Status),
+    "/readyz": ("Whether it can answer, by scoring a probe row.", Status),
+    "/metrics": ("Counters and times in the text format of Prometheus.", None),
+    "/openapi.json": ("This description.", dict[str, Any]),
 }
+_TEXT = {"type": "string"}
 
 
 class _Error(msgspec.Struct):
@@ -56,6 +59,7 @@ class _Refusal(msgspec.Struct):
 def openapi(title: str, version: str) -> dict[str, Any]:
     """The description of all routes."""
     kinds = [kind for _, asked, given, _ in _POSTS.values() for kind in (asked, given) if kind]
+    kinds += [given for _, given in _GETS.values() if given]
     schemas, components = msgspec.json.schema_components(
         [*kinds, _Refusal], ref_template="#/components/schemas/{name}"
     )
@@ -75,8 +79,9 @@ def openapi(title: str, version: str) -> dict[str, Any]:
         if guarded:
             operation["security"] = [{"token": []}]
         paths[path] = {"post": operation}
-    for path, summary in _GETS.items():
-        answers = {"200": {"description": "done"}, "default": refusal}
+    for path, (summary, given) in _GETS.items():
+        content = _json(found[repr(given)]) if given else {"text/plain": {"schema": _TEXT}}
+        answers = {"200": {"description": "done", "content": content}, "default": refusal}
         paths[path] = {"get": {"summary": summary, "responses": answers}}
     return {
         "openapi": "3.1.0",

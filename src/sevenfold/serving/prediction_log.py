@@ -71,7 +71,8 @@ class Prediction(msgspec.Struct):
     def logged_vectors(self) -> Vectors:
         """The vectors of the logged rows, float32 (r, f)."""
         rows = len(self.logged) // 4
-        return np.frombuffer(self.vectors, dtype=np.float32).reshape(rows, -1)
+        width = len(self.vectors) // len(self.logged) if rows else 0
+        return np.frombuffer(self.vectors, dtype=np.float32).reshape(rows, width)
 
     def score_at(self, position: int) -> float:
         """The score of the item at a position of the slate, from 1."""

@@ -46,6 +46,8 @@ def http_error(error: Exception) -> HttpError:
         return HttpError(400, "invalid_body", message, where.rstrip("`") or "$")
     if isinstance(error, msgspec.DecodeError):
         return HttpError(400, "not_json", f"the body is not JSON: {text}", "$")
+    if isinstance(error, RecursionError):
+        return HttpError(400, "too_deep", "the body is nested too deeply; send flat rows", "$")
     if isinstance(error, NotFoundError):
         return HttpError(404, "not_found", text, path)
     if isinstance(error, InputError):

@@ -16,6 +16,8 @@ __all__ = [
     "RecommendAnswer",
     "RecommendRequest",
     "RefusedEvent",
+    "ReloadAnswer",
+    "Status",
 ]
 
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -52,6 +54,19 @@ class EventsAnswer(msgspec.Struct):
     duplicates: int
     dead_letters: int
     refused: list[RefusedEvent]
+
+
+class ReloadAnswer(msgspec.Struct):
+    """Whether another version serves now, and which; 0 when there is none."""
+
+    changed: bool
+    version: int
+
+
+class Status(msgspec.Struct):
+    """`ok` or `ready`."""
+
+    status: str
 
 
 class RecommendRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -96,7 +111,7 @@ class FeaturesRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Whose features: one mapping of entity to key a row; all features when `features` is not given."""
 
     rows: Annotated[list[dict[Key, Key]], msgspec.Meta(min_length=1, max_length=2000)]
-    features: list[Key] | None = None
+    features: Annotated[list[Key], msgspec.Meta(min_length=1, max_length=1000)] | None = None
     t: Instant | None = None
 
 

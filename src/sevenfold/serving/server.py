@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import secrets
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +25,9 @@ from sevenfold.spec.system import System
 from sevenfold.stores.open import open_store
 
 __all__ = ["Door", "home_token", "serve"]
+
+_LOG = logging.getLogger(__name__)
+_DRAIN_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +50,61 @@ def serve(
     """Serve `system` from the store and registry in `home` until SIGTERM or SIGINT.
 
     Port 0 takes a free one. When it listens, `server.json` in the home says pid, host and port. A request in
-    flight is finished before the process ends. Raises ServingError when the port is taken.
+    flight is finished before the process ends. Raises ServingError when the port is taken or another server
+    runs on this home.
     """
     home.mkdir(parents=True, exist_ok=True)
+    with _alone(home):
+        _serve(system, home, version, door, replay, progress)
+
+
+def _serve(
+    system: System,
+    home: Path,
+    version: str,
+    door: Door,
+    replay: bool,
+    progress: Callable[[int], None] | None,
+) -> None:
     store = open_store(f"lmdb:{home / 'store'}")
     try:
         service = Service(
             system, store, Registry(home / "registry"), SystemClock(), replay, progress
         )
         app = App(service, door.token or home_token(home), version)
+        if reason := service.ready():  # also loads the kernels, so that the first answer is not slow
+            _LOG.warning("not ready reason=%s", reason)
         listening = _listen(door.host, door.port)
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, lifespan="on", timeout_keep_alive=75
+            app,
+            log_level="warning",
+            access_log=False,
+            lifespan="on",
+            ws="none",
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=_DRAIN_S,
         )
         _announce(home, door.host, listening.getsockname()[1])
+        # The server drains at a signal and then raises it again; by then there is nothing left to end.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
         uvicorn.Server(config).run(sockets=[listening])
     finally:
         store.close()
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Hold the home: two servers would each miss the events that the other takes in."""
+    with (home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ServingError(
+                f"another server runs on {home}: stop it first, or give another --home"
+            ) from error
+        yield  # the lock ends with the process, however it ends
 
 
 def home_token(home: Path) -> str:
@@ -88,7 +133,11 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _announce(home: Path, host: str, port: int) -> None:
-    described = {"pid": os.getpid(), "host": host, "port": port}
+    described = {"pid": os.getpid(), "host": host, "port": port, "url": _url(host, port)}
     partial = home / ".server.json"
     partial.write_bytes(msgspec.json.encode(described))
     partial.replace(home / "server.json")
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

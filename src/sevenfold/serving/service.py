@@ -70,7 +70,9 @@ class Service:
         self._clock = clock
         self._engine = OnlineEngine(self.plan)
         self._ingest = Ingest(store, system.streams, self._engine, clock, [self.retrieval])
-        self._answering = Answering(system, self.features, self._engine, self.champion)
+        self._answering = Answering(
+            system, self.features, self._engine, self.champion, in_time=not replay
+        )
         with store.read() as txn:
             for seq, batch in blocks(txn):
                 self.retrieval.observe(batch)
@@ -107,6 +109,7 @@ class Service:
         keys = {name: Texts.of([row.get(name) for row in request.rows]) for name in entities}
         with self.store.read() as txn:
             t_us = self._instant(txn, request.t)
+            self._ingest.read_at(t_us)
             spine = Spine(np.full(len(request.rows), t_us, dtype=np.int64), keys)
             frame = self._engine.read(txn, names, spine)
             end = position(txn)
@@ -121,6 +124,11 @@ class Service:
             keys = {entity.name: Texts.of(["probe"]) for entity in self.system.entities}
             return self._answering.probe(txn, Spine(np.array([t_us]), keys), self.retrieval.names)
 
+    def position(self) -> int:
+        """How many events the log holds."""
+        with self.store.read() as txn:
+            return position(txn)
+
     def _stored(self) -> list[str]:
         return [name for view in self.plan.views for name in view.names]
 
@@ -131,6 +139,7 @@ class Service:
         with self.store.read() as txn:
             given = find_prediction(txn, request.request_id)
             if given is not None:
+                _check_same(request, items, given)
                 return given, True
             t_us = self._instant(txn, request.t)
             query = Query(request.keys, t_us)
@@ -163,7 +172,8 @@ class Service:
     def _instant(self, txn: Transaction, given: Instant | None) -> Instant:
         """The instant of a read: later than all that is applied, and never before an earlier read."""
         if given is None:
-            return max(self._clock.now_us(), last_known_us(txn) + 1, frontier_us(txn))
+            now_us = max(self._clock.now_us(), self._ingest.read_us)
+            return max(now_us, last_known_us(txn) + 1, frontier_us(txn))
         if not self.replay:
             raise InputError(
                 "$.t: a live server reads now; leave it out, or start the server with --clock replay"
@@ -174,3 +184,12 @@ class Service:
                 "an online read cannot go back, use `sevenfold features` for the past"
             )
         return given
+
+
+def _check_same(request: RecommendRequest, items: list[str] | None, given: Prediction) -> None:
+    """Refuse an id that was used for another question: its answer may be another customer's."""
+    if request.keys != given.keys or (items is not None and items != given.items):
+        raise ServingError(
+            "$.request_id: this id was used for a request with other keys or items; "
+            "give every request its own"
+        )
