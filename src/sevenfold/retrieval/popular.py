@@ -10,8 +10,9 @@ from sevenfold.types import EventBatch, Floats, Ints, Texts
 
 __all__ = ["Popular"]
 
-# Weights are powers of two relative to a reference; past this exponent the reference moves on.
-_LARGEST_EXPONENT = 256.0
+# Weights are powers of two relative to a reference, a whole number of spans of so many half-lives: when it
+# moves on they all change by a whole power of two, without rounding, however the log is cut into batches.
+_HALF_LIVES = 256
 
 
 class Popular:
@@ -34,7 +35,8 @@ class Popular:
         self._limit = limit
         self._catalogue = catalogue
         self._by = by
-        self._reference_us = 0
+        self._span_us = _HALF_LIVES * half_life_us
+        self._span = 0
         self._weights: dict[str, Floats] = {}
 
     def observe(self, batch: EventBatch) -> None:
@@ -42,8 +44,10 @@ class Popular:
         if batch.stream != self._stream or not len(batch):
             return
         codes = self._catalogue.codes(batch.keys[self._item])
-        self._move_reference(int(batch.event_us.max()))
-        weights = np.exp2((batch.event_us - self._reference_us) / self._half_life_us)
+        self._move_to(int(batch.event_us.max()) // self._span_us)
+        spans = np.maximum(batch.event_us // self._span_us - self._span, -8)  # older is nothing
+        within = np.exp2(batch.event_us % self._span_us / self._half_life_us)
+        weights = np.ldexp(within, (_HALF_LIVES * spans).astype(np.int32))
         groups = batch.keys[self._by] if self._by else None
         for group, rows in _groups(groups, len(batch)):
             rows = rows[codes[rows] >= 0]
@@ -55,7 +59,7 @@ class Popular:
         counts = self._weights.get(query.keys.get(self._by, "") if self._by else "")
         if counts is None:
             return Candidates(np.empty(0, np.int64), np.empty(0, np.float32))
-        fading = np.exp2(-(query.t_us - self._reference_us) / self._half_life_us)
+        fading = np.exp2(-(query.t_us - self._span * self._span_us) / self._half_life_us)
         return best(np.arange(len(counts)), counts * fading, self._limit)
 
     def _grown(self, group: str, size: int) -> Floats:
@@ -67,15 +71,11 @@ class Popular:
             counts = self._weights[group] = grown
         return counts
 
-    def _move_reference(self, newest_us: int) -> None:
-        # The first reference is the first batch's: its events then have weights near one.
-        if not self._weights:
-            self._reference_us = newest_us
-        steps = (newest_us - self._reference_us) / self._half_life_us
-        if steps > _LARGEST_EXPONENT:
-            for counts in self._weights.values():
-                counts *= np.exp2(-steps)
-            self._reference_us = newest_us
+    def _move_to(self, span: int) -> None:
+        if self._weights and span > self._span:
+            fewer = _HALF_LIVES * max(self._span - span, -8)
+            self._weights = {group: np.ldexp(c, fewer) for group, c in self._weights.items()}
+        self._span = max(span, self._span) if self._weights else span
 
 
 def _groups(keys: Texts | None, n: int) -> list[tuple[str, Ints]]:
