@@ -15,26 +15,29 @@ def main(examples: int) -> int:
     # Without compilation, integers wrap by way of a warning.
     warnings.filterwarnings("ignore", category=RuntimeWarning)
     for law in (check_online, check_offline, check_cuts):
-
-        @settings(
-            max_examples=examples,
-            derandomize=True,
-            database=None,
-            deadline=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(logs())
-        def holds(log, law=law) -> None:
-            law(VIEWS, log)
-
         try:
-            holds()
+            _held(law, examples)
         except AssertionError as error:
             sys.stdout.write(f"BROKEN {law.__name__}: {error}\n")
             return 3
     sys.stdout.write("HELD\n")
     return 0
+
+
+def _held(law, examples: int) -> None:
+    @settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(logs())
+    def holds(log) -> None:
+        law(VIEWS, log)
+
+    holds()
 
 
 if __name__ == "__main__":

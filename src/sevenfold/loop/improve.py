@@ -73,14 +73,10 @@ class Improver:
         reason = self._reason(number, now_us)
         if reason is None:
             return False
-        learned = [
-            self._challenge(spec, now_us, reason, digest_between)
-            for spec in self.scenario.system.models
-            if not isinstance(spec, Rule)
-        ]
+        promoted = self._challenge(now_us, reason, digest_between)
         self.state.trained_us = now_us
         self.state.sample_step = number
-        return any(learned)
+        return promoted
 
     def _watch(self, number: int, now_us: Instant) -> None:
         drift = self.scenario.system.monitoring.drift
@@ -138,57 +134,72 @@ class Improver:
             np.random.default_rng(self.scenario.seed),
         )
 
-    def _challenge(
-        self, spec: ModelSpec, now_us: Instant, reason: str, digest_between: DigestBetween
-    ) -> bool:
-        """Fit a challenger on the past, judge it on the newest requests; whether it serves now."""
+    def _challenge(self, now_us: Instant, reason: str, digest_between: DigestBetween) -> bool:
+        """Fit every learned model on the past and judge them on the newest requests.
+
+        The best of those that pass the gate serves from now on; whether there was one.
+        """
         split = self.scenario.system.evaluation.split
         valid_us = now_us - parse_duration(split.valid)
-        learner, rng = (
-            self.learner,
-            np.random.default_rng([self.scenario.seed, now_us // 1_000_000]),
-        )
         digests = [self.steps.load(n) for n in range(self.state.steps_done + 1)]
-        dataset = learner.training_set(digests, valid_us - parse_duration(split.gap))
+        dataset = self.learner.training_set(digests, valid_us - parse_duration(split.gap))
+        specs = [spec for spec in self.scenario.system.models if not isinstance(spec, Rule)]
+        fitted = {spec.name: self._fit(spec, dataset, now_us) for spec in specs}
+        judged = digest_between(valid_us, now_us, fitted | self._opponents())
+        verdicts = {spec.name: self._verdict(spec.name, judged) for spec in specs}
+        primary = self.scenario.system.evaluation.primary
+        passed = [name for name, verdict in verdicts.items() if verdict.promote]
+        best = max(passed, key=lambda name: _mean(judged, name, primary), default=None)
+        for spec in specs:
+            verdict = verdicts[spec.name]
+            version = self.learner.register(
+                spec,
+                fitted[spec.name],
+                {metric: _mean(judged, spec.name, metric) for metric in judged.metrics[spec.name]},
+                self._lineage(dataset, reason, verdict),
+                now_us,
+            )
+            self._note(spec, version)
+            reasons = list(verdict.reasons)
+            if spec.name == best:
+                self.registry.set_alias("champion", version, reason, now_us)
+            elif verdict.promote:
+                reasons.append(f"{best} passed too, with the better {primary}.")
+            line = PromotionLine(now_us, spec.name, version, spec.name == best, reason, reasons)
+            self.state.promotions.append(line)
+        return best is not None
+
+    def _fit(self, spec: ModelSpec, dataset: Dataset, now_us: Instant) -> Model:
+        rng = np.random.default_rng([self.scenario.seed, now_us // 1_000_000])
         if isinstance(spec, LogisticRegression) and dataset.n_requests > _LINEAR_REQUESTS:
             chosen = rng.choice(dataset.n_requests, _LINEAR_REQUESTS, replace=False)
             dataset = dataset.take(np.sort(chosen))
-        model = learner.fit(spec, dataset, rng)
-        verdict, metrics = self._verdict(model, valid_us, now_us, digest_between)
-        lineage = self._lineage(dataset, reason, verdict)
-        version = learner.register(spec, model, metrics, lineage, now_us)
-        self._note(spec, version)
-        if verdict.promote:
-            self.registry.set_alias("champion", version, reason, now_us)
-        reasons = list(verdict.reasons)
-        line = PromotionLine(now_us, spec.name, version, verdict.promote, reason, reasons)
-        self.state.promotions.append(line)
-        return verdict.promote
+        return self.learner.fit(spec, dataset, rng)
 
-    def _verdict(
-        self, model: Model, begin_us: Instant, end_us: Instant, digest_between: DigestBetween
-    ) -> tuple[Verdict, dict[str, float]]:
-        primary = self.scenario.system.evaluation.primary
-        baseline = make_model(self.scenario.system.baseline)
-        models: dict[str, Model] = {"challenger": model, "baseline": baseline}
+    def _opponents(self) -> dict[str, Model]:
+        opponents: dict[str, Model] = {"baseline": make_model(self.scenario.system.baseline)}
         champion = self.registry.alias("champion")
         if champion is not None:
-            models["champion"] = self.registry.load(champion)
-        judged = digest_between(begin_us, end_us, models)
-        values = {name: judged.metrics[name][primary] for name in models}
-        clusters = judged.keys[self.scenario.customer]
+            opponents["champion"] = self.registry.load(champion)
+        return opponents
+
+    def _verdict(self, name: str, judged: Digest) -> Verdict:
+        primary = self.scenario.system.evaluation.primary
+        values = {
+            role: judged.metrics[model][primary]
+            for role, model in (
+                ("challenger", name),
+                ("baseline", "baseline"),
+                ("champion", "champion"),
+            )
+            if model in judged.metrics
+        }
         slices = {
-            name: judged.keys[name]
-            for name in self.scenario.system.evaluation.slices
-            if name in judged.keys
+            dimension: judged.keys[dimension]
+            for dimension in self.scenario.system.evaluation.slices
+            if dimension in judged.keys
         }
-        verdict = self.learner.judge(values, clusters, slices)
-        means = {
-            f"{name}/{metric}": float(np.nanmean(found))
-            for name in models
-            for metric, found in judged.metrics[name].items()
-        }
-        return verdict, means
+        return self.learner.judge(values, judged.keys[self.scenario.customer], slices)
 
     def _lineage(self, dataset: Dataset, reason: str, verdict: Verdict) -> dict[str, object]:
         return {
@@ -206,3 +217,7 @@ class Improver:
             self.state.logistic = version
         if isinstance(spec, LightGBM) and not self.state.first:
             self.state.first = version
+
+
+def _mean(judged: Digest, model: str, metric: str) -> float:
+    return float(np.nanmean(judged.metrics[model][metric]))

@@ -10,6 +10,7 @@ from importlib.metadata import version
 import numpy as np
 import numpy.typing as npt
 
+from sevenfold import __version__
 from sevenfold.clock import SystemClock
 from sevenfold.engines.parity import Parity
 from sevenfold.evaluation.intervals import Interval, mean_interval, paired_difference
@@ -75,7 +76,7 @@ def summarise(run: Run, mode: str, report: str) -> RunSummary:
         meta={
             "python": platform.python_version(),
             "machine": platform.machine(),
-            "sevenfold": version("sevenfold"),
+            "sevenfold": __version__,
             "lightgbm": version("lightgbm"),
             "seed": str(scenario.seed),
         },

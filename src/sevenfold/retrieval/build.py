@@ -39,6 +39,11 @@ class Retrieval:
         for generator in self.generators:
             generator.observe(batch)
 
+    def settle(self) -> None:
+        """Have every generator do what is due."""
+        for generator in self.generators:
+            generator.settle()
+
     def candidates(self, query: Query) -> Fused:
         """The candidates of all generators, merged."""
         return fuse([generator.propose(query) for generator in self.generators], self.limit)

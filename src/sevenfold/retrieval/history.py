@@ -77,6 +77,9 @@ class BoughtBefore:
     def observe(self, batch: EventBatch) -> None:
         """Nothing: the history is fed once for all that read it."""
 
+    def settle(self) -> None:
+        """Nothing: counts are ready as they are."""
+
     def propose(self, query: Query) -> Candidates:
         """The customer's items, the most and latest taken first; none for a new customer."""
         past = self._history.past(query.keys.get(self._history.customer), query.t_us)

@@ -54,6 +54,9 @@ class Popular:
             counts = self._grown(group, len(self._catalogue))
             np.add.at(counts, codes[rows], weights[rows])
 
+    def settle(self) -> None:
+        """Nothing: counts are ready as they are."""
+
     def propose(self, query: Query) -> Candidates:
         """The most popular items now; none for a group never seen."""
         counts = self._weights.get(query.keys.get(self._by, "") if self._by else "")

@@ -43,6 +43,10 @@ class Generator(Protocol):
         """Learn from events of the log, in its order; batches may be cut anywhere."""
         ...
 
+    def settle(self) -> None:
+        """Do the work that the events since the last call have made due, before a query would."""
+        ...
+
     def propose(self, query: Query) -> Candidates:
         """The best items for a query, at most the generator's limit."""
         ...

@@ -88,10 +88,7 @@ class BoughtTogether:
 
     def propose(self, query: Query) -> Candidates:
         """The items most often in one basket with the customer's latest."""
-        if self._is_stale:
-            # A replay of the log passes many renewals; only the last one is asked.
-            self._index = _normalised(self._pairs, self._counts, self._settings)
-            self._is_stale = False
+        self.settle()
         past = self._history.past(query.keys.get(self._history.customer), query.t_us)
         known = past.codes < self._index.shape[0]
         codes, newest = past.codes[known], past.newest_us[known]
@@ -102,6 +99,15 @@ class BoughtTogether:
         weights = np.exp2(-ages / self._settings.query_half_life_us)
         scores = np.asarray(self._index[codes[latest]].T @ weights)
         return best(np.arange(len(scores)), scores, self._limit)
+
+    def settle(self) -> None:
+        """Make the index ready for queries, so that none has to wait for it.
+
+        A replay of the log passes many renewals; only the last one is asked.
+        """
+        if self._is_stale:
+            self._index = _normalised(self._pairs, self._counts, self._settings)
+            self._is_stale = False
 
     def _rebuild(self) -> None:
         settings = self._settings

@@ -72,7 +72,9 @@ def _serve(
             system, store, Registry(home / "registry"), SystemClock(), replay, progress
         )
         app = App(service, door.token or home_token(home), version)
-        if reason := service.ready():  # also loads the kernels, so that the first answer is not slow
+        if (
+            reason := service.ready()
+        ):  # also loads the kernels, so that the first answer is not slow
             _LOG.warning("not ready reason=%s", reason)
         listening = _listen(door.host, door.port)
         config = uvicorn.Config(

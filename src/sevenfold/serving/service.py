@@ -78,6 +78,7 @@ class Service:
                 self.retrieval.observe(batch)
                 if progress is not None:
                     progress(seq + len(batch))
+        self.retrieval.settle()
 
     def accept(self, stream: str, rows: list[object], known_us: Instant | None) -> IngestResult:
         """Take events in; durable when it returns."""
@@ -86,7 +87,9 @@ class Service:
                 "$.known_us: a live server stamps events itself; leave it out, or start the server with "
                 "--clock replay"
             )
-        return self._ingest.accept(stream, rows, known_us)
+        result = self._ingest.accept(stream, rows, known_us)
+        self.retrieval.settle()
+        return result
 
     def recommend(self, request: RecommendRequest) -> tuple[Prediction, bool]:
         """The answer to a request, logged before it is returned, and whether it had been given before."""

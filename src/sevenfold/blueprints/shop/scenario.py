@@ -26,7 +26,7 @@ def scenario(quick: bool) -> Scenario:
         live_us=_at(2011, 6, 6) if quick else _at(2011, 1, 10),
         judge_us=_at(2011, 9, 9),
         end_us=_at(2011, 12, 10),
-        step_us=(14 if quick else 7) * US_PER_DAY,
+        step_us=14 * US_PER_DAY,
         known="customer_baskets__count",
         repeat="customer_x_item__distinct_invoice",
         customer="customer",
