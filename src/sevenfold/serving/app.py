@@ -19,7 +19,7 @@ from sevenfold.clock import elapsed_s
 from sevenfold.serving.metrics import Metrics
 from sevenfold.serving.openapi import openapi
 from sevenfold.serving.prediction_log import Prediction
-from sevenfold.serving.problem import HttpError, http_error
+from sevenfold.serving.problem import HttpError, decoded, http_error
 from sevenfold.serving.request import (
     EventsAnswer,
     EventsRequest,
@@ -145,7 +145,7 @@ class App:
             raise HttpError(408, "too_slow", message, headers=_CLOSE) from None
 
     def _take_events(self, body: bytes) -> Answer:
-        request = self._events.decode(body)
+        request = decoded(self._events, body)
         if (request.event is None) == (request.events is None):
             raise HttpError(400, "invalid_body", "give either `event` or `events`", "$")
         rows: list[Any] = [request.event] if request.event is not None else request.events or []
@@ -158,10 +158,10 @@ class App:
         return self._encode(answer), {}, _JSON
 
     def _answer_recommend(self, body: bytes) -> Answer:
-        return self._answered(*self._service.recommend(self._recommend.decode(body)))
+        return self._answered(*self._service.recommend(decoded(self._recommend, body)))
 
     def _answer_rank(self, body: bytes) -> Answer:
-        return self._answered(*self._service.rank(self._rank.decode(body)))
+        return self._answered(*self._service.rank(decoded(self._rank, body)))
 
     def _answered(self, prediction: Prediction, repeated: bool) -> Answer:
         if not repeated:
@@ -169,7 +169,7 @@ class App:
         return self._encode(recommend_answer(prediction, repeated)), prediction.timing_us, _JSON
 
     def _answer_features(self, body: bytes) -> Answer:
-        return self._encode(self._service.read_features(self._features.decode(body))), {}, _JSON
+        return self._encode(self._service.read_features(decoded(self._features, body))), {}, _JSON
 
     def _reload(self, body: bytes) -> Answer:
         champion = self._service.champion

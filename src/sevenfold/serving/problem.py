@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 
 from sevenfold.errors import InputError, NotFoundError, ServingError, SevenfoldError
 
-__all__ = ["HttpError", "http_error"]
+__all__ = ["HttpError", "decoded", "http_error"]
+
+T = TypeVar("T")
 
 
 class HttpError(Exception):
@@ -37,17 +41,24 @@ class HttpError(Exception):
         return msgspec.json.encode({"error": error})
 
 
+def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """The body as its type; raises HttpError with the place of what is not so."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at `")
+        raise HttpError(400, "invalid_body", message, where.rstrip("`") or "$") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise HttpError(400, "not_json", f"the body is not JSON: {error}", "$") from None
+    except RecursionError:
+        message = "the body is nested too deeply; send flat rows"
+        raise HttpError(400, "too_deep", message, "$") from None
+
+
 def http_error(error: Exception) -> HttpError:
-    """The refusal for an error of the library, or of the body's decoder."""
+    """The refusal for an error."""
     text = str(error)
     path = text.split(":", 1)[0] if text.startswith("$") else None
-    if isinstance(error, msgspec.ValidationError):
-        message, _, where = text.partition(" - at `")
-        return HttpError(400, "invalid_body", message, where.rstrip("`") or "$")
-    if isinstance(error, msgspec.DecodeError):
-        return HttpError(400, "not_json", f"the body is not JSON: {text}", "$")
-    if isinstance(error, RecursionError):
-        return HttpError(400, "too_deep", "the body is nested too deeply; send flat rows", "$")
     if isinstance(error, NotFoundError):
         return HttpError(404, "not_found", text, path)
     if isinstance(error, InputError):
