@@ -54,6 +54,7 @@ class LightGBM:
     feature_share: Part = 0.8
     row_share: Part = 1.0
     truncation: Count = 30
+    threads: Count = 1
     role: Role = "strong"
     name: Name = "lightgbm"
 

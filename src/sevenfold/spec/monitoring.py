@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated, TypeAlias
 
-from sevenfold.spec.quantity import Count, Duration, Positive, Share
+from sevenfold.spec.quantity import Bounds, Count, Duration, Share
 
 __all__ = ["Drift", "Monitoring", "Performance", "Retrain"]
+
+Threshold: TypeAlias = Annotated[float, Bounds(0.001, 10)]
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
     """Population stability of features: `alert` on PSI, raised by the noise of small samples."""
 
-    warn: Positive = 0.1
-    alert: Positive = 0.2
+    warn: Threshold = 0.1
+    alert: Threshold = 0.2
     min_rows: Count = 1000
 
 

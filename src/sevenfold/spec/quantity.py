@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -56,12 +55,16 @@ class Span:
         return None
 
 
+_MOST = 1e15
+"""Larger numbers are of no use to a declaration, and some would not fit a float."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """A number from `low` to `high`, both allowed unless `above`, which leaves out `low`."""
 
     low: float
-    high: float = math.inf
+    high: float = _MOST
     above: bool = False
     whole: bool = False
 
@@ -71,11 +74,11 @@ class Bounds:
         if isinstance(given, kind_of) and not isinstance(given, bool):
             number: Any = given
             over = number > self.low if self.above else number >= self.low
-            if over and number <= self.high and number != math.inf:
+            if over and number <= self.high:
                 return None
         kind = "a whole number" if self.whole else "a number"
         start = f"above {self.low:g}" if self.above else f"from {self.low:g}"
-        end = "" if self.high == math.inf else f" to {self.high:g}"
+        end = "" if self.high == _MOST else f" to {self.high:g}"
         return f"{short(given)} is not {kind} {start}{end}", f"give {kind} {start}{end}"
 
 

@@ -29,8 +29,8 @@ _PLAIN = {
 class Shape:
     """Walks a value along its annotation and gathers what does not fit.
 
-    `broken` is set when something is of another type than every other rule takes for granted; a quantity
-    that is only out of its bounds does not break. `seen` holds each object by its id, and whether it is
+    `broken` is set when something is of another type than every other rule takes for granted, or a number
+    out of its bounds; a duration or a name that is not well written does not break. `seen` holds each object by its id, and whether it is
     broken: met again, it is not looked into again.
     """
 
@@ -54,7 +54,7 @@ class Shape:
             for key, item in value.items():
                 self.visit(key, arguments[0], f"{path}.{key}")
                 self.visit(item, arguments[1], f"{path}.{key}")
-        elif is_dataclass(value):
+        elif is_dataclass(value) and not isinstance(value, type):
             self._parts(value, path)
 
     def _parts(self, value: Any, path: str) -> None:
@@ -73,8 +73,10 @@ class Shape:
             fault = rule.fault(value)
             if fault is not None:
                 self.problems.append(Problem(path, *fault))
-                # Rules read a duration only where it parses; with numbers and names they compute at once.
-                self.broken |= not (isinstance(rule, Span) or _fits(value, arguments[0]))
+                # Rules read a duration only where it parses, and any text is a name to them; with numbers
+                # they compute at once.
+                text = arguments[0] is str and isinstance(value, str)
+                self.broken |= not (isinstance(rule, Span) or text)
                 return
 
     def _either(self, value: Any, arms: tuple[Any, ...], path: str) -> None:
