@@ -8,7 +8,7 @@ import pytest
 from sevenfold.loop.client import Client
 from sevenfold.loop.server_process import ServerProcess
 
-STALL = '''
+STALL = """
 import sevenfold as sf
 
 customer, item = sf.Entity("customer"), sf.Entity("item")
@@ -69,7 +69,7 @@ system = sf.System(
     ),
     monitoring=sf.Monitoring(),
 )
-'''
+"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
