@@ -38,7 +38,9 @@ def check_online(views: Sequence[FeatureView], log: Log) -> None:
         last = int(log.batch.known_us[cut - 1])
         following = log.batch.known_us[cut] if cut < len(log.batch) else None
         reads = [
-            read for read in log.reads if read[0] > last and (following is None or read[0] <= following)
+            read
+            for read in log.reads
+            if read[0] > last and (following is None or read[0] <= following)
         ]
         reads.append((last + 1, "a", "x"))
         if following is not None and following < last + 1:
@@ -81,7 +83,10 @@ def _states(plan: Plan, batch: EventBatch, cuts: Sequence[int]) -> list[tuple[by
 def _spine(reads: Sequence[tuple[int, str, str]]) -> Spine:
     return Spine(
         np.array([t for t, _, _ in reads], dtype=np.int64),
-        {"user": Texts.of([user for _, user, _ in reads]), "item": Texts.of([i for _, _, i in reads])},
+        {
+            "user": Texts.of([user for _, user, _ in reads]),
+            "item": Texts.of([i for _, _, i in reads]),
+        },
     )
 
 

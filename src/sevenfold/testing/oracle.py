@@ -121,9 +121,7 @@ def _windowed(
 
 def _last(aggregate: Aggregate, inside: Sequence[OracleEvent]) -> OracleValue:
     rows = [
-        event
-        for event in inside
-        if aggregate.nulls or _value(aggregate.source, event) is not None
+        event for event in inside if aggregate.nulls or _value(aggregate.source, event) is not None
     ]
     if not rows:
         return _empty(aggregate, VectorState.NULL)

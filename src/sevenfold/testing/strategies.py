@@ -14,7 +14,11 @@ __all__ = ["Log", "logs"]
 _MINUTE_US = 60_000_000
 _HOUR_US = 60 * _MINUTE_US
 _DAY_US = 24 * _HOUR_US
-_STEPS_US = (0, 1, 1_000_000, _MINUTE_US - 1, _MINUTE_US, _HOUR_US, _HOUR_US + 1, _DAY_US, 8 * _DAY_US)
+# Nought comes often: events at one instant, whose order is a matter of ties.
+_STEPS_US = (
+    *(0, 0, 0, 0, 1, 1_000_000),
+    *(_MINUTE_US - 1, _MINUTE_US, _HOUR_US, _HOUR_US + 1, _DAY_US, 8 * _DAY_US),
+)
 _DELAYS_US = (0, 0, 0, 1, _MINUTE_US, _HOUR_US, 3 * _DAY_US, 40 * _DAY_US)
 _NUMBERS = (0.0, 1.0, -1.0, 0.1, 2.5, 1e16, -1e16, 1e-9, 3.0, float("nan"))
 
@@ -55,7 +59,17 @@ def logs(draw: st.DrawFn, stream: str = "s", largest: int = 24) -> Log:
 
 def _reads(batch: EventBatch) -> st.SearchStrategy[tuple[int, str, str]]:
     edges = sorted({*batch.known_us.tolist(), *batch.event_us.tolist()})
-    offsets = (0, 1, -1, _MINUTE_US, _HOUR_US, _HOUR_US + _MINUTE_US, _DAY_US, 7 * _DAY_US, 31 * _DAY_US)
+    offsets = (
+        0,
+        1,
+        -1,
+        _MINUTE_US,
+        _HOUR_US,
+        _HOUR_US + _MINUTE_US,
+        _DAY_US,
+        7 * _DAY_US,
+        31 * _DAY_US,
+    )
     instants = st.builds(
         lambda edge, offset, nudge: edge + offset + nudge,
         st.sampled_from(edges),
