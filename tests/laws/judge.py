@@ -4,17 +4,17 @@ import sys
 import warnings
 
 from hypothesis import HealthCheck, Phase, given, settings
+from tests.laws.views import FEATURES
 
-from sevenfold.testing.engine_suite import check_cuts, check_offline, check_online
+from sevenfold.testing.engine_suite import LAWS
 from sevenfold.testing.strategies import logs
-from tests.laws.views import VIEWS
 
 
 def main(examples: int) -> int:
     """Every law on `examples` logs."""
     # Without compilation, integers wrap by way of a warning.
     warnings.filterwarnings("ignore", category=RuntimeWarning)
-    for law in (check_online, check_offline, check_cuts):
+    for law in LAWS:
         try:
             _held(law, examples)
         except AssertionError as error:
@@ -35,7 +35,7 @@ def _held(law, examples: int) -> None:
     )
     @given(logs())
     def holds(log) -> None:
-        law(VIEWS, log)
+        law(FEATURES, log)
 
     holds()
 

@@ -2,21 +2,19 @@
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from tests.laws.views import FEATURES
 
-from sevenfold.testing.engine_suite import check_cuts, check_offline, check_online, check_spine
+from sevenfold.testing.engine_suite import LAWS
 from sevenfold.testing.strategies import logs
-from tests.laws.views import VIEWS
-
-LAWS = [check_offline, check_online, check_cuts, check_spine]
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 def test_law(law) -> None:
     @settings(
-        max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+        max_examples=settings.default.max_examples, suppress_health_check=[HealthCheck.too_slow]
     )
     @given(logs())
     def holds(log) -> None:
-        law(VIEWS, log)
+        law(FEATURES, log)
 
     holds()

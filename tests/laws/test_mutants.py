@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = 150
+EXAMPLES = 100
 
 MUTANTS = {
     "window tail at the hop after": (

@@ -1,4 +1,4 @@
-"""Views that use every aggregate, with windows that share hops and windows that do not."""
+"""Features that use every aggregate, with windows that share hops and windows that do not."""
 
 import numpy as np
 
@@ -34,6 +34,8 @@ AGGREGATES = (
     sf.since_last(),
     sf.distinct("tag", windows=["24 h"], cap=2),
     sf.distinct("item", cap=8),
+    sf.distinct("x", windows=["1 h", "7 d"], cap=3),
+    sf.count("tag", windows=["7 d"]),
     sf.decayed(half_life="1 d"),
     sf.decayed("x", half_life="10 d"),
 )
@@ -44,3 +46,16 @@ VIEWS = [
     sf.aggregate(item, stream, sf.sum("x", windows=["24 h"]), where=positive, name="item_positive"),
     sf.attribute(user, stream, "x", ttl="1 h", name="row"),
 ]
+
+
+@sf.on_demand
+def hours_quiet(user__since_last, request_time, price):
+    """A function of a feature, the instant and the request; null without an event."""
+    return user__since_last / 3600 * price + request_time % 7
+
+
+REQUEST_TIME = [
+    sf.rate("per_day", "pair__count_1h", "user__count_24h", prior=0.25, weight=4),
+    hours_quiet,
+]
+FEATURES = [*REQUEST_TIME, *VIEWS]

@@ -56,6 +56,7 @@ def make_model(spec: ModelSpec) -> Model:
             feature_share=spec.feature_share,
             row_share=spec.row_share,
             truncation=spec.truncation,
+            num_threads=spec.threads,
         )
     )
 

@@ -77,8 +77,10 @@ class Run:
             arguments = ["--clock", "replay"]
             with ServerProcess(self.scenario.reference, self.home, arguments) as server:
                 client = Client(server.port, self.token())
-                self._live(world, client)
-                client.close()
+                try:
+                    self._live(world, client)
+                finally:
+                    client.close()
         self.save()
 
     def token(self) -> str:

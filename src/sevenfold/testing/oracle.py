@@ -6,19 +6,22 @@ ties are the words of the definition, written once more and sharing no code with
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from sevenfold.spec.aggregate import Aggregate, FeatureView, Source
+from sevenfold.spec.aggregate import Aggregate, FeatureView, RowFunction, Source
+from sevenfold.spec.naming import feature_names
+from sevenfold.spec.on_demand import OnDemand
 from sevenfold.spec.units import default_hop_us, parse_duration
 from sevenfold.types import EventBatch, Texts, VectorState
 
-__all__ = ["OracleEvent", "OracleValue", "events_of", "value_at"]
+__all__ = ["OracleEvent", "OracleRow", "OracleValue", "events_of", "read_at", "value_at"]
 
 _EPSILON = 2.0**-53
 
@@ -43,6 +46,15 @@ class OracleValue:
     slack: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class OracleRow:
+    """One row of a spine."""
+
+    t_us: int
+    keys: Mapping[str, str]
+    fields: Mapping[str, float] = field(default_factory=dict)
+
+
 def events_of(batch: EventBatch) -> list[OracleEvent]:
     """The rows of a batch; NaN is null."""
     keys = {name: column.to_list() for name, column in batch.keys.items()}
@@ -60,6 +72,27 @@ def events_of(batch: EventBatch) -> list[OracleEvent]:
         )
         for i, event_id in enumerate(batch.event_ids.to_list())
     ]
+
+
+def read_at(
+    features: Sequence[FeatureView | OnDemand],
+    row: OracleRow,
+    events: Mapping[str, Sequence[OracleEvent]],
+) -> dict[str, OracleValue]:
+    """Every feature of one row of a spine, by name; `events` are those of each stream, in any order."""
+    values: dict[str, OracleValue] = {}
+    for view in features:
+        if isinstance(view, FeatureView):
+            key = [row.keys[entity.name] for entity in view.entities]
+            columns = [(a, window) for a in view.aggregates for window in a.windows or (None,)]
+            for name, (aggregate, window) in zip(feature_names(view), columns, strict=True):
+                seen = events[view.stream.name]
+                values[name] = value_at(view, aggregate, window, seen, key, row.t_us)
+    waiting = {feature.name: feature for feature in features if isinstance(feature, OnDemand)}
+    while waiting:
+        name = next(n for n, f in waiting.items() if not waiting.keys() & set(f.inputs))
+        values[name] = _on_demand(waiting.pop(name), row, values)
+    return values
 
 
 def value_at(
@@ -146,14 +179,33 @@ def _attribute(
 
 def _decayed(aggregate: Aggregate, seen: Sequence[OracleEvent], t_us: int) -> OracleValue:
     half_life = parse_duration(aggregate.half_life)
-    terms = []
+    terms: list[float] = []
+    halvings: list[float] = []
     for event in seen:
         x = 1.0 if aggregate.source is None else _value(aggregate.source, event)
         if x is not None:
-            terms.append(float(x) * 2.0 ** (-(t_us - event.event_us) / half_life))
-    # Each event multiplies the running sum once and adds once, each rounded, and so does the read.
-    slack = 4 * (len(terms) + 1) * _EPSILON * math.fsum(abs(t) for t in terms)
+            # Whole half-lives only move the exponent, so an old event is as exact as a new one.
+            whole, rest = divmod(t_us - event.event_us, half_life)
+            terms.append(math.ldexp(float(x) * 2.0 ** -(rest / half_life), -whole))
+            halvings.append(whole + 1.0)
+    # An engine may decay a term at each later event and at the read: a power good to 2 epsilon, a product
+    # and an addition, each time; rounding the ages, in all, to one epsilon a half-life; 4 are the oracle's.
+    steps = 4 * (len(terms) + 1) + 4
+    slack = _EPSILON * math.fsum(
+        abs(term) * (steps + halved) for term, halved in zip(terms, halvings, strict=True)
+    )
     return OracleValue(math.fsum(terms), VectorState.VALUE, slack)
+
+
+def _on_demand(feature: OnDemand, row: OracleRow, values: Mapping[str, OracleValue]) -> OracleValue:
+    """What the function gives for one row; it is not held to a number when an input has slack."""
+    given: dict[str, Any] = {"request_time": row.t_us, **row.fields}
+    given |= {name: value.value for name, value in values.items()}
+    arguments = [np.array([given[name]]) for name in feature.inputs]
+    result = float(np.asarray(feature.function(*arguments), dtype=np.float64).reshape(-1)[0])
+    exact = all(values[name].slack == 0 for name in feature.inputs if name in values)
+    state = VectorState.NULL if math.isnan(result) else VectorState.VALUE
+    return OracleValue(result, state, 0.0 if exact else math.inf)
 
 
 def _age_order(event: OracleEvent) -> tuple[int, int, bytes]:
@@ -171,9 +223,10 @@ def _exact(numbers: Sequence[float]) -> Fraction:
 
 
 def _of(exact: Fraction, numbers: Sequence[float]) -> OracleValue:
-    # A compensated sum errs by 2^-100 of its terms and is rounded at the end; a mean once more.
+    # A compensated sum errs by 2^-106 of its terms at each of at most 3 additions an event, and is rounded at
+    # the end; a mean is rounded once more; so is the exact value, to a float.
     terms = math.fsum(abs(x) for x in numbers)
-    slack = 2 * _EPSILON * abs(float(exact)) + len(numbers) * 2.0**-100 * terms
+    slack = 3 * _EPSILON * abs(float(exact)) + len(numbers) * 2.0**-100 * terms
     return OracleValue(float(exact), VectorState.VALUE, slack)
 
 
@@ -182,14 +235,15 @@ def _value(source: Source | None, event: OracleEvent) -> float | str | None:
         return None
     if isinstance(source, str):
         return event.keys[source] if source in event.keys else event.fields[source]
-    return _null(float(_call(source, event)))
+    number = float(_call(source, event))
+    return None if math.isnan(number) else number
 
 
-def _call(function: Any, event: OracleEvent) -> Any:
-    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+def _call(function: RowFunction, event: OracleEvent) -> Any:
+    names = inspect.signature(function).parameters
     arguments = [np.array([np.nan if (x := event.fields[n]) is None else x]) for n in names]
     return np.asarray(function(*arguments)).reshape(-1)[0]
 
 
-def _null(value: Any) -> Any:
+def _null(value: float | str | None) -> float | str | None:
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -2,78 +2,110 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from hypothesis import strategies as st
 
 from sevenfold.types import EventBatch, Texts
 
-__all__ = ["Log", "logs"]
+__all__ = ["Log", "Read", "logs"]
+
+T = TypeVar("T")
+Read = tuple[int, str, str]
+"""An instant, a user and an item."""
 
 _MINUTE_US = 60_000_000
 _HOUR_US = 60 * _MINUTE_US
 _DAY_US = 24 * _HOUR_US
-# Nought comes often: events at one instant, whose order is a matter of ties.
+# Nought comes often: events known at one instant, whose order is a matter of ties.
 _STEPS_US = (
     *(0, 0, 0, 0, 1, 1_000_000),
     *(_MINUTE_US - 1, _MINUTE_US, _HOUR_US, _HOUR_US + 1, _DAY_US, 8 * _DAY_US),
 )
 _DELAYS_US = (0, 0, 0, 1, _MINUTE_US, _HOUR_US, 3 * _DAY_US, 40 * _DAY_US)
-_NUMBERS = (0.0, 1.0, -1.0, 0.1, 2.5, 1e16, -1e16, 1e-9, 3.0, float("nan"))
+# Events at the first instant of a tile and at the last of the one before it.
+_GRAINS_US = (1, 1, 1, _MINUTE_US, _HOUR_US, _DAY_US)
+_STARTS_US = (400 * _DAY_US, 400 * _DAY_US + 1_000_003, -2 * _DAY_US)
+_NUMBERS = (
+    *(float("nan"), 0.0, -0.0, 1.0, -1.0, 0.1, 2.5, 3.0),
+    *(1e16, -1e16, 1e-9, 1e300, -1e300, 5e-324),
+)
+_WINDOWS_US = (
+    (_HOUR_US, _MINUTE_US),
+    (_DAY_US, _HOUR_US),
+    (_DAY_US, _DAY_US // 2),
+    (_DAY_US, _DAY_US),
+    (7 * _DAY_US, _HOUR_US),
+    (30 * _DAY_US, _DAY_US),
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Log:
-    """Events in log order, where to cut them into batches, and instants to read at."""
+    """Events in log order, where to cut them into batches, and what to read when."""
 
     batch: EventBatch
     cuts: list[int]
-    reads: list[tuple[int, str, str]]
+    reads: list[Read]
 
 
 @st.composite
-def logs(draw: st.DrawFn, stream: str = "s", largest: int = 24) -> Log:
-    """A log of at most `largest` events of a stream with keys user and item, fields x and tag."""
+def logs(
+    draw: st.DrawFn,
+    stream: str = "s",
+    largest: int = 24,
+    windows_us: Sequence[tuple[int, int]] = _WINDOWS_US,
+) -> Log:
+    """A log of at most `largest` events of a stream with keys user and item, fields x and tag.
+
+    `windows_us` are the windows with their hops at whose ends to read.
+    """
     n = draw(st.integers(1, largest))
-    steps = draw(st.lists(st.sampled_from(_STEPS_US), min_size=n, max_size=n))
-    known = 400 * _DAY_US + draw(st.integers(0, 2)) * 1_000_003 + np.cumsum(steps)
-    delays = np.array(draw(st.lists(st.sampled_from(_DELAYS_US), min_size=n, max_size=n)))
-    ids = sorted(f"e{i:03d}" for i in range(n))
-    users = draw(st.lists(st.sampled_from(["a", "b", None]), min_size=n, max_size=n))
-    items = draw(st.lists(st.sampled_from(["x", "y"]), min_size=n, max_size=n))
-    tags = draw(st.lists(st.sampled_from(["t1", "t2", "t3", None]), min_size=n, max_size=n))
-    numbers = draw(st.lists(st.sampled_from(_NUMBERS), min_size=n, max_size=n))
+    known = draw(st.sampled_from(_STARTS_US)) + np.cumsum(_column(draw, _STEPS_US, n))
+    event = known - np.array(_column(draw, _DELAYS_US, n))
+    grain = np.array(_column(draw, _GRAINS_US, n))
+    event = event // grain * grain - np.array(_column(draw, (0, 0, 1), n))
     batch = EventBatch(
         stream,
-        (known - delays).astype(np.int64),
+        event.astype(np.int64),
         known.astype(np.int64),
-        Texts.of(ids),
-        {"user": Texts.of(users), "item": Texts.of(items)},
-        {"x": np.array(numbers), "tag": Texts.of(tags)},
+        Texts.of([f"e{i:03d}" for i in range(n)]),
+        {
+            "user": Texts.of(_column(draw, ("a", "a", "b", None), n)),
+            "item": Texts.of(_column(draw, ("x", "y"), n)),
+        },
+        {
+            "x": np.array(_column(draw, _NUMBERS, n)),
+            "tag": Texts.of(_column(draw, ("t1", "t2", "t3", None), n)),
+        },
     )
     cuts = sorted(draw(st.sets(st.integers(1, n), max_size=4)) | {n})
-    reads = draw(st.lists(_reads(batch), min_size=1, max_size=8))
+    reads = draw(st.lists(_reads(batch, windows_us), min_size=1, max_size=8))
     return Log(batch, cuts, reads)
 
 
-def _reads(batch: EventBatch) -> st.SearchStrategy[tuple[int, str, str]]:
-    edges = sorted({*batch.known_us.tolist(), *batch.event_us.tolist()})
-    offsets = (
-        0,
-        1,
-        -1,
-        _MINUTE_US,
-        _HOUR_US,
-        _HOUR_US + _MINUTE_US,
-        _DAY_US,
-        7 * _DAY_US,
-        31 * _DAY_US,
+def _column(draw: st.DrawFn, values: Sequence[T], n: int) -> list[T]:
+    return draw(st.lists(st.sampled_from(values), min_size=n, max_size=n))
+
+
+def _reads(batch: EventBatch, windows_us: Sequence[tuple[int, int]]) -> st.SearchStrategy[Read]:
+    """Reads as events happen, become known, and leave a window with their tile; a microsecond around."""
+    known, happened = (
+        st.sampled_from(sorted(set(us.tolist()))) for us in (batch.known_us, batch.event_us)
+    )
+    leaving = st.builds(
+        lambda event, window: (event // window[1] + 1) * window[1] + window[0],
+        happened,
+        st.sampled_from(list(windows_us)),
     )
     instants = st.builds(
-        lambda edge, offset, nudge: edge + offset + nudge,
-        st.sampled_from(edges),
-        st.sampled_from(offsets),
+        lambda edge, nudge: edge + nudge,
+        st.one_of(known, happened, leaving),
         st.sampled_from((-1, 0, 1)),
     )
-    return st.tuples(instants, st.sampled_from(["a", "b", "nobody"]), st.sampled_from(["x", "y"]))
+    return st.tuples(
+        instants, st.sampled_from(["a", "a", "b", "nobody"]), st.sampled_from(["x", "y"])
+    )

@@ -46,6 +46,7 @@ system = sf.System(
             feature_share=0.7,
             row_share=0.8,
             truncation=100,
+            threads=2,
         ),
     ],
     evaluation=sf.Evaluation(
