@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 from sevenfold.clock import Clock
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import NotFoundError
+from sevenfold.serving.backfill import backfill
 from sevenfold.sources.raw import Raw
 from sevenfold.sources.validate import Validator
 from sevenfold.spec.stream import Stream
@@ -20,6 +22,8 @@ from sevenfold.stores.tables import META
 from sevenfold.types import EventBatch, Instant
 
 __all__ = ["Counts", "Ingest", "IngestResult", "Observer", "Refusal", "read_counts"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class Observer(Protocol):
@@ -62,7 +66,8 @@ class Counts:
 class Ingest:
     """The one door into a store: the log, the states and the counts of an ingest commit together.
 
-    What `observers` are told has been committed before.
+    What `observers` are told has been committed before. Views that the store does not keep yet are filled
+    from its log at the start.
     """
 
     def __init__(
@@ -77,6 +82,8 @@ class Ingest:
         self._engine = engine
         self._clock = clock
         self._observers = observers
+        if filled := backfill(store, engine.plan):
+            _LOG.info("states filled from the log views=%s", ",".join(filled))
         self.read_us: Instant = -(1 << 62)
         self._validators = {name: Validator(stream) for name, stream in streams.items()}
         self._horizons = {name: parse_duration(s.horizon) for name, s in streams.items()}
