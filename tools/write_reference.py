@@ -1,4 +1,4 @@
-"""Write docs/reference/{api,checks,cli,errors,http}.md from the code that they describe.
+"""Write docs/reference/{api,checks,cli,declaration,errors,http}.md from the code that they describe.
 
 Run `python tools/write_reference.py` after a change of a public name, a command or an error, and commit the result; a
 test compares the pages with the code.
@@ -6,6 +6,7 @@ test compares the pages with the code.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import re
@@ -22,6 +23,7 @@ from sevenfold.serving.openapi import openapi
 from sevenfold.spec.check_data import DATA_RULES
 from sevenfold.spec.check_features import FEATURE_RULES
 from sevenfold.spec.check_operation import OPERATION_RULES
+from sevenfold.spec.shape import field_hints, wanted
 
 ROOT = Path(__file__).resolve().parent.parent
 WRITTEN = "*Written by `tools/write_reference.py`.*"
@@ -71,6 +73,29 @@ def checks_page() -> str:
 
 
 _RULES = {"Data": DATA_RULES, "Features": FEATURE_RULES, "Everything else": OPERATION_RULES}
+
+
+def declaration_page() -> str:
+    """Every part of a declaration: its fields, what they may be, and their defaults."""
+    lines = ["# The declaration, field by field", "", WRITTEN, ""]
+    lines += ["A duration is a number with a unit, us, ms, s, min, h or d: `'90 min'`, `'7 d'`. Text, number and list mean what they"]
+    lines += ["mean in Python. A field without a default has to be given."]
+    kinds: list[Any] = [getattr(sevenfold, name) for name in sevenfold.__all__]
+    declared: list[Any] = [kind for kind in kinds if dataclasses.is_dataclass(kind) and kind.__module__.startswith("sevenfold.spec.")]
+    for kind in [sevenfold.System, *(kind for kind in declared if kind is not sevenfold.System)]:
+        lines += ["", f"## `sf.{kind.__name__}`", "", *_prose(inspect.getdoc(kind) or ""), "", "| field | value | default |", "|---|---|---|"]
+        hints = field_hints(kind)
+        lines += [f"| `{field.name}` | {wanted(hints[field.name])} | {_default(field)} |" for field in dataclasses.fields(kind)]
+    return "\n".join(lines) + "\n"
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if field.default is not dataclasses.MISSING:
+        return f"`{field.default!r}`"
+    if field.default_factory is not dataclasses.MISSING:
+        made = field.default_factory()
+        return f"`sf.{type(made).__name__}()`" if dataclasses.is_dataclass(made) else f"`{made!r}`"
+    return ""
 
 
 def cli_page() -> str:
@@ -137,7 +162,14 @@ def _kind(schema: dict[str, Any]) -> str:
     return f"{kind} ({said})" if said else str(kind)
 
 
-PAGES: dict[str, Callable[[], str]] = {"api.md": api_page, "checks.md": checks_page, "cli.md": cli_page, "errors.md": errors_page, "http.md": http_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "api.md": api_page,
+    "checks.md": checks_page,
+    "cli.md": cli_page,
+    "declaration.md": declaration_page,
+    "errors.md": errors_page,
+    "http.md": http_page,
+}
 
 
 def _entry(name: str, value: Any) -> Iterator[str]:
@@ -195,7 +227,8 @@ def _commands(group: click.Command, path: str) -> Iterator[tuple[str, click.Comm
 
 
 def _help(command: click.Command, path: str) -> list[str]:
-    context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)
+    names = ["-h", "--help"]  # as the group has them: an option once made is kept by its command
+    context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100, help_option_names=names)
     return [line.rstrip() for line in command.get_help(context).splitlines()]
 
 

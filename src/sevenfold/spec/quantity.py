@@ -31,7 +31,12 @@ Fault: TypeAlias = tuple[str, str]
 
 @runtime_checkable
 class Quantity(Protocol):
-    """A rule on one value, put into the annotation of a field."""
+    """A rule on one value, put into the annotation of a field; `wanted` says in words what it allows."""
+
+    @property
+    def wanted(self) -> str:
+        """What a good value is, in words."""
+        ...
 
     def fault(self, given: object) -> Fault | None:
         """What is wrong with the value; None for a good one."""
@@ -43,6 +48,11 @@ class Span:
     """A number with a unit of time, more than zero unless `zero`."""
 
     zero: bool = False
+
+    @property
+    def wanted(self) -> str:
+        """A duration."""
+        return "a duration, `0 s` too" if self.zero else "a duration"
 
     def fault(self, given: object) -> Fault | None:
         """What is wrong with a duration; None for a good one."""
@@ -68,6 +78,13 @@ class Bounds:
     above: bool = False
     whole: bool = False
 
+    @property
+    def wanted(self) -> str:
+        """The kind of number and its bounds."""
+        kind = "a whole number" if self.whole else "a number"
+        start = f"above {self.low:g}" if self.above else f"from {self.low:g}"
+        return f"{kind} {start}" + ("" if self.high >= _MOST else f" to {self.high:g}")
+
     def fault(self, given: object) -> Fault | None:
         """What is wrong with a number; None for a good one."""
         kind_of: tuple[type, ...] = (Integral,) if self.whole else (Real,)
@@ -76,10 +93,7 @@ class Bounds:
             over = number > self.low if self.above else number >= self.low
             if over and number <= self.high:
                 return None
-        kind = "a whole number" if self.whole else "a number"
-        start = f"above {self.low:g}" if self.above else f"from {self.low:g}"
-        end = "" if self.high == _MOST else f" to {self.high:g}"
-        return f"{short(given)} is not {kind} {start}{end}", f"give {kind} {start}{end}"
+        return f"{short(given)} is not {self.wanted}", f"give {self.wanted}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +102,11 @@ class Spelling:
 
     pattern: str
     example: str
+
+    @property
+    def wanted(self) -> str:
+        """A name."""
+        return "a name"
 
     def fault(self, given: object) -> Fault | None:
         """What is wrong with a name; None for a good one."""

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from sevenfold.errors import Problem
 from sevenfold.spec.quantity import Quantity, Span
 
-__all__ = ["Shape"]
+__all__ = ["Shape", "field_hints", "wanted"]
 
 _PLAIN = {
     str: "a text",
@@ -90,13 +90,11 @@ class Shape:
             self._refuse(value, Union[arms], path)  # noqa: UP007  of a tuple
 
     def _refuse(self, value: Any, hint: Any, path: str) -> None:
-        wanted = _named(hint)
+        good = wanted(hint)
         given = (
             short(value) if type(value) in (*_PLAIN, list, tuple, dict) else type(value).__name__
         )
-        self.problems.append(
-            Problem(path, f"{wanted} is wanted, {given} was given", f"give {wanted}")
-        )
+        self.problems.append(Problem(path, f"{good} is wanted, {given} was given", f"give {good}"))
         self.broken = True
 
 
@@ -134,18 +132,20 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, hint)
 
 
-def _named(hint: Any) -> str:
+def wanted(hint: Any) -> str:
+    """What a value of an annotation is, in words."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return _named(arguments[0])
+        rules = [rule for rule in arguments[1:] if isinstance(rule, Quantity)]
+        return rules[0].wanted if rules else wanted(arguments[0])
     if origin in (Union, UnionType):
-        return " or ".join(_named(arm) for arm in arguments)
+        return " or ".join(wanted(arm) for arm in arguments)
     if origin is Literal:
         return "one of " + ", ".join(map(repr, arguments))
     if origin in (Sequence, tuple):
-        return f"a list ({_named(arguments[0])} each)"
+        return f"a list ({wanted(arguments[0])} each)"
     if origin is Mapping:
-        return f"a mapping (to {_named(arguments[1])} each)"
+        return f"a mapping (to {wanted(arguments[1])} each)"
     if origin is Callable:
         return "a function"
     return _PLAIN.get(hint) or f"sf.{hint.__name__}(...)"
