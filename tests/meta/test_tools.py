@@ -41,6 +41,7 @@ def test_imports_point_down(root: Path) -> None:
         ("features/__init__.py", "import duckdb", "the pure core touches no engine"),
         ("engines/offline.py", "import sevenfold.engines.online", "offline and online meet in the algebra"),
         ("models/__init__.py", "import sevenfold.testing", "nobody imports the test kit"),
+        ("testing/oracle.py", "import sevenfold.algebra.layout", "the oracle shares no code"),
         ("surprise/__init__.py", "'''A room in no layer.'''", "imports point down only"),
     ],
 )
