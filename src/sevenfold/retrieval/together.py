@@ -112,7 +112,9 @@ class BoughtTogether:
     def _rebuild(self) -> None:
         settings = self._settings
         fade = float(np.exp2(-settings.refresh_us / settings.half_life_us))
-        size = len(self._catalogue)
+        # Not the catalogue's size: of a long batch it knows items that came after the renewal.
+        newest = max((int(codes.max()) for _, codes in self._pending), default=-1)
+        size = max(self._pairs.shape[0], newest + 1)
         baskets = _basket_matrix(self._pending, size, settings.largest_basket)
         self._pending = []
         self._pairs.resize((size, size))

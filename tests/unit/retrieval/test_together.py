@@ -133,6 +133,14 @@ def test_cuts_of_the_log_do_not_change_a_bit(
         assert one.scores.tobytes() == other.scores.tobytes()
 
 
+def test_items_newer_than_the_matrix_take_no_place_among_the_latest(sales: Batches) -> None:
+    """Whether they come in the batch of the renewal or after it."""
+    renewal: Rows = [(100, 100, None, "tea", None), (101, 101, "c1", "new", "b2")]
+    for batches in ([BASKET + renewal], [BASKET, renewal], [BASKET, renewal[:1], renewal[1:]]):
+        both = Both(replace(SETTINGS, recent=1)).observe(*map(sales, batches))
+        assert len(both.named("c1", 150)) == 1
+
+
 def test_asking_between_events_does_not_change_what_comes(
     random_sales: Batches, pieces: Cut
 ) -> None:
