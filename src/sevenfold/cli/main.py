@@ -15,7 +15,19 @@ from sevenfold.errors import SevenfoldError
 __all__ = ["main"]
 
 # In the order in which a system comes to life.
-_COMMANDS = ("check", "ingest", "data", "features", "serve", "run", "models", "promote")
+_COMMANDS = (
+    "check",
+    "ingest",
+    "data",
+    "features",
+    "serve",
+    "replay",
+    "train",
+    "evaluate",
+    "models",
+    "promote",
+    "run",
+)
 
 
 class _Commands(click.Group):

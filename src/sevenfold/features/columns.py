@@ -19,6 +19,7 @@ from sevenfold.types import EventBatch, Floats, Ints, Texts
 __all__ = ["ViewColumns", "key_hashes", "view_columns"]
 
 Hashes = npt.NDArray[np.uint64]
+_NAN_BITS = 0x7FF8 << 48
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,8 +89,8 @@ def _marks(source: Source, batch: EventBatch) -> Ints:
     column = _column(source, batch) if isinstance(source, str) else _numbers(source, batch)
     if isinstance(column, Texts):
         return hash128(column)[:, 0].view(np.int64)
-    # Adding 0.0 makes one value of -0.0 and 0.0; 1 keeps the bits of 0.0 apart from the null mark.
-    bits = (np.asarray(column, dtype=np.float64) + 0.0).view(np.int64) ^ 1
+    # Adding 0.0 makes one value of -0.0 and 0.0; no number has the bits of NaN, so none becomes the null mark.
+    bits = (np.asarray(column, dtype=np.float64) + 0.0).view(np.int64) ^ _NAN_BITS
     return np.where(np.isnan(column), np.int64(0), bits)
 
 

@@ -63,8 +63,8 @@ class Digester:
     features: Sequence[str]
     task: Ranking
     metrics: Sequence[str]
-    known: str
-    repeat: str
+    known: str | None
+    repeat: str | None
     negatives: int
 
     def digest(
@@ -76,7 +76,7 @@ class Digester:
     ) -> Digest:
         """The digest of `predictions`, every feature computed again by the offline engine."""
         outcomes = truths(predictions, events[self.task.label.outcome.name], self.task)
-        names = tuple(dict.fromkeys((*self.features, self.known)))
+        names = tuple(dict.fromkeys((*self.features, *([self.known] if self.known else []))))
         frame = read_at(self.plan, names, self._spine(predictions), events)
         vectors = frame.vectors()[:, : len(self.features)]
         starts = np.cumsum([0, *(len(p.items) for p in predictions)])
@@ -88,18 +88,17 @@ class Digester:
             ],
             dtype=np.bool_,
         )
-        known = frame.column(self.known)
+        known = frame.column(self.known) if self.known else np.full(len(vectors), np.nan)
         shown = [p.slate() for p in predictions]
         lists = {"served": shown} | {
             name: self._ranked(predictions, vectors, starts, model)
             for name, model in models.items()
         }
-        first = [int(start) for start in starts[:-1]]
         return Digest(
             [p.request_id for p in predictions],
             np.array([p.t_us for p in predictions], dtype=np.int64),
             {e.name: [p.keys[e.name] for p in predictions] for e in self.task.query},
-            known[first] if len(known) else np.empty(0),
+            _first_values(known, starts),
             {
                 name: dict(measure(judge(ranked, outcomes), self.metrics).values)
                 for name, ranked in lists.items()
@@ -147,6 +146,8 @@ class Digester:
         outcomes: Sequence[set[str]],
         events: Mapping[str, EventBatch],
     ) -> dict[str, Floats]:
+        if self.repeat is None:
+            return {}
         rows = [(q, item) for q, outcome in enumerate(outcomes) for item in sorted(outcome)]
         request = np.array([q for q, _ in rows], dtype=np.int64)
         asked = {
@@ -225,6 +226,12 @@ def truths(
         if place is not None and item is not None and place[1] < event_us <= place[1] + within_us:
             found[place[0]].add(item)
     return found
+
+
+def _first_values(known: Floats, starts: Ints) -> Floats:
+    """The value at each request's first row; NaN for a request without candidates."""
+    filled = np.append(known, np.nan)
+    return np.where(np.diff(starts) > 0, filled[starts[:-1]], np.nan)
 
 
 def _texts(column: Any) -> Texts:

@@ -26,7 +26,7 @@ from sevenfold.types import US_PER_DAY, Instant
 
 __all__ = ["Improver"]
 
-DigestBetween = Callable[[Instant, Instant, dict[str, Model]], Digest]
+DigestBetween = Callable[[Instant, Instant, Mapping[str, Model]], Digest]
 _LINEAR_REQUESTS = 2_000
 
 

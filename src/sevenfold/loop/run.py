@@ -11,26 +11,22 @@ import numpy as np
 from sevenfold.clock import SystemClock, elapsed_s
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import RunError
-from sevenfold.features.plan import Plan, compile_plan
 from sevenfold.hashing import hash128
 from sevenfold.loop.client import Client
-from sevenfold.loop.digest import Digest, Digester
+from sevenfold.loop.digest import Digest
 from sevenfold.loop.improve import Improver
+from sevenfold.loop.logged import Logged
 from sevenfold.loop.replay import Cursor, Replay
 from sevenfold.loop.scenario import Scenario
 from sevenfold.loop.server_process import ServerProcess
 from sevenfold.loop.state import RunState, load_state, save_state
 from sevenfold.loop.steps import Steps
 from sevenfold.loop.world import World
-from sevenfold.models.protocol import Model
 from sevenfold.registry.registry import Registry
 from sevenfold.serving.ingest import Ingest
-from sevenfold.serving.prediction_log import read_predictions
-from sevenfold.serving.service import served_features
 from sevenfold.spec.units import parse_duration
-from sevenfold.stores.log import read_stream
 from sevenfold.stores.open import open_store
-from sevenfold.types import EventBatch, Instant
+from sevenfold.types import Instant
 
 __all__ = ["Progress", "Run"]
 
@@ -54,8 +50,15 @@ class Run:
         """Lay out the home and look how far an earlier attempt came."""
         self.home.mkdir(parents=True, exist_ok=True)
         self.system = self.scenario.system
-        self.plan: Plan = compile_plan(self.system.features)
-        self.features = served_features(self.system, self.plan)
+        scenario = self.scenario
+        self.logged = Logged(
+            self.system,
+            self.home,
+            scenario.known,
+            scenario.repeat,
+            scenario.negatives,
+            scenario.seed,
+        )
         self.registry = Registry(self.home / "registry")
         self.steps = Steps(self.home / "steps")
         self.state: RunState = load_state(self._state_path, self.settings)
@@ -115,7 +118,9 @@ class Run:
             return
         store = open_store(self.store_url)
         try:
-            ingest = Ingest(store, self.system.streams, OnlineEngine(self.plan), SystemClock())
+            ingest = Ingest(
+                store, self.system.streams, OnlineEngine(self.logged.plan), SystemClock()
+            )
             while self.state.history_rows < end:
                 begin = self.state.history_rows
                 stop = min(begin + _HISTORY_ROWS, end)
@@ -150,7 +155,7 @@ class Run:
             if not self.steps.has(number):
                 self.steps.save(number, self._digest(number))
             self.progress("steps", number + 1, len(edges))
-            if self._improver().improve(number, edges[number], self._digest_between):
+            if self._improver().improve(number, edges[number], self.logged.digest):
                 client.post("/v1/reload", {})
             self.state.steps_done = number + 1
             self.save()
@@ -161,40 +166,8 @@ class Run:
         edges = self.edges
         begin = (edges[number - 1] if number else self.scenario.live_us) - within_us
         end = edges[number] - (within_us if number + 1 < len(edges) else 0)
-        return self._digest_between(begin, end, self._improver().shadows())
-
-    def _digest_between(
-        self, begin_us: Instant, end_us: Instant, models: dict[str, Model]
-    ) -> Digest:
-        store = open_store(self.store_url, readonly=True)
-        try:
-            with store.read() as txn:
-                predictions = list(read_predictions(txn, begin_us, end_us))
-                events: dict[str, EventBatch] = {}
-                for stream in self.plan.streams:
-                    batch = read_stream(txn, stream)
-                    if batch is None:
-                        raise RunError(f"the log holds no event of stream {stream!r}")
-                    events[stream] = batch
-        finally:
-            store.close()
-        rng = np.random.default_rng([self.scenario.seed, begin_us // 1_000_000])
-        return self._digester().digest(predictions, events, models, rng)
-
-    def _digester(self) -> Digester:
-        evaluation = self.system.evaluation
-        return Digester(
-            self.plan,
-            self.features,
-            self.system.task,
-            [evaluation.primary, *evaluation.also],
-            self.scenario.known,
-            self.scenario.repeat,
-            self.scenario.negatives,
-        )
+        return self.logged.digest(begin, end, self._improver().shadows())
 
     def _improver(self) -> Improver:
-        hashes = self.plan.definition_hashes(self.features)
-        return Improver(
-            self.scenario, self.state, self.steps, self.registry, hashes, self.home / "training"
-        )
+        hashes, folder = self.logged.hashes, self.home / "training"
+        return Improver(self.scenario, self.state, self.steps, self.registry, hashes, folder)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sevenfold.errors import InputError
 from sevenfold.types import Ints, Texts
 
-__all__ = ["Requests", "World", "disturb"]
+__all__ = ["RawColumn", "Requests", "World", "disturb"]
 
 RawColumn = npt.NDArray[Any] | Texts
 
