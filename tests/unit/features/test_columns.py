@@ -92,6 +92,15 @@ def test_marks_are_equal_for_equal_values_and_zero_for_null() -> None:
     assert item_[0] == item_[2] != item_[3]
 
 
+@pytest.mark.parametrize(
+    "x", [0.0, 5e-324, -5e-324, 1.0, -1.0, float("inf"), float("-inf"), 2.0**-1022]
+)
+def test_no_number_has_the_mark_of_null(x: float) -> None:
+    fields = {**BATCH.fields, "price": np.full(5, x)}
+    batch = EventBatch("sales", BATCH.event_us, BATCH.known_us, BATCH.event_ids, BATCH.keys, fields)
+    assert view_columns(view(sf.distinct("price")), batch).marks.all()
+
+
 def one_less(price: Any) -> Any:
     return price[:-1]
 
