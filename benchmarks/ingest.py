@@ -10,13 +10,13 @@ import tempfile
 import time
 
 import numpy as np
-from sevenfold.serving.ingest import Ingest
 
 import sevenfold as sf
 from benchmarks.measure import Report, Result, figure
 from sevenfold.clock import SystemClock
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.features.plan import compile_plan
+from sevenfold.serving.ingest import Ingest
 from sevenfold.stores.open import open_store
 from sevenfold.types import US_PER_S, Texts
 

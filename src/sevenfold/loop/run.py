@@ -73,9 +73,7 @@ class Run:
 
     def go(self) -> None:
         """Do all that is not done yet."""
-        world = self._cast(self.scenario.world())
-        self._take_history(world)
-        self._promote_baseline()
+        world = self.prepare()
         if self.state.steps_done < len(self.edges):
             arguments = ["--clock", "replay"]
             with ServerProcess(self.scenario.reference, self.home, arguments) as server:
@@ -85,6 +83,13 @@ class Run:
                 finally:
                     client.close()
         self.save()
+
+    def prepare(self) -> World:
+        """Take the history in and let the baseline serve; returns the world that is still to come."""
+        world = self._cast(self.scenario.world())
+        self._take_history(world)
+        self._promote_baseline()
+        return world
 
     def token(self) -> str:
         """The token that the server of this home accepts."""
