@@ -51,11 +51,17 @@ class App:
     """The server of one service; writes of events and reloads need the token."""
 
     def __init__(
-        self, service: Service, token: str, version: str, max_body_bytes: int = _MAX_BODY_BYTES
+        self,
+        service: Service,
+        token: str,
+        version: str,
+        max_body_bytes: int = _MAX_BODY_BYTES,
+        body_timeout_s: float = _BODY_TIMEOUT_S,
     ) -> None:
         self._service = service
         self._token = f"Bearer {token}".encode()
         self._max_body_bytes = max_body_bytes
+        self._body_timeout_s = body_timeout_s
         self._metrics = Metrics()
         self._numbers = itertools.count(1)
         self._openapi = msgspec.json.encode(openapi(f"Sevenfold: {service.system.name}", version))
@@ -138,10 +144,10 @@ class App:
         if not declared.isdigit() or int(declared) > limit:
             raise _too_large(limit)
         try:
-            async with asyncio.timeout(_BODY_TIMEOUT_S):
+            async with asyncio.timeout(self._body_timeout_s):
                 return await _read_body(receive, limit)
         except TimeoutError:
-            message = f"the body did not arrive within {_BODY_TIMEOUT_S} s"
+            message = f"the body did not arrive within {self._body_timeout_s} s"
             raise HttpError(408, "too_slow", message, headers=_CLOSE) from None
 
     def _take_events(self, body: bytes) -> Answer:

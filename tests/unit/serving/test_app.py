@@ -1,5 +1,6 @@
 """Every route keeps its description, refuses what it must in one shape, and says nothing of its insides."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -192,6 +193,28 @@ def test_a_body_that_is_too_large_is_refused(
 
     body: Any = b"x" * 101 if declared else parts()
     refusal(stall.call("POST", "/v1/recommend", content=body), 413, "too_large")
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(make_stall: Callable[..., Any]) -> None:
+    stall = make_stall(body_timeout_s=0.05)
+
+    async def never() -> Any:
+        return await asyncio.Event().wait()
+
+    async def ask() -> list[Any]:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "path": "/v1/recommend", "method": "POST", "headers": []}
+        await stall.app(scope, never, send)
+        return sent
+
+    start, body = asyncio.run(ask())
+    assert start["status"] == 408
+    assert (b"connection", b"close") in start["headers"]
+    assert b"too_slow" in body["body"]
 
 
 def test_wrong_ways_in_are_shown_the_right_one(stall: Any) -> None:
