@@ -8,7 +8,6 @@ tiles of every window into a float32 matrix.
 from __future__ import annotations
 
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import lmdb
@@ -21,7 +20,6 @@ from sevenfold.features.columns import key_hashes
 from sevenfold.features.frame import Spine
 from sevenfold.features.plan import Plan, compile_plan
 from sevenfold.hashing import key_bytes
-from sevenfold.stores.kv import Store
 from sevenfold.stores.open import open_store
 from sevenfold.types import US_PER_DAY, EventBatch, Texts
 
@@ -92,29 +90,37 @@ def _measure(
     report: Report, kind: str, path: Path, engine: OnlineEngine, keys: int, repeat: int
 ) -> None:
     rng = np.random.default_rng(5)
-    store = open_store(f"lmdb:{path}", readonly=True)
+    view = engine.plan.views[0]
     for size in (1, 100, 500):
         wanted = [
             Texts.of([f"user-{i}" for i in rng.integers(0, keys, size).tolist()])
             for _ in range(READS)
         ]
-        t_us = np.full(size, 30 * US_PER_DAY, dtype=np.int64)
-        view = engine.plan.views[0]
         ready = [key_bytes(key_hashes(view.entities, {"user": k}), view.view_id) for k in wanted]
-
-        spines = [Spine(t_us, {"user": entities}) for entities in wanted]
-        ours = partial(_read_all, store, engine, spines)
-        result = figure([s / READS * 1e6 for s in wall_times(ours, repeat)], "us")
-        report.results[f"{kind}_{size}_us"] = result
-        raw = figure([s / READS * 1e6 for s in wall_times(_Raw(path, ready), repeat)], "us")
-        report.results[f"{kind}_{size}_raw_lmdb_us"] = raw
-    store.close()
+        for name, contender in (
+            ("us", _Ours(path, engine, wanted, size)),
+            ("raw_lmdb_us", _Raw(path, ready)),
+        ):
+            taken = [seconds / READS * 1e6 for seconds in wall_times(contender, repeat)]
+            report.results[f"{kind}_{size}_{name}"] = figure(taken, "us")
 
 
-def _read_all(store: Store, engine: OnlineEngine, spines: list[Spine]) -> None:
-    for spine in spines:
-        with store.read() as txn:
-            engine.read(txn, engine.plan.names, spine).vectors()
+class _Ours:
+    """Feature vectors of entities by their key texts."""
+
+    def __init__(self, path: Path, engine: OnlineEngine, wanted: list[Texts], size: int) -> None:
+        self._path = path
+        self._engine = engine
+        self._wanted = wanted
+        self._t_us = np.full(size, 30 * US_PER_DAY, dtype=np.int64)
+
+    def __call__(self) -> None:
+        store = open_store(f"lmdb:{self._path}", readonly=True)
+        names = self._engine.plan.names
+        for entities in self._wanted:
+            with store.read() as txn:
+                self._engine.read(txn, names, Spine(self._t_us, {"user": entities})).vectors()
+        store.close()
 
 
 class _Raw:
