@@ -40,7 +40,7 @@ def scenario(disturbed: float = 0.0) -> Scenario:
     )
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Thrown in the middle of a run, as a user's Ctrl-C would be."""
 
 
@@ -51,9 +51,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     def interrupted(phase: str, done: int, total: int) -> None:
         if phase == "steps" and done == 3:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         Run(scenario(0.05), home, "tiny", interrupted).go()
     run = Run(scenario(0.05), home, "tiny", lambda *_: None)
     assert 0 < run.state.steps_done < len(run.edges)

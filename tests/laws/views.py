@@ -55,7 +55,7 @@ def hours_quiet(user__since_last, request_time, price):
 
 
 REQUEST_TIME = [
-    sf.rate("per_day", "pair__count_1h", "user__count_24h", prior=0.25, weight=4),
+    sf.rate("per_day", "pair__count_1h", "user__count_1d", prior=0.25, weight=4),
     hours_quiet,
 ]
 FEATURES = [*REQUEST_TIME, *VIEWS]

@@ -24,6 +24,7 @@ from sevenfold.types import EventBatch, Texts, VectorState
 __all__ = ["OracleEvent", "OracleRow", "OracleValue", "events_of", "read_at", "value_at"]
 
 _EPSILON = 2.0**-53
+_SMALLEST = 2.0**-1074
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +191,9 @@ def _decayed(aggregate: Aggregate, seen: Sequence[OracleEvent], t_us: int) -> Or
             halvings.append(whole + 1.0)
     # An engine may decay a term at each later event and at the read: a power good to 2 epsilon, a product
     # and an addition, each time; rounding the ages, in all, to one epsilon a half-life; 4 are the oracle's.
+    # What has decayed below the smallest normal number is good to that many steps of the smallest at all.
     steps = 4 * (len(terms) + 1) + 4
-    slack = _EPSILON * math.fsum(
+    slack = len(terms) * steps * _SMALLEST + _EPSILON * math.fsum(
         abs(term) * (steps + halved) for term, halved in zip(terms, halvings, strict=True)
     )
     return OracleValue(math.fsum(terms), VectorState.VALUE, slack)
@@ -226,7 +228,7 @@ def _of(exact: Fraction, numbers: Sequence[float]) -> OracleValue:
     # A compensated sum errs by 2^-106 of its terms at each of at most 3 additions an event, and is rounded at
     # the end; a mean is rounded once more; so is the exact value, to a float.
     terms = math.fsum(abs(x) for x in numbers)
-    slack = 3 * _EPSILON * abs(float(exact)) + len(numbers) * 2.0**-100 * terms
+    slack = _SMALLEST + 3 * _EPSILON * abs(float(exact)) + len(numbers) * 2.0**-100 * terms
     return OracleValue(float(exact), VectorState.VALUE, slack)
 
 
