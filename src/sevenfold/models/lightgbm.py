@@ -111,7 +111,13 @@ class LightGBMModel:
         check_matrix(x, self.feature_names, self.kind)
         if not len(x):
             return np.zeros(0)
-        found = self._booster.predict(x, num_threads=self.settings.num_threads)
+        import lightgbm
+
+        try:
+            # One thread, whatever training had: a server's workers must not fight for the cores.
+            found = self._booster.predict(x, num_threads=1)
+        except lightgbm.basic.LightGBMError as error:
+            raise ArtifactError(f"the trees cannot score: {error}") from error
         return np.asarray(found, dtype=np.float64)
 
     def importances(self) -> dict[str, float]:
