@@ -28,15 +28,16 @@ def assemble(
     """
     n = len(spine)
     columns: dict[str, Any] = {"request_time": spine.t_us}
-    columns |= {name: np.broadcast_to(field, n) for name, field in spine.fields.items()}
+    columns |= spine.fields
     states: dict[str, npt.NDArray[np.uint8]] = {}
     for name in plan.inputs(names):
         view = plan.view_by_feature.get(name)
         if view is not None:
             values, kinds = by_view[view.name]
             place = view.names.index(name)
-            columns[name] = np.broadcast_to(values[:, place], n)
-            states[name] = np.broadcast_to(kinds[:, place], n)
+            # A value for all rows stays one value: writing it into the frame spreads it.
+            columns[name] = values[:, place]
+            states[name] = kinds[:, place]
         elif name in plan.on_demand_by_name:
             columns[name] = _compute(plan, name, columns, n)
             states[name] = np.where(
@@ -57,9 +58,9 @@ def assemble(
 
 def _compute(plan: Plan, name: str, columns: Mapping[str, Any], n: int) -> Floats:
     feature = plan.on_demand_by_name[name]
-    result = np.asarray(
-        feature.function(*(columns[needed] for needed in feature.inputs)), dtype=np.float64
-    )
+    inputs = [columns[needed] for needed in feature.inputs]
+    full = [column if len(column) == n else np.broadcast_to(column, n) for column in inputs]
+    result = np.asarray(feature.function(*full), dtype=np.float64)
     if result.shape not in ((), (n,)):
         raise InputError(
             f"$.{name}: the function gave an array of shape {result.shape} for {n} rows; "
