@@ -4,8 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.e2e.tiny_system import system
-from tests.e2e.tiny_world import DAY_US, START_US, tiny_world
 
 from sevenfold.errors import RunError
 from sevenfold.loop.run import Run
@@ -14,6 +12,8 @@ from sevenfold.loop.summarise import summarise
 from sevenfold.loop.world import disturb
 from sevenfold.registry.registry import Registry
 from sevenfold.web.report import render_report
+from tests.e2e.tiny_system import system
+from tests.e2e.tiny_world import DAY_US, START_US, tiny_world
 
 SYSTEM = str(Path(__file__).with_name("tiny_system.py"))
 

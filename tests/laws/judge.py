@@ -4,10 +4,10 @@ import sys
 import warnings
 
 from hypothesis import HealthCheck, Phase, given, settings
-from tests.laws.views import FEATURES
 
 from sevenfold.testing.engine_suite import LAWS
 from sevenfold.testing.strategies import logs
+from tests.laws.views import FEATURES
 
 
 def main(examples: int) -> int:

@@ -2,10 +2,10 @@
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from tests.laws.views import FEATURES
 
 from sevenfold.testing.engine_suite import LAWS
 from sevenfold.testing.strategies import logs
+from tests.laws.views import FEATURES
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
