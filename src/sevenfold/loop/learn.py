@@ -106,8 +106,8 @@ class Learner:
         except LeakageError as error:
             suspects = suspicious_features(chosen.x, chosen.y, list(chosen.feature_names))
             named = ", ".join(f"{s.name} (AUC {s.auc:.3f})" for s in suspects) or "none alone"
-            error.add_note(f"features that tell the label by themselves: {named}")
-            raise
+            message = f"{error} Features that tell the label by themselves: {named}."
+            raise LeakageError(message) from error
         return model
 
     def gate(self) -> Gate:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-TEA = '''
+TEA = """
 import sevenfold as sf
 
 customer, item = sf.Entity("customer"), sf.Entity("item")
@@ -54,7 +54,7 @@ system = sf.System(
     ),
     monitoring=sf.Monitoring(),
 )
-'''
+"""
 
 
 @pytest.fixture

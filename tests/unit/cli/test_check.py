@@ -114,7 +114,11 @@ def test_it_is_a_program_too(tea: Path, root: Path) -> None:
     for name in (tea.name, "tea"):
         done = subprocess.run(
             [sys.executable, "-m", "sevenfold", "check", name],
-            cwd=tea.parent, env=environment, capture_output=True, text=True, check=False,
+            cwd=tea.parent,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1].startswith(f"{name}: ")

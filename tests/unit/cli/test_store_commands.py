@@ -87,8 +87,15 @@ def test_a_file_goes_into_the_log_row_by_row(tea: Path, sales: Path, home: Path)
     assert sum(taken["dead_letters_by_reason"].values()) == 2
     data = answer("data", tea, "--home", home, "--dead", 5)
     assert data["streams"] == [
-        {"stream": "sales", "rows_in": 303, "events": 301, "duplicates": 0, "dead_letters": 2,
-         "first": "2024-01-01T00:00:00Z", "last": "2024-03-01T00:00:00Z"}
+        {
+            "stream": "sales",
+            "rows_in": 303,
+            "events": 301,
+            "duplicates": 0,
+            "dead_letters": 2,
+            "first": "2024-01-01T00:00:00Z",
+            "last": "2024-03-01T00:00:00Z",
+        }
     ]
     assert (data["position"], len(data["dead_letters"])) == (301, 2)
 
@@ -101,7 +108,9 @@ def test_the_text_of_data_is_as_it_was(tea: Path, sales: Path, home: Path, root:
 
 def test_rows_from_before_the_logs_end_need_a_word(tea: Path, sales: Path, home: Path) -> None:
     answer("ingest", tea, "sales", sales, "--home", home)
-    assert "Give --late if so it was, or --resume" in refusal("ingest", tea, "sales", sales, "--home", home)
+    assert "Give --late if so it was, or --resume" in refusal(
+        "ingest", tea, "sales", sales, "--home", home
+    )
     again = answer("ingest", tea, "sales", sales, "--home", home, "--resume")
     assert (again["events"], again["position"]) == (0, 300)
     late = answer("ingest", tea, "sales", sales, "--home", home, "--late")
@@ -109,7 +118,10 @@ def test_rows_from_before_the_logs_end_need_a_word(tea: Path, sales: Path, home:
 
 
 def test_an_interrupted_ingest_goes_on(tea: Path, sales: Path, home: Path, tmp_path: Path) -> None:
-    part = write(f"select * from ({SALES}) where sold_at < timestamp '2024-01-08 03:00'", tmp_path / "part.csv")
+    part = write(
+        f"select * from ({SALES}) where sold_at < timestamp '2024-01-08 03:00'",
+        tmp_path / "part.csv",
+    )
     assert answer("ingest", tea, "sales", part, "--home", home)["events"] == 171
     assert answer("ingest", tea, "sales", sales, "--home", home, "--resume")["position"] == 300
 
@@ -117,7 +129,9 @@ def test_an_interrupted_ingest_goes_on(tea: Path, sales: Path, home: Path, tmp_p
 def test_columns_may_be_renamed(tea: Path, sales: Path, home: Path) -> None:
     write(f"select * rename (pieces as quantity) from ({SALES})", sales)
     assert "'pieces'" in refusal("ingest", tea, "sales", sales, "--home", home)
-    assert "has no 'peices'" in refusal("ingest", tea, "sales", sales, "--home", home, "--column", "peices=quantity")
+    assert "has no 'peices'" in refusal(
+        "ingest", tea, "sales", sales, "--home", home, "--column", "peices=quantity"
+    )
     taken = answer("ingest", tea, "sales", sales, "--home", home, "--column", "pieces=quantity")
     assert taken["events"] == 300
 
@@ -133,8 +147,14 @@ def test_columns_may_be_renamed(tea: Path, sales: Path, home: Path) -> None:
         (("features", "--spine", "spine.parquet", "--out", "o.parquet"), "no store in"),
         (("features", "--spine", "nothing.parquet", "--out", "o.parquet"), "nothing.parquet"),
         (("features", "--spine", "sales.csv", "--out", "o.parquet"), "no column 't'"),
-        (("features", "--spine", "spine.parquet", "--out", "o.parquet", "--feature", "ghost"), "no feature named 'ghost'"),
-        (("features", "--spine", "spine.parquet", "--out", "o.parquet", "--events", "sales"), "STREAM=FILE"),
+        (
+            ("features", "--spine", "spine.parquet", "--out", "o.parquet", "--feature", "ghost"),
+            "no feature named 'ghost'",
+        ),
+        (
+            ("features", "--spine", "spine.parquet", "--out", "o.parquet", "--events", "sales"),
+            "STREAM=FILE",
+        ),
     ],
 )
 def test_what_is_not_there_is_said(
@@ -149,7 +169,9 @@ def filled(path: Path) -> list[tuple[Any, ...]]:
     """The rows of a file, in its order."""
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("set TimeZone = 'UTC'")
-        return connection.execute("select * replace (epoch_us(t) as t) from read_parquet(?)", [str(path)]).fetchall()
+        return connection.execute(
+            "select * replace (epoch_us(t) as t) from read_parquet(?)", [str(path)]
+        ).fetchall()
 
 
 def test_rows_are_filled_in_their_order_from_the_log_and_from_a_file(
@@ -173,17 +195,33 @@ def test_rows_are_filled_in_their_order_from_the_log_and_from_a_file(
     assert [row[place] for row in rows] == [count for (count,) in counts]
 
 
-def test_a_time_without_a_zone_is_refused_or_read_as_told(tea: Path, sales: Path, tmp_path: Path) -> None:
+def test_a_time_without_a_zone_is_refused_or_read_as_told(
+    tea: Path, sales: Path, tmp_path: Path
+) -> None:
     spine = write("select timestamp '2024-01-05' as t, 1 as item", tmp_path / "naive.parquet")
-    command = ("features", tea, "--spine", spine, "--out", tmp_path / "o.parquet", "--events", f"sales={sales}")
+    command = (
+        "features",
+        tea,
+        "--spine",
+        spine,
+        "--out",
+        tmp_path / "o.parquet",
+        "--events",
+        f"sales={sales}",
+    )
     assert "row 0" in refusal(*command)
     told = answer(*command, "--timezone", "UTC")
     assert told["features"] == ["item__count_1h", "item__count_7d", "item__sum_pieces_7d"]
     assert told["left_out"] == ["customer_x_item__count", "customer_x_item__since_last"]
 
 
-def test_a_column_named_as_a_feature_is_not_overwritten(tea: Path, sales: Path, tmp_path: Path) -> None:
-    spine = write("select timestamptz '2024-01-05 00:00:00+00' as t, 1 as item, 7 as item__count_1h", tmp_path / "s.parquet")
+def test_a_column_named_as_a_feature_is_not_overwritten(
+    tea: Path, sales: Path, tmp_path: Path
+) -> None:
+    spine = write(
+        "select timestamptz '2024-01-05 00:00:00+00' as t, 1 as item, 7 as item__count_1h",
+        tmp_path / "s.parquet",
+    )
     out = tmp_path / "o.parquet"
     said = refusal("features", tea, "--spine", spine, "--out", out, "--events", f"sales={sales}")
     assert "has a column 'item__count_1h' already" in said
@@ -199,8 +237,15 @@ def register(tea: Path, home: Path) -> None:
     for version in (1, 2):
         folder = home / f"saved{version}"
         RuleModel(by=names[0]).fit(dataset, np.random.default_rng(0)).save(folder)
-        registry.register(folder, name="rule", feature_names=names, feature_hashes=features.definition_hashes(names),
-                          metrics={}, lineage={}, created_us=version)
+        registry.register(
+            folder,
+            name="rule",
+            feature_names=names,
+            feature_hashes=features.definition_hashes(names),
+            metrics={},
+            lineage={},
+            created_us=version,
+        )
 
 
 def test_a_version_is_promoted_and_taken_back(tea: Path, home: Path) -> None:
@@ -208,7 +253,9 @@ def test_a_version_is_promoted_and_taken_back(tea: Path, home: Path) -> None:
     for version in (1, 2):
         moved = answer("promote", tea, version, "--home", home, "--reason", "it won")
     assert (moved["before"], moved["version"]) == (1, 2)
-    assert answer("promote", tea, "--rollback", "--home", home, "--reason", "it lost")["version"] == 1
+    assert (
+        answer("promote", tea, "--rollback", "--home", home, "--reason", "it lost")["version"] == 1
+    )
     listed = answer("models", tea, "--home", home)
     assert [version["aliases"] for version in listed["versions"]] == [["champion"], []]
     assert [move["reason"] for move in listed["history"]] == ["it won", "it won", "it lost"]
@@ -218,18 +265,35 @@ def test_a_version_is_promoted_and_taken_back(tea: Path, home: Path) -> None:
 
 def test_a_model_of_other_features_is_not_promoted(tea: Path, home: Path) -> None:
     register(tea, home)
-    text = tea.read_text("utf-8").replace('sf.count(windows=["1 h", "7 d"])', 'sf.count(windows=["1 h", "7 d"], hop="1 min")')
+    text = tea.read_text("utf-8").replace(
+        'sf.count(windows=["1 h", "7 d"])', 'sf.count(windows=["1 h", "7 d"], hop="1 min")'
+    )
     changed = tea.with_name("changed.py")
     changed.write_text(text, "utf-8")
     said = refusal("promote", changed, 1, "--home", home, "--reason", "x")
     assert "other definitions of ['item__count_7d']" in said
 
 
-def test_a_server_answers_until_it_is_asked_to_stop(tea: Path, sales: Path, home: Path, root: Path) -> None:
+def test_a_server_answers_until_it_is_asked_to_stop(
+    tea: Path, sales: Path, home: Path, root: Path
+) -> None:
     answer("ingest", tea, "sales", sales, "--home", home)
     environment = os.environ | {"PYTHONPATH": str(root / "src")}
-    command = [sys.executable, "-m", "sevenfold", "serve", str(tea), "--home", str(home), "--port", "0", "--json"]
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "sevenfold",
+        "serve",
+        str(tea),
+        "--home",
+        str(home),
+        "--port",
+        "0",
+        "--json",
+    ]
+    server = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         while not (home / "server.json").exists():
             assert server.poll() is None, server.communicate()
@@ -239,9 +303,23 @@ def test_a_server_answers_until_it_is_asked_to_stop(tea: Path, sales: Path, home
         with urlopen(f"{address}/healthz", timeout=30) as reply:
             assert reply.status == 200
         assert "runs on" in refusal("ingest", tea, "sales", sales, "--home", home)
-        body = {"stream": "sales", "events": [{"line": "new", "customer": "c1", "item": "1", "pieces": 2, "basket": "b", "sold_at": "2024-06-01T00:00:00Z"}]}
+        body = {
+            "stream": "sales",
+            "events": [
+                {
+                    "line": "new",
+                    "customer": "c1",
+                    "item": "1",
+                    "pieces": 2,
+                    "basket": "b",
+                    "sold_at": "2024-06-01T00:00:00Z",
+                }
+            ],
+        }
         token = (home / "token").read_text("utf-8").strip()
-        request = Request(f"{address}/v1/events", json.dumps(body).encode(), {"Authorization": f"Bearer {token}"})
+        request = Request(
+            f"{address}/v1/events", json.dumps(body).encode(), {"Authorization": f"Bearer {token}"}
+        )
         with urlopen(request, timeout=30) as reply:
             assert json.loads(reply.read())["events"] == 1
         assert answer("data", tea, "--home", home)["position"] == 301

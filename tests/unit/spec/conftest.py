@@ -96,9 +96,7 @@ def declare() -> dict[str, Any]:
         "serving": sf.Pipeline(
             retrieve=[
                 sf.BoughtBefore(lines, customer, item, half_life="90 d", n=100),
-                sf.BoughtTogether(
-                    lines, customer, item, basket="invoice", half_life="90 d", n=100
-                ),
+                sf.BoughtTogether(lines, customer, item, basket="invoice", half_life="90 d", n=100),
                 sf.Popular(lines, item, half_life="14 d", n=200),
             ],
             limit=300,

@@ -44,11 +44,41 @@ FAULTS: list[tuple[tuple[str | int, ...], Any, str, str, str]] = [
     (("requirements", "scale", "peak"), 0.5, "C-00", "$.requirements.scale.peak", "error"),
     (("requirements", "scale", "items"), 0, "C-00", "$.requirements.scale.items", "error"),
     (("requirements", "direction"), "left", "C-00", "$.requirements.direction", "error"),
-    (("requirements", "privacy", "personal"), ["custmer"], "C-20", "$.requirements.privacy.personal[0]", "error"),
-    (("requirements", "privacy", "forbidden"), ["pieces"], "C-20", "$.features[0].aggregates[1].source", "error"),
-    (("requirements", "privacy", "forbidden"), ["customer"], "C-20", "$.features[1].entities[0]", "error"),
-    (("requirements", "privacy", "retention"), None, "C-20", "$.requirements.privacy.retention", "warning"),
-    (("requirements", "privacy", "retention"), "90 d", "C-20", "$.requirements.privacy.retention", "error"),
+    (
+        ("requirements", "privacy", "personal"),
+        ["custmer"],
+        "C-20",
+        "$.requirements.privacy.personal[0]",
+        "error",
+    ),
+    (
+        ("requirements", "privacy", "forbidden"),
+        ["pieces"],
+        "C-20",
+        "$.features[0].aggregates[1].source",
+        "error",
+    ),
+    (
+        ("requirements", "privacy", "forbidden"),
+        ["customer"],
+        "C-20",
+        "$.features[1].entities[0]",
+        "error",
+    ),
+    (
+        ("requirements", "privacy", "retention"),
+        None,
+        "C-20",
+        "$.requirements.privacy.retention",
+        "warning",
+    ),
+    (
+        ("requirements", "privacy", "retention"),
+        "90 d",
+        "C-20",
+        "$.requirements.privacy.retention",
+        "error",
+    ),
     (("task", "k"), 301, "C-04", "$.serving.limit", "error"),
     (("task", "k"), 0, "C-00", "$.task.k", "error"),
     (("task", "query"), (), "C-00", "$.features[1].entities[0]", "error"),
@@ -72,33 +102,171 @@ FAULTS: list[tuple[tuple[str | int, ...], Any, str, str, str]] = [
     (("data", 0, "horizon"), "0 s", "C-00", "$.data[0].horizon", "error"),
     (("data", 0, "fields", "pieces"), int, "C-00", "$.data[0].fields.pieces", "error"),
     (("data", 0, "fields", "price", "high"), -1.0, "C-00", "$.data[0].fields.price.low", "error"),
-    (("data", 0, "fields", "land"), sf.Category([]), "C-00", "$.data[0].fields.land.values", "error"),
-    (("data", 0, "fields", "land"), sf.Category(["a", "a"]), "C-00", "$.data[0].fields.land.values[1]", "error"),
+    (
+        ("data", 0, "fields", "land"),
+        sf.Category([]),
+        "C-00",
+        "$.data[0].fields.land.values",
+        "error",
+    ),
+    (
+        ("data", 0, "fields", "land"),
+        sf.Category(["a", "a"]),
+        "C-00",
+        "$.data[0].fields.land.values[1]",
+        "error",
+    ),
     (("features", 0, "stream"), other, "C-00", "$.features[0].stream", "error"),
-    (("features", 0, "entities"), (sf.Entity("basket"),), "C-00", "$.features[0].entities[0]", "error"),
+    (
+        ("features", 0, "entities"),
+        (sf.Entity("basket"),),
+        "C-00",
+        "$.features[0].entities[0]",
+        "error",
+    ),
     (("features", 0, "entities"), (), "C-00", "$.features[0]", "error"),
     (("features", 0, "aggregates"), (), "C-00", "$.features[0]", "error"),
     (("features", 0, "name"), "customer_x_item", "C-00", "$.features[1].name", "error"),
-    (("features", 0, "aggregates", 0, "windows"), ("1 d", "24 h"), "C-00", "$.features[0]", "error"),
-    (("features", 0, "aggregates", 0, "windows"), ("1 d", 7), "C-00", "$.features[0].aggregates[0].windows[1]", "error"),
-    (("features", 0, "aggregates", 0, "windows"), ("1 d", "0 d"), "C-00", "$.features[0].aggregates[0].windows[1]", "error"),
-    (("features", 0, "aggregates", 0, "windows"), ("10 ms",), "C-00", "$.features[0].aggregates[0].windows[0]", "error"),
-    (("features", 0, "aggregates", 0, "hop"), "2 d", "C-00", "$.features[0].aggregates[0].hop", "error"),
-    (("features", 0, "aggregates", 0, "hop"), "-1 d", "C-00", "$.features[0].aggregates[0].hop", "error"),
-    (("features", 0, "aggregates", 0, "hop"), "1 ms", "C-00", "$.features[0].aggregates[0].windows[0]", "error"),
-    (("features", 0, "aggregates", 0, "kind"), "median", "C-00", "$.features[0].aggregates[0].kind", "error"),
-    (("features", 0, "aggregates", 1, "source"), None, "C-00", "$.features[0].aggregates[1].source", "error"),
-    (("features", 0, "aggregates", 1, "source"), "peices", "C-00", "$.features[0].aggregates[1].source", "error"),
-    (("features", 0, "aggregates", 1, "source"), "invoice", "C-00", "$.features[0].aggregates[1].source", "error"),
-    (("features", 0, "aggregates", 1, "source"), lambda peices: peices, "C-00", "$.features[0].aggregates[1].source.peices", "error"),
-    (("features", 0, "aggregates", 1, "source"), of_pieces_and_more, "C-00", "$.features[0].aggregates[1].source", "error"),
-    (("features", 0, "aggregates", 1, "source"), print, "C-00", "$.features[0].aggregates[1].source", "error"),
-    (("features", 0, "aggregates", 2, "cap"), 0, "C-00", "$.features[0].aggregates[2].cap", "error"),
-    (("features", 0, "aggregates", 3, "half_life"), None, "C-00", "$.features[0].aggregates[3].half_life", "error"),
-    (("features", 1, "where"), lambda invoice: invoice, "C-00", "$.features[1].where.invoice", "error"),
-    (("features", 2, "aggregates", 0, "windows"), ("0 d",), "C-00", "$.features[2].aggregates[0].windows[0]", "error"),
-    (("features", 2, "aggregates", 0, "source"), "price", "C-00", "$.features[2].aggregates[0].source", "error"),
-    (("features", 3, "inputs"), ("item__count_1_d",), "C-00", "$.features[3].inputs.item__count_1_d", "error"),
+    (
+        ("features", 0, "aggregates", 0, "windows"),
+        ("1 d", "24 h"),
+        "C-00",
+        "$.features[0]",
+        "error",
+    ),
+    (
+        ("features", 0, "aggregates", 0, "windows"),
+        ("1 d", 7),
+        "C-00",
+        "$.features[0].aggregates[0].windows[1]",
+        "error",
+    ),
+    (
+        ("features", 0, "aggregates", 0, "windows"),
+        ("1 d", "0 d"),
+        "C-00",
+        "$.features[0].aggregates[0].windows[1]",
+        "error",
+    ),
+    (
+        ("features", 0, "aggregates", 0, "windows"),
+        ("10 ms",),
+        "C-00",
+        "$.features[0].aggregates[0].windows[0]",
+        "error",
+    ),
+    (
+        ("features", 0, "aggregates", 0, "hop"),
+        "2 d",
+        "C-00",
+        "$.features[0].aggregates[0].hop",
+        "error",
+    ),
+    (
+        ("features", 0, "aggregates", 0, "hop"),
+        "-1 d",
+        "C-00",
+        "$.features[0].aggregates[0].hop",
+        "error",
+    ),
+    (
+        ("features", 0, "aggregates", 0, "hop"),
+        "1 ms",
+        "C-00",
+        "$.features[0].aggregates[0].windows[0]",
+        "error",
+    ),
+    (
+        ("features", 0, "aggregates", 0, "kind"),
+        "median",
+        "C-00",
+        "$.features[0].aggregates[0].kind",
+        "error",
+    ),
+    (
+        ("features", 0, "aggregates", 1, "source"),
+        None,
+        "C-00",
+        "$.features[0].aggregates[1].source",
+        "error",
+    ),
+    (
+        ("features", 0, "aggregates", 1, "source"),
+        "peices",
+        "C-00",
+        "$.features[0].aggregates[1].source",
+        "error",
+    ),
+    (
+        ("features", 0, "aggregates", 1, "source"),
+        "invoice",
+        "C-00",
+        "$.features[0].aggregates[1].source",
+        "error",
+    ),
+    (
+        ("features", 0, "aggregates", 1, "source"),
+        lambda peices: peices,
+        "C-00",
+        "$.features[0].aggregates[1].source.peices",
+        "error",
+    ),
+    (
+        ("features", 0, "aggregates", 1, "source"),
+        of_pieces_and_more,
+        "C-00",
+        "$.features[0].aggregates[1].source",
+        "error",
+    ),
+    (
+        ("features", 0, "aggregates", 1, "source"),
+        print,
+        "C-00",
+        "$.features[0].aggregates[1].source",
+        "error",
+    ),
+    (
+        ("features", 0, "aggregates", 2, "cap"),
+        0,
+        "C-00",
+        "$.features[0].aggregates[2].cap",
+        "error",
+    ),
+    (
+        ("features", 0, "aggregates", 3, "half_life"),
+        None,
+        "C-00",
+        "$.features[0].aggregates[3].half_life",
+        "error",
+    ),
+    (
+        ("features", 1, "where"),
+        lambda invoice: invoice,
+        "C-00",
+        "$.features[1].where.invoice",
+        "error",
+    ),
+    (
+        ("features", 2, "aggregates", 0, "windows"),
+        ("0 d",),
+        "C-00",
+        "$.features[2].aggregates[0].windows[0]",
+        "error",
+    ),
+    (
+        ("features", 2, "aggregates", 0, "source"),
+        "price",
+        "C-00",
+        "$.features[2].aggregates[0].source",
+        "error",
+    ),
+    (
+        ("features", 3, "inputs"),
+        ("item__count_1_d",),
+        "C-00",
+        "$.features[3].inputs.item__count_1_d",
+        "error",
+    ),
     (("features", 3, "inputs"), ("freshness",), "C-00", "$.features[3]", "error"),
     (("features", 3, "inputs"), ("days_between",), "C-00", "$.features[3]", "error"),
     (("features", 3, "inputs"), ("pieces",), "C-08", "$.features[3].inputs.pieces", "error"),
@@ -111,7 +279,13 @@ FAULTS: list[tuple[tuple[str | int, ...], Any, str, str, str]] = [
     (("models", 2, "name"), "rule", "C-03", "$.models[2].name", "error"),
     (("models", 0, "by"), "item__count_2d", "C-24", "$.models[0]", "error"),
     (("models", 1, "features"), (), "C-24", "$.models[1].features", "error"),
-    (("models", 1, "features"), ["freshness", "freshness"], "C-24", "$.models[1].features[1]", "error"),
+    (
+        ("models", 1, "features"),
+        ["freshness", "freshness"],
+        "C-24",
+        "$.models[1].features[1]",
+        "error",
+    ),
     (("models", 1, "features"), ["feshness"], "C-24", "$.models[1].features[0]", "error"),
     (("models", 1, "features"), "freshness", "C-00", "$.models[1].features", "error"),
     (("models", 2, "n_trees"), 0, "C-00", "$.models[2].n_trees", "error"),
@@ -129,12 +303,36 @@ FAULTS: list[tuple[tuple[str | int, ...], Any, str, str, str]] = [
     (("serving", "retrieve"), (), "C-04", "$.serving.retrieve", "error"),
     (("serving", "retrieve", 0, "name"), "popular", "C-04", "$.serving.retrieve[2].name", "error"),
     (("serving", "retrieve", 0, "n"), 0, "C-00", "$.serving.retrieve[0].n", "error"),
-    (("serving", "retrieve", 0, "half_life"), "soon", "C-00", "$.serving.retrieve[0].half_life", "error"),
+    (
+        ("serving", "retrieve", 0, "half_life"),
+        "soon",
+        "C-00",
+        "$.serving.retrieve[0].half_life",
+        "error",
+    ),
     (("serving", "retrieve", 0, "item"), customer, "C-04", "$.serving.retrieve[0].item", "error"),
-    (("serving", "retrieve", 0, "customer"), sf.Entity("x"), "C-04", "$.serving.retrieve[0].customer", "error"),
-    (("serving", "retrieve", 1, "basket"), "pieces", "C-04", "$.serving.retrieve[1].basket", "error"),
+    (
+        ("serving", "retrieve", 0, "customer"),
+        sf.Entity("x"),
+        "C-04",
+        "$.serving.retrieve[0].customer",
+        "error",
+    ),
+    (
+        ("serving", "retrieve", 1, "basket"),
+        "pieces",
+        "C-04",
+        "$.serving.retrieve[1].basket",
+        "error",
+    ),
     (("serving", "retrieve", 2, "stream"), other, "C-04", "$.serving.retrieve[2].stream", "error"),
-    (("serving", "retrieve", 2, "by"), sf.Entity("land"), "C-04", "$.serving.retrieve[2].by", "error"),
+    (
+        ("serving", "retrieve", 2, "by"),
+        sf.Entity("land"),
+        "C-04",
+        "$.serving.retrieve[2].by",
+        "error",
+    ),
     (("serving", "retrieve", 2, "n"), 10, "C-04", "$.serving.limit", "info"),
     (("serving", "log"), None, "C-10", "$.serving.log", "error"),
     (("serving", "log", "sample"), 0, "C-10", "$.serving.log.sample", "warning"),
@@ -145,9 +343,27 @@ FAULTS: list[tuple[tuple[str | int, ...], Any, str, str, str]] = [
     (("monitoring", "drift", "min_rows"), 100, "C-23", "$.monitoring.drift.min_rows", "error"),
     (("monitoring", "drift", "alert"), 0.05, "C-23", "$.monitoring.drift.alert", "error"),
     (("monitoring", "retrain", "every"), "30 min", "C-17", "$.monitoring.retrain.every", "error"),
-    (("monitoring", "retrain", "cooldown"), "29 d", "C-17", "$.monitoring.retrain.cooldown", "error"),
-    (("monitoring", "retrain", "first_after"), "14 d", "C-17", "$.monitoring.retrain.first_after", "error"),
-    (("monitoring", "performance", "tolerance"), -0.1, "C-00", "$.monitoring.performance.tolerance", "error"),
+    (
+        ("monitoring", "retrain", "cooldown"),
+        "29 d",
+        "C-17",
+        "$.monitoring.retrain.cooldown",
+        "error",
+    ),
+    (
+        ("monitoring", "retrain", "first_after"),
+        "14 d",
+        "C-17",
+        "$.monitoring.retrain.first_after",
+        "error",
+    ),
+    (
+        ("monitoring", "performance", "tolerance"),
+        -0.1,
+        "C-00",
+        "$.monitoring.performance.tolerance",
+        "error",
+    ),
 ]
 
 
@@ -156,12 +372,16 @@ def test_a_good_system_has_no_errors_and_no_warnings(parts: dict[str, Any]) -> N
     assert [str(p) for p in sf.check(shop) if p.severity == "error"] == []
 
 
-@pytest.mark.parametrize(("path", "to", "check", "where", "severity"), FAULTS, ids=lambda value: str(value)[:50])
+@pytest.mark.parametrize(
+    ("path", "to", "check", "where", "severity"), FAULTS, ids=lambda value: str(value)[:50]
+)
 def test_a_planted_fault_is_found(
     spoiled: Spoiled, path: tuple[str | int, ...], to: Any, check: str, where: str, severity: str
 ) -> None:
     found = spoiled(*path, to=to)
-    assert (check, where, severity) in [(p.check, p.path, p.severity) for p in found], "\n".join(map(str, found))
+    assert (check, where, severity) in [(p.check, p.path, p.severity) for p in found], "\n".join(
+        map(str, found)
+    )
     assert all(problem.message for problem in found)
 
 
@@ -192,7 +412,9 @@ def test_all_problems_come_at_once(parts: dict[str, Any]) -> None:
     with pytest.raises(sf.SpecError) as raised:
         sf.System(**parts)
     paths = [problem.path for problem in raised.value.problems]
-    assert {"$.name", "$.data[0].delay", "$.task.k", "$.evaluation.primary", "$.monitoring"} <= set(paths)
+    assert {"$.name", "$.data[0].delay", "$.task.k", "$.evaluation.primary", "$.monitoring"} <= set(
+        paths
+    )
     assert str(raised.value).count("\n") == len(paths)
 
 
@@ -226,7 +448,9 @@ def test_the_metrics_are_those_that_evaluation_has() -> None:
 
 def test_the_fields_of_a_candidate_are_those_that_retrieval_gives(spoiled: Spoiled) -> None:
     for field in candidate_fields(np.ones((1, 1), np.float32), ["popular"]):
-        assert [p for p in spoiled("features", 3, "inputs", to=(field,)) if p.severity == "error"] == []
+        assert [
+            p for p in spoiled("features", 3, "inputs", to=(field,)) if p.severity == "error"
+        ] == []
 
 
 @pytest.mark.parametrize("rows", [1000, 5000])

@@ -55,9 +55,24 @@ def garbage(anew: Callable[[], dict[str, Any]]) -> st.SearchStrategy[Any]:
         st.floats(),
         st.text(max_size=8),
         st.binary(max_size=3),
-        st.sampled_from(["7 d", "0 s", "1.5 h", "-1 d", "9e99 d", "99999999999999999 d", "1 fortnight", "ndcg@5"]),
-        st.sampled_from([10**400, Fraction(1, 3), 1j, np.int64(3), np.float32(0.5), np.nan, np.arange(3)]),
-        st.sampled_from([print, len, int, Odd, Odd(), sf.System, sf.count, np.add, lambda: 0, lambda *a, **k: 0]),
+        st.sampled_from(
+            [
+                "7 d",
+                "0 s",
+                "1.5 h",
+                "-1 d",
+                "9e99 d",
+                "99999999999999999 d",
+                "1 fortnight",
+                "ndcg@5",
+            ]
+        ),
+        st.sampled_from(
+            [10**400, Fraction(1, 3), 1j, np.int64(3), np.float32(0.5), np.nan, np.arange(3)]
+        ),
+        st.sampled_from(
+            [print, len, int, Odd, Odd(), sf.System, sf.count, np.add, lambda: 0, lambda *a, **k: 0]
+        ),
         st.sampled_from(parts),
     )
     return st.one_of(
@@ -93,12 +108,20 @@ def test_a_system_or_a_spec_error(
     assert all(problem.severity == "error" and str(problem) for problem in refused.problems)
 
 
-@pytest.mark.parametrize("name", ["requirements", "task", "data", "features", "models", "evaluation", "serving", "monitoring"])
+@pytest.mark.parametrize(
+    "name",
+    ["requirements", "task", "data", "features", "models", "evaluation", "serving", "monitoring"],
+)
 @pytest.mark.parametrize("value", [None, 7, "text", [], [None], {}, Odd(), object, print])
-def test_a_whole_step_of_anything(anew: Callable[[], dict[str, Any]], name: str, value: Any) -> None:
+def test_a_whole_step_of_anything(
+    anew: Callable[[], dict[str, Any]], name: str, value: Any
+) -> None:
     with pytest.raises(sf.SpecError) as raised:
         sf.System(**{**anew(), name: value})
-    assert any(p.path.startswith(f"$.{name}") or name in ("data", "features") for p in raised.value.problems)
+    assert any(
+        p.path.startswith(f"$.{name}") or name in ("data", "features")
+        for p in raised.value.problems
+    )
 
 
 def test_a_list_that_holds_itself(anew: Callable[[], dict[str, Any]]) -> None:

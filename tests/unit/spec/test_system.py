@@ -21,7 +21,9 @@ def test_streams_entities_and_models_are_found_by_name(parts: dict[str, Any]) ->
 
 @pytest.mark.parametrize("kind", ["stream", "entity", "model"])
 def test_a_name_that_nothing_has_says_what_there_is(parts: dict[str, Any], kind: str) -> None:
-    with pytest.raises(sf.NotFoundError, match=f"no {kind} 'ghost' in system 'corner-shop'; there are"):
+    with pytest.raises(
+        sf.NotFoundError, match=f"no {kind} 'ghost' in system 'corner-shop'; there are"
+    ):
         getattr(sf.System(**parts), kind)("ghost")
 
 
@@ -34,7 +36,12 @@ def test_names_are_those_of_the_plan(parts: dict[str, Any]) -> None:
 
 def test_a_declaration_is_json(parts: dict[str, Any]) -> None:
     outline = json.loads(json.dumps(sf.System(**parts).as_dict()))
-    assert outline["data"][0]["fields"]["pieces"] == {"kind": "Integer", "unit": "", "low": 1, "high": 10_000}
+    assert outline["data"][0]["fields"]["pieces"] == {
+        "kind": "Integer",
+        "unit": "",
+        "low": 1,
+        "high": 10_000,
+    }
     assert outline["task"]["label"]["outcome"] == "lines"
     assert outline["features"][0]["aggregates"][1]["source"] == {
         "function": "spent",
