@@ -1,6 +1,6 @@
 """One recommend request over HTTP, by stage, on the shop.
 
-The store holds the shop's events up to 6 June 2011; a real server process answers the baskets of the days after,
+The store holds the shop's events up to 4 July 2011; a real server process answers the baskets of the days after,
 their lines sent between them. Stages are timed by the server, the whole by the client, on one kept connection.
 """
 

@@ -83,7 +83,7 @@ def _text(function: FunctionType) -> str:
     code = function.__code__
     found = _definition(function, code)
     if found is None:
-        # A function made at a prompt has no source.
+        # A function typed into the interpreter has no source.
         return f"{code.co_code.hex()} {code.co_consts!r} {code.co_names!r} {code.co_varnames!r}"
     bare = copy.deepcopy(found)
     for node in ast.walk(bare):

@@ -47,7 +47,7 @@ def source_text(function: Callable[..., Any]) -> str:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, SyntaxError, TypeError):
-        # A lambda in the middle of an expression, or a function made at a prompt.
+        # A lambda in the middle of an expression, or one typed into the interpreter.
         return f"{function.__module__}.{function.__qualname__}"
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
