@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = 100
+EXAMPLES = 60
 
 MUTANTS = {
     "window tail at the hop after": (
@@ -80,6 +80,21 @@ MUTANTS = {
         "engines/online.py",
         "t_us = int(spine.t_us[0]) if len(spine) else 0",
         "t_us = int(spine.t_us[0]) + 1 if len(spine) else 0",
+    ),
+    "online counts a second delivery in a batch": (
+        "stores/dedupe.py",
+        "            mask[row] = False\n",
+        "            mask[row] = True\n",
+    ),
+    "online counts a second delivery later": (
+        "stores/dedupe.py",
+        "known_us, width) > horizon_us",
+        "known_us, width) >= 0",
+    ),
+    "offline gives rows in the order of keys": (
+        "algebra/replay.py",
+        "            row = reads.rows[i]\n",
+        "            row = i\n",
     ),
     "filter left out": (
         "features/columns.py",

@@ -44,7 +44,7 @@ VIEWS = [
     sf.aggregate(user, stream, *[a for a in AGGREGATES if a.nulls], name="user_nulls"),
     sf.aggregate([user, item], stream, sf.count(windows=["1 h"]), sf.last("x"), name="pair"),
     sf.aggregate(item, stream, sf.sum("x", windows=["24 h"]), where=positive, name="item_positive"),
-    sf.attribute(user, stream, "x", ttl="1 h", name="row"),
+    sf.attribute(user, stream, "x", ttl="24 h", name="row"),
 ]
 
 

@@ -92,19 +92,20 @@ def _column(draw: st.DrawFn, values: Sequence[T], n: int) -> list[T]:
 
 
 def _reads(batch: EventBatch, windows_us: Sequence[tuple[int, int]]) -> st.SearchStrategy[Read]:
-    """Reads as events happen, become known, and leave a window with their tile; a microsecond around."""
+    """Reads as events happen, become known, grow as old as a window, and leave it with their tile."""
     known, happened = (
         st.sampled_from(sorted(set(us.tolist()))) for us in (batch.known_us, batch.event_us)
     )
+    windows = st.sampled_from(list(windows_us))
+    aged = st.builds(lambda event, window: event + window[0], happened, windows)
     leaving = st.builds(
-        lambda event, window: (event // window[1] + 1) * window[1] + window[0],
-        happened,
-        st.sampled_from(list(windows_us)),
+        lambda event, window: (event // window[1] + 1) * window[1] + window[0], happened, windows
     )
+    # A microsecond before and after as well.
     instants = st.builds(
         lambda edge, nudge: edge + nudge,
-        st.one_of(known, happened, leaving),
-        st.sampled_from((-1, 0, 1)),
+        st.one_of(known, happened, aged, leaving),
+        st.sampled_from((0, 0, -1, 1)),
     )
     return st.tuples(
         instants, st.sampled_from(["a", "a", "b", "nobody"]), st.sampled_from(["x", "y"])
