@@ -46,7 +46,11 @@ def key_hashes(entities: tuple[str, ...], keys: Any) -> Hashes:
 
 
 def view_columns(view: ViewPlan, batch: EventBatch) -> ViewColumns:
-    """What `view` reads of `batch`: events with a key for which `where` holds."""
+    """What `view` reads of `batch`: events with a key for which `where` holds.
+
+    Raises InputError when the batch is not in log order.
+    """
+    _require_log_order(batch)
     hashes = key_hashes(view.entities, batch.keys)
     keep = hashes.any(axis=1)
     if view.where is not None:
@@ -62,6 +66,23 @@ def view_columns(view: ViewPlan, batch: EventBatch) -> ViewColumns:
     return ViewColumns(
         hashes[keep], batch.event_us[keep], batch.known_us[keep], numbers[keep], marks[keep]
     )
+
+
+def _require_log_order(batch: EventBatch) -> None:
+    """Compiled kernels rely on it: a state has room for no more tiles than such a log can make."""
+    early = np.flatnonzero(batch.event_us > batch.known_us)
+    if len(early):
+        row = int(early[0])
+        raise InputError(
+            f"event {row} of stream {batch.stream!r} happens at {batch.event_us[row]} us and was known "
+            f"before, at {batch.known_us[row]} us; give a known_us that is not before its event_us"
+        )
+    back = np.flatnonzero(batch.known_us[1:] < batch.known_us[:-1])
+    if len(back):
+        raise InputError(
+            f"events of stream {batch.stream!r} are not in log order: event {back[0] + 1} became known "
+            f"before event {back[0]}; sort them by known_us, then event id"
+        )
 
 
 def _call(function: RowFunction, batch: EventBatch) -> Any:

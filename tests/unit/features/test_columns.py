@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -111,3 +112,15 @@ def test_a_function_of_another_shape_is_refused(make: Callable[[], Any]) -> None
         view_columns(view(make()), BATCH)
     with pytest.raises(InputError, match="one_less gave"):
         view_columns(view(sf.count(), where=one_less), BATCH)
+
+
+def test_an_event_known_before_it_happens_is_refused() -> None:
+    early = dataclasses.replace(BATCH, known_us=np.array([0, 1, 1, 3, 4]))
+    with pytest.raises(InputError, match="event 2 of stream 'sales' happens at 2 us and was known"):
+        view_columns(view(sf.count()), early)
+
+
+def test_events_out_of_log_order_are_refused() -> None:
+    back = dataclasses.replace(BATCH, known_us=np.array([10, 12, 12, 11, 14]))
+    with pytest.raises(InputError, match="event 3 became known before event 2"):
+        view_columns(view(sf.count()), back)
