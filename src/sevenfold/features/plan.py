@@ -125,7 +125,11 @@ def compile_plan(features: Sequence[FeatureView | OnDemand]) -> Plan:
     """The plan of the declared features; raises SpecError with every problem at once."""
     views = tuple(_compile_view(f) for f in features if isinstance(f, FeatureView))
     plan = Plan(views, tuple(f for f in features if isinstance(f, OnDemand)))
-    problems = [*_twice("views", [v.name for v in views]), *_twice("features", plan.names)]
+    problems = [
+        *_twice("views", [v.name for v in views]),
+        *_twice("features", plan.names),
+        *_circles(plan.on_demand),
+    ]
     if problems:
         raise SpecError(problems)
     return plan
@@ -138,6 +142,20 @@ def _twice(what: str, names: Sequence[str]) -> list[Problem]:
         for name, times in Counter(names).items()
         if times > 1
     ]
+
+
+def _circles(on_demand: Sequence[OnDemand]) -> list[Problem]:
+    """One problem for all functions that wait for one another, or for such a one."""
+    waiting = {feature.name: feature for feature in on_demand}
+    ready = [""]
+    while ready:
+        ready = [name for name, f in waiting.items() if not waiting.keys() & set(f.inputs)]
+        for name in ready:
+            del waiting[name]
+    if not waiting:
+        return []
+    names = ", ".join(sorted(waiting))
+    return [Problem("$.features", f"{names} need one another in a circle", "break the circle")]
 
 
 def _compile_view(view: FeatureView) -> ViewPlan:

@@ -118,3 +118,22 @@ def test_only_the_views_that_are_needed_are_read() -> None:
     assert plan.views_for(["hour"]) == ()
     # Each after its inputs, once.
     assert plan.inputs(["share", "total"]) == ("user__count", "clicked__count", "total", "share")
+
+
+def test_functions_that_need_one_another_are_refused() -> None:
+    @sf.on_demand
+    def there(back: np.ndarray) -> np.ndarray:
+        return back
+
+    @sf.on_demand
+    def back(there: np.ndarray) -> np.ndarray:
+        return there
+
+    @sf.on_demand
+    def own(own: np.ndarray) -> np.ndarray:
+        return own
+
+    with pytest.raises(SpecError, match="back, there need one another in a circle"):
+        compile_plan([there, back])
+    with pytest.raises(SpecError, match="circle"):
+        compile_plan([own])
