@@ -14,7 +14,11 @@ from hypothesis import HealthCheck, settings
 # No deadline: the first example of a law may compile a kernel. `thorough` is for a night, by --hypothesis-profile.
 settings.register_profile("usual", deadline=None, print_blob=True, max_examples=100)
 settings.register_profile(
-    "thorough", deadline=None, print_blob=True, max_examples=2000, suppress_health_check=[HealthCheck.too_slow]
+    "thorough",
+    deadline=None,
+    print_blob=True,
+    max_examples=2000,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("usual")
 

@@ -49,7 +49,9 @@ def check_tree(root: Path, folders: tuple[str, ...] = FOLDERS) -> list[Fault]:
     for folder in folders:
         for path in sorted((root / folder).rglob("*")):
             if path.is_file() and path.suffix in TEXTS and "__pycache__" not in path.parts:
-                faults.extend(check_file(path.relative_to(root).as_posix(), path.read_text("utf-8")))
+                faults.extend(
+                    check_file(path.relative_to(root).as_posix(), path.read_text("utf-8"))
+                )
     return faults
 
 
@@ -60,7 +62,9 @@ def check_file(name: str, text: str) -> Iterator[Fault]:
         return
     lines = text.count("\n")
     if lines > MAX_LINES:
-        yield Fault(name, MAX_LINES, "long-file", f"{lines} lines, {MAX_LINES} allowed: split it by noun")
+        yield Fault(
+            name, MAX_LINES, "long-file", f"{lines} lines, {MAX_LINES} allowed: split it by noun"
+        )
     for part in Path(name).with_suffix("").parts:
         if part in VAGUE:
             yield Fault(name, 1, "vague-name", f"{part!r} does not say what is inside")
@@ -71,13 +75,19 @@ def check_file(name: str, text: str) -> Iterator[Fault]:
 def _node_faults(name: str, node: ast.AST) -> Iterator[Fault]:
     if isinstance(node, ast.ClassDef) and node.name.endswith(CLASS_ENDINGS):
         yield Fault(name, node.lineno, "vague-name", f"class {node.name} does not say what it is")
-    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and name.startswith("src/")):
+    if not (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and name.startswith("src/")
+    ):
         return
     match node.func.id:
         case "hash":
-            yield Fault(name, node.lineno, "salted-hash", "use sevenfold.hashing, equal in every process")
+            yield Fault(
+                name, node.lineno, "salted-hash", "use sevenfold.hashing, equal in every process"
+            )
         case "hasattr":
-            yield Fault(name, node.lineno, "duck-typing", "name the type or the protocol that is meant")
+            yield Fault(
+                name, node.lineno, "duck-typing", "name the type or the protocol that is meant"
+            )
         case "print" if not name.startswith(PRINTS):
             yield Fault(name, node.lineno, "stray-print", "only cli prints")
 
@@ -88,7 +98,12 @@ def _machine_paths(name: str, text: str) -> Iterator[Fault]:
     for number, line in enumerate(text.splitlines(), 1):
         found = MACHINE_PATH.search(line)
         if found:
-            yield Fault(name, number, "machine-path", f"{line[found.start() : found.start() + 40].strip()!r}")
+            yield Fault(
+                name,
+                number,
+                "machine-path",
+                f"{line[found.start() : found.start() + 40].strip()!r}",
+            )
 
 
 def main(arguments: list[str]) -> int:

@@ -36,7 +36,9 @@ def api_page() -> str:
         module = getattr(getattr(sevenfold, name), "__module__", None) or "sevenfold"
         by_module.setdefault(module, []).append(name)
     lines = ["# The public names", "", WRITTEN, ""]
-    lines += ["`import sevenfold as sf`, then `sf.NAME`. These names, their arguments and meanings are the promise of a"]
+    lines += [
+        "`import sevenfold as sf`, then `sf.NAME`. These names, their arguments and meanings are the promise of a"
+    ]
     lines += ["version; everything else may change without notice."]
     for module in sorted(by_module):
         lines += ["", f"## `{module}`"]
@@ -48,8 +50,14 @@ def api_page() -> str:
 def errors_page() -> str:
     """Every error: where it stands in the tree and when it is raised."""
     lines = ["# The errors", "", WRITTEN, ""]
-    lines += ["All that is raised on purpose is a `SevenfoldError`; anything else that comes out is a fault of ours. A message"]
-    lines += ["says what is wrong, where, what was given, what is allowed and what to do.", "", "```text"]
+    lines += [
+        "All that is raised on purpose is a `SevenfoldError`; anything else that comes out is a fault of ours. A message"
+    ]
+    lines += [
+        "says what is wrong, where, what was given, what is allowed and what to do.",
+        "",
+        "```text",
+    ]
     lines += [*_tree(errors.SevenfoldError, ""), "```"]
     for name in sorted(errors.__all__):
         kind = getattr(errors, name)
@@ -61,14 +69,20 @@ def errors_page() -> str:
 def checks_page() -> str:
     """Every rule that a declaration is held to."""
     lines = ["# The checks", "", WRITTEN, ""]
-    lines += ["`sevenfold check` runs every rule and shows all problems at once, each with its path, what was given, what is"]
+    lines += [
+        "`sevenfold check` runs every rule and shows all problems at once, each with its path, what was given, what is"
+    ]
     lines += ["allowed and what to do. An error also stops `sf.System(...)`; a warning does not."]
     for heading, rules in _RULES.items():
         lines += ["", f"## {heading}", "", "| rule | holds |", "|---|---|"]
         for rule in rules:
             code, _, meaning = (inspect.getdoc(rule) or "").partition(": ")
-            code, meaning = (code, meaning) if code.startswith("C-") else ("C-00", inspect.getdoc(rule) or "")
-            lines.append(f"| {code} {rule.__name__.replace('_', ' ')} | {meaning[0].upper()}{meaning[1:]} |")
+            code, meaning = (
+                (code, meaning) if code.startswith("C-") else ("C-00", inspect.getdoc(rule) or "")
+            )
+            lines.append(
+                f"| {code} {rule.__name__.replace('_', ' ')} | {meaning[0].upper()}{meaning[1:]} |"
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -78,14 +92,31 @@ _RULES = {"Data": DATA_RULES, "Features": FEATURE_RULES, "Everything else": OPER
 def declaration_page() -> str:
     """Every part of a declaration: its fields, what they may be, and their defaults."""
     lines = ["# The declaration, field by field", "", WRITTEN, ""]
-    lines += ["A duration is a number with a unit, us, ms, s, min, h or d: `'90 min'`, `'7 d'`. Text, number and list mean what they"]
+    lines += [
+        "A duration is a number with a unit, us, ms, s, min, h or d: `'90 min'`, `'7 d'`. Text, number and list mean what they"
+    ]
     lines += ["mean in Python. A field without a default has to be given."]
     kinds: list[Any] = [getattr(sevenfold, name) for name in sevenfold.__all__]
-    declared: list[Any] = [kind for kind in kinds if dataclasses.is_dataclass(kind) and kind.__module__.startswith("sevenfold.spec.")]
+    declared: list[Any] = [
+        kind
+        for kind in kinds
+        if dataclasses.is_dataclass(kind) and kind.__module__.startswith("sevenfold.spec.")
+    ]
     for kind in [sevenfold.System, *(kind for kind in declared if kind is not sevenfold.System)]:
-        lines += ["", f"## `sf.{kind.__name__}`", "", *_prose(inspect.getdoc(kind) or ""), "", "| field | value | default |", "|---|---|---|"]
+        lines += [
+            "",
+            f"## `sf.{kind.__name__}`",
+            "",
+            *_prose(inspect.getdoc(kind) or ""),
+            "",
+            "| field | value | default |",
+            "|---|---|---|",
+        ]
         hints = field_hints(kind)
-        lines += [f"| `{field.name}` | {wanted(hints[field.name])} | {_default(field)} |" for field in dataclasses.fields(kind)]
+        lines += [
+            f"| `{field.name}` | {wanted(hints[field.name])} | {_default(field)} |"
+            for field in dataclasses.fields(kind)
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -111,10 +142,20 @@ def http_page() -> str:
     """Every route with its body and answer, from the description that the server gives."""
     described = openapi("", "")
     lines = ["# HTTP", "", WRITTEN, ""]
-    lines += ["`sevenfold serve` listens on 127.0.0.1:8077 unless told otherwise. Bodies are JSON; a field that is not"]
-    lines += ["listed is refused. `GET /openapi.json` gives all this to programs. Routes marked *token* need the header"]
-    lines += ["`Authorization: Bearer TOKEN` with the token in the home folder. An error of any route has one shape:", ""]
-    lines += ["```json", '{"error": {"code": "invalid_body", "message": "what is wrong, and what to do",']
+    lines += [
+        "`sevenfold serve` listens on 127.0.0.1:8077 unless told otherwise. Bodies are JSON; a field that is not"
+    ]
+    lines += [
+        "listed is refused. `GET /openapi.json` gives all this to programs. Routes marked *token* need the header"
+    ]
+    lines += [
+        "`Authorization: Bearer TOKEN` with the token in the home folder. An error of any route has one shape:",
+        "",
+    ]
+    lines += [
+        "```json",
+        '{"error": {"code": "invalid_body", "message": "what is wrong, and what to do",',
+    ]
     lines += ['           "path": "$.keys.customer", "request_id": "1f"}}', "```"]
     for path, operations in described["paths"].items():
         for method, operation in operations.items():
@@ -122,7 +163,9 @@ def http_page() -> str:
             lines += ["", f"## `{method.upper()} {path}`{token}", "", operation["summary"]]
             body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
             answer = operation["responses"]["200"].get("content", {}).get("application/json", {})
-            lines += _schema_rows("body", body, described) + _schema_rows("answer", answer, described)
+            lines += _schema_rows("body", body, described) + _schema_rows(
+                "answer", answer, described
+            )
     schemas = described["components"]["schemas"]
     parts = [name for name in schemas if re.search(rf"of {name}\b", "\n".join(lines))]
     for name in parts:
@@ -140,7 +183,9 @@ def _schema_rows(heading: str, content: dict[str, Any], described: dict[str, Any
     described_as = inspect.cleandoc(schema.get("description") or "")
     lines = ["", described_as, "", f"| {heading} | type | |", "|---|---|---|"]
     for name, kind in schema["properties"].items():
-        lines.append(f"| `{name}` | {_kind(kind)} | {'' if name in required else 'may be left out'} |")
+        lines.append(
+            f"| `{name}` | {_kind(kind)} | {'' if name in required else 'may be left out'} |"
+        )
     return lines
 
 
@@ -228,7 +273,9 @@ def _commands(group: click.Command, path: str) -> Iterator[tuple[str, click.Comm
 
 def _help(command: click.Command, path: str) -> list[str]:
     names = ["-h", "--help"]  # as the group has them: an option once made is kept by its command
-    context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100, help_option_names=names)
+    context = click.Context(
+        command, info_name=path, max_content_width=100, terminal_width=100, help_option_names=names
+    )
     return [line.rstrip() for line in command.get_help(context).splitlines()]
 
 

@@ -44,7 +44,15 @@ def blocks() -> list[Block]:
         text = page.read_text("utf-8")
         for match in FENCE.finditer(text):
             language, _, tag = match["info"].strip().partition(" ")
-            found.append(Block(page, text[: match.start()].count("\n") + 2, language, tag.strip(), match["code"]))
+            found.append(
+                Block(
+                    page,
+                    text[: match.start()].count("\n") + 2,
+                    language,
+                    tag.strip(),
+                    match["code"],
+                )
+            )
     return found
 
 
@@ -56,7 +64,9 @@ def chains() -> list[list[Block]]:
             continue
         if block.tag == "continue":
             assert found, f"{block.page.name}:{block.line} continues nothing"
-            assert found[-1][0].page == block.page, f"{block.page.name}:{block.line} continues nothing"
+            assert found[-1][0].page == block.page, (
+                f"{block.page.name}:{block.line} continues nothing"
+            )
             found[-1].append(block)
         else:
             found.append([block])
@@ -75,7 +85,9 @@ def shells() -> list[list[Block]]:
 def following(block: Block) -> str | None:
     """What a page shows as printed: a text block with only blank lines between it and the program."""
     text = block.page.read_text("utf-8").split("\n", block.line - 1)[-1]
-    after = re.match(r"\n*```text\n(.*?)^```$", text[len(block.code) + len("```") :], re.MULTILINE | re.DOTALL)
+    after = re.match(
+        r"\n*```text\n(.*?)^```$", text[len(block.code) + len("```") :], re.MULTILINE | re.DOTALL
+    )
     return after[1] if after else None
 
 
@@ -87,7 +99,9 @@ def test_every_block_says_what_it_is() -> None:
     for block in blocks():
         where = f"{block.page.relative_to(ROOT)}:{block.line}"
         assert block.language in READ_ONLY | {"python", "sh"}, f"{where}: {block.language!r}"
-        assert block.tag in ("", "continue") or re.fullmatch(r"no-run: \S.{8,}", block.tag), f"{where}: {block.tag!r}"
+        assert block.tag in ("", "continue") or re.fullmatch(r"no-run: \S.{8,}", block.tag), (
+            f"{where}: {block.tag!r}"
+        )
 
 
 @pytest.mark.parametrize("chain", chains(), ids=place)
@@ -118,6 +132,11 @@ def test_shell_runs(chain: list[Block], tmp_path: Path) -> None:
     for block in chain:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block.code],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280, check=False,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
         )
         assert done.returncode == 0, f"{block.page.name}:{block.line}\n{done.stdout}\n{done.stderr}"

@@ -13,7 +13,9 @@ LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]*)\)")
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as the usual renderers make them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -38,6 +38,7 @@ def test_every_module_of_the_library_has_a_layer_on_the_page() -> None:
     rooms = {
         path.stem
         for path in (ROOT / "src" / "sevenfold").iterdir()
-        if not path.name.startswith("_") and (path.suffix == ".py" or any(path.glob("*.py")) or any(path.glob("*/*.py")))
+        if not path.name.startswith("_")
+        and (path.suffix == ".py" or any(path.glob("*.py")) or any(path.glob("*/*.py")))
     }
     assert {room for room in rooms if not re.search(rf"`{room}`", page)} == set()

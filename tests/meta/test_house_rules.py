@@ -36,7 +36,10 @@ def test_a_planted_fault_is_found(name: str, text: str, rule: str) -> None:
         ("src/sevenfold/cli/show.py", "print('up')\n"),
         ("src/sevenfold/key.py", "class Key:\n    def hash(self): ...\nKey().hash()\n"),
         ("tests/unit/test_key.py", "assert hash(('a',)) == hash(('a',))\n"),
-        ("docs/start.md", "Read <https://example.org/home/ada> or `GET /v1/rank`, write to `$HOME/work/x`.\n"),
+        (
+            "docs/start.md",
+            "Read <https://example.org/home/ada> or `GET /v1/rank`, write to `$HOME/work/x`.\n",
+        ),
     ],
 )
 def test_what_is_allowed_is_not_a_fault(name: str, text: str) -> None:

@@ -33,8 +33,14 @@ def test_the_newest_heading_of_the_changelog_is_the_version(root: Path) -> None:
 
 @pytest.mark.parametrize("name", dependencies())
 def test_a_dependency_has_a_record_with_reason_and_licence(root: Path, name: str) -> None:
-    records = {path.name: path.read_text("utf-8") for path in (root / "docs" / "decisions").glob("0*.md")}
-    mine = [text for text in records.values() if re.search(rf"^\| `{re.escape(name)}` \|", text, re.MULTILINE)]
+    records = {
+        path.name: path.read_text("utf-8") for path in (root / "docs" / "decisions").glob("0*.md")
+    }
+    mine = [
+        text
+        for text in records.values()
+        if re.search(rf"^\| `{re.escape(name)}` \|", text, re.MULTILINE)
+    ]
     assert len(mine) == 1, f"{name}: one line in one decision record, found {len(mine)}"
 
 
@@ -47,7 +53,10 @@ def test_a_dependency_is_used(root: Path, name: str) -> None:
 
 
 def test_a_dependency_has_a_floor_and_a_ceiling(project: dict[str, Any]) -> None:
-    lists = [project["project"]["dependencies"], *project["project"]["optional-dependencies"].values()]
+    lists = [
+        project["project"]["dependencies"],
+        *project["project"]["optional-dependencies"].values(),
+    ]
     for line in (line for listed in lists for line in listed):
         assert re.search(r">=[\d.]+,<\d+", line), line
 
@@ -59,7 +68,11 @@ def test_decisions_are_numbered_without_a_gap(root: Path) -> None:
 
 @pytest.mark.tooling
 def test_the_wheel_holds_the_code_and_the_data(root: Path, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=root, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path],
+        cwd=root,
+        check=True,
+    )
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     in_tree = {

@@ -23,7 +23,12 @@ def run(root: Path, program: str) -> str:
     """What the program prints in a fresh interpreter."""
     environment = os.environ | {"PYTHONPATH": str(root / "src")}
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, cwd=root, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        env=environment,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.stdout
 
@@ -41,7 +46,9 @@ def test_import_costs_at_most_150_ms_over_bare_python(root: Path) -> None:
         whole = min(whole, wall_ms(root, "import sevenfold"))
         if whole - bare <= IMPORT_BUDGET_MS:
             break
-    assert whole - bare <= IMPORT_BUDGET_MS, f"import sevenfold: {whole:.0f} ms, bare Python {bare:.0f} ms"
+    assert whole - bare <= IMPORT_BUDGET_MS, (
+        f"import sevenfold: {whole:.0f} ms, bare Python {bare:.0f} ms"
+    )
 
 
 def test_help_is_there_within_300_ms(root: Path) -> None:
@@ -55,6 +62,20 @@ def test_help_is_there_within_300_ms(root: Path) -> None:
 
 @pytest.mark.parametrize("program", ["import sevenfold", HELP.replace("sys.exit(main())", "pass")])
 def test_nothing_heavy_is_loaded_before_it_is_used(root: Path, program: str) -> None:
-    loaded = json.loads(run(root, f"{program}\nimport json, sys; print(json.dumps(sorted(sys.modules)))"))
-    heavy = {"duckdb", "lightgbm", "lmdb", "numba", "pandas", "polars", "pyarrow", "scipy", "sklearn", "starlette", "uvicorn"}
+    loaded = json.loads(
+        run(root, f"{program}\nimport json, sys; print(json.dumps(sorted(sys.modules)))")
+    )
+    heavy = {
+        "duckdb",
+        "lightgbm",
+        "lmdb",
+        "numba",
+        "pandas",
+        "polars",
+        "pyarrow",
+        "scipy",
+        "sklearn",
+        "starlette",
+        "uvicorn",
+    }
     assert heavy.intersection(loaded) == set()

@@ -14,8 +14,13 @@ pytestmark = pytest.mark.tooling
 def run(root: Path, *command: str, source: Path | None = None) -> subprocess.CompletedProcess[str]:
     """The finished program, started beside this Python with the source folder importable."""
     beside = Path(sys.executable).parent
-    environment = os.environ | {"PYTHONPATH": str(source or root / "src"), "PATH": f"{beside}:{os.environ['PATH']}"}
-    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    environment = os.environ | {
+        "PYTHONPATH": str(source or root / "src"),
+        "PATH": f"{beside}:{os.environ['PATH']}",
+    }
+    return subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_style(root: Path) -> None:
@@ -39,13 +44,19 @@ def test_imports_point_down(root: Path) -> None:
         ("types.py", "import sevenfold.hashing", "imports point down only"),
         ("spec/entity.py", "import sevenfold.algebra", "imports point down only"),
         ("features/__init__.py", "import duckdb", "the pure core touches no engine"),
-        ("engines/offline.py", "import sevenfold.engines.online", "offline and online meet in the algebra"),
+        (
+            "engines/offline.py",
+            "import sevenfold.engines.online",
+            "offline and online meet in the algebra",
+        ),
         ("models/__init__.py", "import sevenfold.testing", "nobody imports the test kit"),
         ("testing/oracle.py", "import sevenfold.algebra.layout", "the oracle shares no code"),
         ("surprise/__init__.py", "'''A room in no layer.'''", "imports point down only"),
     ],
 )
-def test_a_planted_import_is_caught(root: Path, tmp_path: Path, module: str, line: str, contract: str) -> None:
+def test_a_planted_import_is_caught(
+    root: Path, tmp_path: Path, module: str, line: str, contract: str
+) -> None:
     ignore = shutil.ignore_patterns("__pycache__", "*.parquet")
     shutil.copytree(root / "src" / "sevenfold", tmp_path / "sevenfold", ignore=ignore)
     planted = tmp_path / "sevenfold" / module

@@ -12,7 +12,7 @@ import click
 
 from sevenfold.errors import RunError
 
-__all__ = ["home_of", "home_option", "refuse_beside_server", "store_url"]
+__all__ = ["home_of", "home_option", "refuse_beside_server", "server_of", "store_url"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,12 +40,28 @@ def store_url(home: Path, must_exist: bool = True) -> str:
 
 def refuse_beside_server(home: Path) -> None:
     """Raise RunError while a server runs on this home: its generators would not see what is written."""
+    server = _server(home)
+    if server is not None:
+        raise RunError(
+            f"a server (process {server['pid']}) runs on {home}: send the rows to it, POST /v1/events, "
+            "or stop it first"
+        )
+
+
+def server_of(home: Path) -> dict[str, Any]:
+    """The server that runs on this home: its pid, host and port; RunError when there is none."""
+    server = _server(home)
+    if server is None:
+        raise RunError(
+            f"no server runs on {home}: `sevenfold serve` starts one, or give another --home"
+        )
+    return server
+
+
+def _server(home: Path) -> dict[str, Any] | None:
     try:
-        server = json.loads((home / "server.json").read_text("utf-8"))
+        server: dict[str, Any] = json.loads((home / "server.json").read_text("utf-8"))
         os.kill(int(server["pid"]), 0)
     except (OSError, ValueError, KeyError, TypeError):
-        return
-    raise RunError(
-        f"a server (process {server['pid']}) runs on {home}: send the rows to it, POST /v1/events, "
-        "or stop it first"
-    )
+        return None
+    return server

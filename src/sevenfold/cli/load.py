@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import linecache
 import pkgutil
 import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
-from importlib import import_module
+from importlib import import_module, invalidate_caches
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +23,7 @@ from sevenfold.loop.world import disturb
 from sevenfold.spec.system import System
 from sevenfold.types import US_PER_DAY
 
-__all__ = ["load_scenario", "load_system", "shipped"]
+__all__ = ["load_scenario", "load_system", "load_system_anew", "shipped"]
 
 
 def load_system(name: str) -> System:
@@ -39,6 +40,35 @@ def load_system(name: str) -> System:
     else:
         module = _guarded(name, lambda: _from_module(place))
     return _system_of(module, name, attribute)
+
+
+def load_system_anew(name: str) -> System:
+    """The system that `name` names now, though its files have changed since they were loaded.
+
+    Modules beside its file, or of its package, are read again with it; what was made of them stays as it is.
+    """
+    place = name.partition(":")[0]
+    linecache.checkcache()
+    invalidate_caches()
+    if place.endswith(".py"):
+        below = Path(place).resolve().parent
+        stale = [key for key, module in sys.modules.items() if _lies(module, below)]
+    else:
+        top = place.partition(".")[0]
+        stale = [key for key in sys.modules if key == top or key.startswith(f"{top}.")]
+    if place not in shipped():
+        for key in stale:
+            del sys.modules[key]
+    return load_system(name)
+
+
+def _lies(module: ModuleType, folder: Path) -> bool:
+    """Whether the module is a file below `folder` that nobody installed."""
+    file = getattr(module, "__file__", None)
+    if file is None or module.__name__.partition(".")[0] in ("sevenfold", "__main__"):
+        return False
+    path = Path(file)
+    return folder in path.parents and "site-packages" not in path.parts
 
 
 def shipped() -> list[str]:

@@ -21,6 +21,7 @@ _COMMANDS = (
     "data",
     "features",
     "serve",
+    "change",
     "replay",
     "train",
     "evaluate",

@@ -55,7 +55,7 @@ def command(
     from contextlib import suppress
 
     from sevenfold import __version__
-    from sevenfold.cli.load import load_system
+    from sevenfold.cli.load import load_system, load_system_anew
     from sevenfold.serving.server import Door, serve
 
     logging.basicConfig(
@@ -70,5 +70,7 @@ def command(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     with suppress(_StopError), progress("reading the log") as advance:
-        serve(declared, place, __version__, Door(host, port, token), clock == "replay", advance)
+        where_to = Door(host, port, token)
+        replay = clock == "replay"
+        serve(declared, place, __version__, where_to, replay, advance, load_system_anew)
     show({"system": declared.name, "home": str(place)}, f"{declared.name}: stopped")

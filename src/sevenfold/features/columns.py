@@ -87,7 +87,7 @@ def _require_log_order(batch: EventBatch) -> None:
 
 def _call(function: RowFunction, batch: EventBatch) -> Any:
     names = tuple(inspect.signature(function).parameters)
-    result = function(*(batch.fields[name] for name in names))
+    result = function(*(_field(name, batch) for name in names))
     if np.shape(result) not in ((), (len(batch),)):
         raise InputError(
             f"{function.__name__} gave an array of shape {np.shape(result)} for {len(batch)} events; "
@@ -116,4 +116,10 @@ def _marks(source: Source, batch: EventBatch) -> Ints:
 
 
 def _column(source: str, batch: EventBatch) -> Any:
-    return batch.keys[source] if source in batch.keys else batch.fields[source]
+    return batch.keys[source] if source in batch.keys else _field(source, batch)
+
+
+def _field(name: str, batch: EventBatch) -> Any:
+    """The column of a field; null where it was declared after these events were logged."""
+    column = batch.fields.get(name)
+    return np.full(len(batch), np.nan) if column is None else column

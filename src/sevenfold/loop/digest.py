@@ -18,7 +18,7 @@ from sevenfold.features.plan import Plan
 from sevenfold.models.dataset import Dataset
 from sevenfold.models.protocol import Model
 from sevenfold.retrieval.fusion import candidate_fields
-from sevenfold.serving.prediction_log import Prediction
+from sevenfold.serving.prediction_log import Prediction, feature_list_id
 from sevenfold.spec.task import Ranking
 from sevenfold.spec.units import parse_duration
 from sevenfold.types import EventBatch, Floats, Ints, Texts
@@ -167,12 +167,18 @@ class Digester:
         return found
 
     def _parity(self, predictions: Sequence[Prediction], vectors: Vectors, starts: Ints) -> Parity:
-        logged = [p.logged_vectors() for p in predictions if p.logged]
+        # Vectors that another definition made say nothing about this one.
+        hashes = self.plan.definition_hashes(self.features)
+        ours = feature_list_id(self.features, [hashes[name] for name in self.features])
+        alike = [
+            (p, start)
+            for p, start in zip(predictions, starts, strict=False)
+            if p.logged and p.features == ours
+        ]
+        logged = [p.logged_vectors() for p, _ in alike]
         if not logged:
             return Parity()
-        rows = np.concatenate(
-            [p.logged_rows() + start for p, start in zip(predictions, starts, strict=False)]
-        )
+        rows = np.concatenate([p.logged_rows() + start for p, start in alike])
         return compare(self.features, np.concatenate(logged), vectors[rows])
 
     def _training(

@@ -14,8 +14,8 @@ from sevenfold.errors import RunError
 from sevenfold.features.plan import Plan, compile_plan
 from sevenfold.loop.digest import Digest, Digester
 from sevenfold.models.protocol import Model
+from sevenfold.serving.definition import served_features
 from sevenfold.serving.prediction_log import read_predictions
-from sevenfold.serving.service import served_features
 from sevenfold.spec.system import System
 from sevenfold.spec.units import parse_duration
 from sevenfold.stores.kv import Transaction

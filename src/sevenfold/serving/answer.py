@@ -18,10 +18,10 @@ from sevenfold.hashing import siphash128
 from sevenfold.models.rule import RuleModel
 from sevenfold.retrieval.fusion import Fused, candidate_fields
 from sevenfold.serving.champion import Champion
+from sevenfold.serving.definition import Definition
 from sevenfold.serving.prediction_log import Prediction, features_id, packed, write_prediction
 from sevenfold.serving.request import RecommendRequest
 from sevenfold.spec.model import Rule
-from sevenfold.spec.system import System
 from sevenfold.spec.units import parse_duration
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.types import Floats, Instant, Texts
@@ -47,14 +47,15 @@ class Answering:
 
     def __init__(
         self,
-        system: System,
-        features: Sequence[str],
+        definition: Definition,
         engine: OnlineEngine,
         champion: Champion,
         in_time: bool = True,
     ) -> None:
+        system = definition.system
         self.system = system
-        self.features = tuple(features)
+        self.features = definition.features
+        self._hashes = [definition.hashes[name] for name in self.features]
         self.engine = engine
         self.champion = champion
         self.item = system.task.item.name
@@ -117,7 +118,7 @@ class Answering:
         """Write the answer durably; afterwards it is one that was given."""
         answer.mark("score")
         with store.write() as txn:
-            prediction.features = features_id(txn, self.features)
+            prediction.features = features_id(txn, self.features, self._hashes)
             prediction.timing_us = dict(answer.timing_us)
             write_prediction(txn, prediction)
         answer.mark("log")

@@ -16,11 +16,14 @@ from typing import Any, TypeAlias
 import msgspec
 
 from sevenfold.clock import elapsed_s
+from sevenfold.serving.background import Background
+from sevenfold.serving.changing import ChangeStatus
 from sevenfold.serving.metrics import Metrics
 from sevenfold.serving.openapi import openapi
 from sevenfold.serving.prediction_log import Prediction
 from sevenfold.serving.problem import HttpError, decoded, http_error
 from sevenfold.serving.request import (
+    ChangeAnswer,
     EventsAnswer,
     EventsRequest,
     FeaturesRequest,
@@ -57,12 +60,15 @@ class App:
         version: str,
         max_body_bytes: int = _MAX_BODY_BYTES,
         body_timeout_s: float = _BODY_TIMEOUT_S,
+        change: Callable[[], ChangeStatus] | None = None,
     ) -> None:
         self._service = service
+        self._change_ordered = change
         self._token = f"Bearer {token}".encode()
         self._max_body_bytes = max_body_bytes
         self._body_timeout_s = body_timeout_s
         self._metrics = Metrics()
+        self.background = Background(service.jobs, self._metrics.job)
         self._numbers = itertools.count(1)
         self._openapi = msgspec.json.encode(openapi(f"Sevenfold: {service.system.name}", version))
         self._events = msgspec.json.Decoder(EventsRequest)
@@ -75,11 +81,13 @@ class App:
             "/v1/recommend": (self._answer_recommend, False),
             "/v1/rank": (self._answer_rank, False),
             "/v1/features": (self._answer_features, False),
+            "/v1/change": (self._change, True),
             "/v1/reload": (self._reload, True),
         }
         self._gets: dict[str, Callable[[bytes], Answer]] = {
             "/healthz": lambda _: (b'{"status":"ok"}', {}, _JSON),
             "/readyz": self._ready,
+            "/v1/change": lambda _: self._change_status(),
             "/metrics": self._metrics_text,
             "/openapi.json": lambda _: (self._openapi, {}, _JSON),
         }
@@ -87,7 +95,7 @@ class App:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request, or keep the lifespan protocol."""
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await _lifespan(receive, send, self.background)
             return
         if scope["type"] != "http":
             return
@@ -115,7 +123,7 @@ class App:
 
     def _route(self, scope: Message) -> Callable[[bytes], Answer]:
         path, method = scope["path"], scope["method"]
-        if path in self._posts:
+        if path in self._posts and not (path in self._gets and method in ("GET", "HEAD")):
             handler, guarded = self._posts[path]
             if method != "POST":
                 raise _wrong_method(b"POST")
@@ -177,7 +185,29 @@ class App:
     def _answer_features(self, body: bytes) -> Answer:
         return self._encode(self._service.read_features(decoded(self._features, body))), {}, _JSON
 
+    def _change(self, body: bytes) -> Answer:
+        if self._change_ordered is None:
+            raise HttpError(
+                409, "conflict", "this server cannot change: it has no home to be told in"
+            )
+        self._change_ordered()
+        return self._change_status()
+
+    def _change_status(self) -> Answer:
+        status = self._service.changing.status
+        answer = ChangeAnswer(
+            status.state,
+            self._service.definition.name,
+            status.target,
+            list(status.views),
+            status.done,
+            status.total,
+            status.reason,
+        )
+        return self._encode(answer), {}, _JSON
+
     def _reload(self, body: bytes) -> Answer:
+        self._service.changing.settle()
         champion = self._service.champion
         changed = champion.reload()
         if champion.refused is not None:
@@ -189,6 +219,8 @@ class App:
         return loaded.version if loaded else 0
 
     def _metrics_text(self, body: bytes) -> Answer:
+        status = self._service.changing.status
+        self._metrics.change(status.done, status.total)
         raw = self._metrics.text(self._service.position(), self._version_now())
         return raw, {}, b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -265,9 +297,14 @@ async def _send(
     await send({"type": "http.response.body", "body": raw})
 
 
-async def _lifespan(receive: Receive, send: Send) -> None:
+async def _lifespan(receive: Receive, send: Send, background: Background) -> None:
+    task: asyncio.Task[None] | None = None
     while True:
         message = await receive()
+        if message["type"] == "lifespan.startup":
+            task = asyncio.create_task(background.run())
+        elif task is not None:
+            task.cancel()
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return

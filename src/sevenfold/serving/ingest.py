@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 from sevenfold.clock import Clock
 from sevenfold.engines.online import OnlineEngine
-from sevenfold.errors import NotFoundError
-from sevenfold.serving.backfill import backfill
+from sevenfold.errors import NotFoundError, ServingError
+from sevenfold.serving.backfill import backfill, kept_views
+from sevenfold.serving.schema import keep_schemas
 from sevenfold.sources.raw import Raw
 from sevenfold.sources.validate import Validator
 from sevenfold.spec.stream import Stream
@@ -79,12 +80,18 @@ class Ingest:
         observers: Sequence[Observer] = (),
     ) -> None:
         self._store = store
-        self._engine = engine
         self._clock = clock
         self._observers = observers
+        keep_schemas(store, streams)
         if filled := backfill(store, engine.plan):
             _LOG.info("states filled from the log views=%s", ",".join(filled))
         self.read_us: Instant = -(1 << 62)
+        self.use(streams, engine)
+
+    def use(self, streams: Mapping[str, Stream], engine: OnlineEngine) -> None:
+        """Take events of `streams` from now on, and keep the states of the views of `engine`."""
+        self._engine = engine
+        self._ids = {view.view_id for view in engine.plan.views}
         self._validators = {name: Validator(stream) for name, stream in streams.items()}
         self._horizons = {name: parse_duration(s.horizon) for name, s in streams.items()}
 
@@ -115,6 +122,7 @@ class Ingest:
         else:
             checked = validator.rows(rows, known_us)
         with self._store.write() as txn:
+            self._require_ours(txn)
             batch = arrange(checked.batch, max(floor_us(txn), self.read_us))
             new = fresh(txn, stream, batch.event_ids, batch.known_us, self._horizons[stream])
             kept = batch if new.all() else batch.take(new)
@@ -130,6 +138,14 @@ class Ingest:
             for row, letter in zip(checked.letter_rows.tolist(), checked.letters, strict=True)
         ]
         return IngestResult(end, len(kept), duplicates, refused)
+
+    def _require_ours(self, txn: Transaction) -> None:
+        """Refuse to write where another definition has taken over: its states would miss these events."""
+        if kept_views(txn) != self._ids:
+            raise ServingError(
+                "the store keeps the views of another definition by now: another process or a change has "
+                "taken it over; open it again with the declaration that is served"
+            )
 
 
 def read_counts(txn: Transaction, streams: Sequence[str]) -> Counts:

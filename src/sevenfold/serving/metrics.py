@@ -55,6 +55,33 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._jobs = Counter(
+            "sevenfold_job_seconds",
+            "Time of the work beside the answers",
+            ["job"],
+            registry=self._registry,
+        )
+        self._job_failures = Counter(
+            "sevenfold_job_failures", "Steps of a job that raised", ["job"], registry=self._registry
+        )
+        self._change = Gauge(
+            "sevenfold_change_events",
+            "Events in the states of a change that is under way, and in the log",
+            ["what"],
+            registry=self._registry,
+        )
+
+    def job(self, name: str, seconds: float, failed: bool) -> None:
+        """Note a step of a background job."""
+        self._jobs.labels(name).inc(seconds)
+        if failed:
+            self._job_failures.labels(name).inc()
+
+    def change(self, done: int, total: int) -> None:
+        """Note how far a change is."""
+        self._change.labels("done").set(done)
+        self._change.labels("total").set(total)
+
     def request(self, route: str, status: int, seconds: float) -> None:
         """Note a request."""
         self._requests.labels(route, str(status)).inc()

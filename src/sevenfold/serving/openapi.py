@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from sevenfold.serving.request import (
+    ChangeAnswer,
     EventsAnswer,
     EventsRequest,
     FeaturesAnswer,
@@ -30,11 +31,18 @@ _POSTS: dict[str, tuple[str, Any, Any, bool]] = {
     "/v1/recommend": ("Recommend items.", RecommendRequest, RecommendAnswer, False),
     "/v1/rank": ("Rank the items given.", RankRequest, RecommendAnswer, False),
     "/v1/features": ("The values of given keys now.", FeaturesRequest, FeaturesAnswer, False),
+    "/v1/change": (
+        "Change to the declaration that the home's change.json names, while serving.",
+        None,
+        ChangeAnswer,
+        True,
+    ),
     "/v1/reload": ("Load the version that the alias names.", None, ReloadAnswer, True),
 }
 _GETS: dict[str, tuple[str, Any]] = {
     "/healthz": ("Whether the process lives.", Status),
     "/readyz": ("Whether it can answer, by scoring a probe row.", Status),
+    "/v1/change": ("How far a change of the declaration is.", ChangeAnswer),
     "/metrics": ("Counters and times in the text format of Prometheus.", None),
     "/openapi.json": ("This description.", dict[str, Any]),
 }
@@ -82,7 +90,7 @@ def openapi(title: str, version: str) -> dict[str, Any]:
     for path, (summary, given) in _GETS.items():
         content = _json(found[repr(given)]) if given else {"text/plain": {"schema": _TEXT}}
         answers = {"200": {"description": "done", "content": content}, "default": refusal}
-        paths[path] = {"get": {"summary": summary, "responses": answers}}
+        paths.setdefault(path, {})["get"] = {"summary": summary, "responses": answers}
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version},

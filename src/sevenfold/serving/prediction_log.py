@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +17,15 @@ from sevenfold.stores.log import raise_frontier
 from sevenfold.stores.tables import META, PREDICTIONS, REQUESTS
 from sevenfold.types import Instant, Ints
 
-__all__ = ["Prediction", "find_prediction", "read_predictions", "write_prediction"]
+__all__ = [
+    "Prediction",
+    "feature_list_id",
+    "feature_names",
+    "features_id",
+    "find_prediction",
+    "read_predictions",
+    "write_prediction",
+]
 
 Vectors = npt.NDArray[np.float32]
 
@@ -87,9 +95,14 @@ _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Prediction)
 
 
-def features_id(txn: Transaction, names: tuple[str, ...]) -> str:
+def feature_list_id(names: Sequence[str], hashes: Sequence[str]) -> str:
+    """The short id of a list of features with their definitions: what the vectors of an answer are."""
+    return digest(_feature_list(names, hashes), 8)
+
+
+def features_id(txn: Transaction, names: Sequence[str], hashes: Sequence[str]) -> str:
     """The short id under which the list of features is kept, written when it is new."""
-    encoded = canonical_json(list(names))
+    encoded = _feature_list(names, hashes)
     name = digest(encoded, 8)
     key = b"features/" + name.encode()
     if txn.get(META, key) is None:
@@ -102,8 +115,13 @@ def feature_names(txn: Transaction, name: str) -> tuple[str, ...]:
     raw = txn.get(META, b"features/" + name.encode())
     if raw is None:
         raise StoreError(f"a prediction names feature list {name!r}, which the store does not hold")
-    names: list[str] = msgspec.json.decode(raw)
-    return tuple(names)
+    pairs: list[Any] = msgspec.json.decode(raw)
+    # Before 0.2 the list had names only.
+    return tuple(pair if isinstance(pair, str) else pair[0] for pair in pairs)
+
+
+def _feature_list(names: Sequence[str], hashes: Sequence[str]) -> bytes:
+    return canonical_json([list(pair) for pair in zip(names, hashes, strict=True)])
 
 
 def write_prediction(txn: Transaction, prediction: Prediction) -> None:

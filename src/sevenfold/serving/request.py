@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 __all__ = [
+    "ChangeAnswer",
     "EventsAnswer",
     "EventsRequest",
     "FeaturesAnswer",
@@ -116,10 +117,30 @@ class FeaturesRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class FeaturesAnswer(msgspec.Struct):
-    """The values by row and feature, null where there is none, and why: VALUE, NULL, MISSING or STALE."""
+    """The values by row and feature, null where there is none, and why: VALUE, NULL, MISSING or STALE.
+
+    `definition` names the version of the declaration that they were computed by.
+    """
 
     features: list[str]
     values: list[list[float | None]]
     states: list[list[str]]
     t: int
     position: int
+    definition: str
+
+
+class ChangeAnswer(msgspec.Struct):
+    """A change of the declaration: `filling` its new views, `waiting` for a model that reads it, or `failed`.
+
+    `serving` names the definition that answers, `target` the one to come; `done` of `total` events are in
+    the states of `views`; `reason` says what it waits for or why it failed.
+    """
+
+    state: str
+    serving: str
+    target: str | None
+    views: list[str]
+    done: int
+    total: int
+    reason: str | None

@@ -11,15 +11,18 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import uvicorn
 
 from sevenfold.clock import SystemClock
-from sevenfold.errors import ServingError
+from sevenfold.errors import ServingError, SevenfoldError
 from sevenfold.registry.registry import Registry
 from sevenfold.serving.app import App
+from sevenfold.serving.changing import ChangeStatus
+from sevenfold.serving.order import read_order, withdraw_order
 from sevenfold.serving.service import Service
 from sevenfold.spec.system import System
 from sevenfold.stores.open import open_store
@@ -46,54 +49,71 @@ def serve(
     door: Door,
     replay: bool = False,
     progress: Callable[[int], None] | None = None,
+    load: Callable[[str], System] | None = None,
 ) -> None:
     """Serve `system` from the store and registry in `home` until SIGTERM or SIGINT.
 
-    Port 0 takes a free one. When it listens, `server.json` in the home says pid, host and port. A request in
+    Port 0 takes a free one. `load` reads a declaration anew when the home orders a change (see `order`); one
+    that a killed server had begun is taken up again. When it listens, `server.json` in the home says pid, host and port. A request in
     flight is finished before the process ends. Raises ServingError when the port is taken or another server
     runs on this home.
     """
     home.mkdir(parents=True, exist_ok=True)
     with _alone(home):
-        _serve(system, home, version, door, replay, progress)
+        store = open_store(f"lmdb:{home / 'store'}")
+        try:
+            registry = Registry(home / "registry")
+            service = Service(system, store, registry, SystemClock(), replay, progress)
+            _serve(service, home, version, door, load)
+        finally:
+            store.close()
 
 
 def _serve(
-    system: System,
+    service: Service,
     home: Path,
     version: str,
     door: Door,
-    replay: bool,
-    progress: Callable[[int], None] | None,
+    load: Callable[[str], System] | None,
 ) -> None:
-    store = open_store(f"lmdb:{home / 'store'}")
+    change = partial(_change, service, home, load) if load else None
+    app = App(service, door.token or home_token(home), version, change=change)
+    if change is not None:
+        _take_up(change)
+    if reason := service.ready():  # also loads the kernels, so that the first answer is not slow
+        _LOG.warning("not ready reason=%s", reason)
+    listening = _listen(door.host, door.port)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        ws="none",
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=_DRAIN_S,
+    )
+    _announce(home, door.host, listening.getsockname()[1])
+    # The server drains at a signal and then raises it again; by then there is nothing left to end.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _take_up(change: Callable[[], ChangeStatus]) -> None:
+    """Go on with a change that was ordered of a server that is no more; without it, serve all the same."""
     try:
-        service = Service(
-            system, store, Registry(home / "registry"), SystemClock(), replay, progress
-        )
-        app = App(service, door.token or home_token(home), version)
-        if (
-            reason := service.ready()
-        ):  # also loads the kernels, so that the first answer is not slow
-            _LOG.warning("not ready reason=%s", reason)
-        listening = _listen(door.host, door.port)
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            lifespan="on",
-            ws="none",
-            server_header=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=_DRAIN_S,
-        )
-        _announce(home, door.host, listening.getsockname()[1])
-        # The server drains at a signal and then raises it again; by then there is nothing left to end.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
-        uvicorn.Server(config).run(sockets=[listening])
-    finally:
-        store.close()
+        change()
+    except SevenfoldError as error:
+        _LOG.error("change not taken up error=%s", error)
+
+
+def _change(service: Service, home: Path, load: Callable[[str], System]) -> ChangeStatus:
+    """Begin what the home orders; nothing ordered is the status of what goes on."""
+    order = read_order(home)
+    if order is None:
+        return service.changing.status
+    return service.change(load(order.system), order.force, partial(withdraw_order, home))
 
 
 @contextmanager

@@ -10,13 +10,15 @@ from sevenfold.clock import Clock
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import InputError, NotFoundError, ServingError
 from sevenfold.features.frame import Spine
-from sevenfold.features.plan import Plan, compile_plan
 from sevenfold.registry.registry import Registry
 from sevenfold.retrieval.build import Retrieval, build_retrieval
 from sevenfold.retrieval.fusion import Fused
 from sevenfold.retrieval.protocol import Query
 from sevenfold.serving.answer import Answering
+from sevenfold.serving.background import Job
 from sevenfold.serving.champion import Champion
+from sevenfold.serving.changing import ChangeStatus, Changing
+from sevenfold.serving.definition import Definition
 from sevenfold.serving.ingest import Ingest, IngestResult
 from sevenfold.serving.prediction_log import Prediction, find_prediction
 from sevenfold.serving.request import (
@@ -30,16 +32,10 @@ from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, frontier_us, last_known_us, position
 from sevenfold.types import Instant, Ints, Texts
 
-__all__ = ["Service", "served_features"]
+__all__ = ["Service"]
 
 _STATES = ("VALUE", "NULL", "MISSING", "STALE")
-
-
-def served_features(system: System, plan: Plan) -> tuple[str, ...]:
-    """Every feature that some model reads, in the order of the plan: what each answer logs."""
-    wanted = {name for model in system.models for name in model.features}
-    plan.require(wanted)
-    return tuple(name for name in plan.names if name in wanted)
+_GRACE_US = 3_600_000_000
 
 
 class Service:
@@ -57,21 +53,19 @@ class Service:
         clock: Clock,
         replay: bool = False,
         progress: Callable[[int], None] | None = None,
+        grace_us: int = _GRACE_US,
     ) -> None:
-        self.system = system
         self.store = store
         self.replay = replay
-        self.plan = compile_plan(system.features)
-        self.features = served_features(system, self.plan)
-        self.champion = Champion(
-            registry, self.features, self.plan.definition_hashes(self.features)
-        )
+        self.registry = registry
         self.retrieval: Retrieval = build_retrieval(system.serving.retrieve, system.serving.limit)
         self._clock = clock
-        self._engine = OnlineEngine(self.plan)
-        self._ingest = Ingest(store, system.streams, self._engine, clock, [self.retrieval])
-        self._answering = Answering(
-            system, self.features, self._engine, self.champion, in_time=not replay
+        definition = Definition(system)
+        engine = OnlineEngine(definition.plan)
+        self._ingest = Ingest(store, system.streams, engine, clock, [self.retrieval])
+        self._adopt(definition)
+        self.changing = Changing(
+            store, self._ingest, clock, definition, self._obstacle, self._adopt, grace_us
         )
         with store.read() as txn:
             for seq, batch in blocks(txn):
@@ -79,6 +73,48 @@ class Service:
                 if progress is not None:
                     progress(seq + len(batch))
         self.retrieval.settle()
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The work to be done beside the answers."""
+        return (self.changing,)
+
+    def _adopt(self, definition: Definition) -> None:
+        """Answer by `definition` from now on; its states are there."""
+        self.definition = definition
+        self.system, self.plan = definition.system, definition.plan
+        self.features = definition.features
+        self._engine = OnlineEngine(self.plan)
+        hashes = {name: definition.hashes[name] for name in self.features}
+        self.champion = Champion(self.registry, self.features, hashes)
+        self._answering = Answering(
+            definition, self._engine, self.champion, in_time=not self.replay
+        )
+
+    def _obstacle(self, definition: Definition) -> str | None:
+        """Why the model that is to serve cannot read `definition`; None when it can, or there is none."""
+        version = self.registry.alias("champion")
+        if version is None:
+            return None
+        manifest = self.registry.get(version).manifest
+        changed = [
+            name
+            for name in manifest.feature_names
+            if name not in definition.features
+            or definition.hashes[name] != manifest.feature_hashes[name]
+        ]
+        if not changed:
+            return None
+        return (
+            f"version {version} reads {', '.join(changed)} as declared before: train a version with the new "
+            "declaration and promote it, or switch without a model"
+        )
+
+    def change(
+        self, system: System, force: bool = False, ended: Callable[[], None] = lambda: None
+    ) -> ChangeStatus:
+        """Begin to change to `system` while serving; the job `changing` does the work."""
+        return self.changing.begin(Definition(system), force, ended)
 
     def accept(self, stream: str, rows: list[object], known_us: Instant | None) -> IngestResult:
         """Take events in; durable when it returns."""
@@ -118,7 +154,7 @@ class Service:
             end = position(txn)
         values = [[None if v != v else v for v in row] for row in frame.values.tolist()]
         states = [[_STATES[s] for s in row] for row in frame.states.tolist()]
-        return FeaturesAnswer(list(names), values, states, t_us, end)
+        return FeaturesAnswer(list(names), values, states, t_us, end, self.definition.name)
 
     def ready(self) -> str | None:
         """Why the service cannot answer, after asking it to score a probe row; None when it can."""
@@ -138,6 +174,7 @@ class Service:
     def _answer(
         self, request: RecommendRequest, items: list[str] | None
     ) -> tuple[Prediction, bool]:
+        self.changing.settle()
         self._check_keys(request)
         with self.store.read() as txn:
             given = find_prediction(txn, request.request_id)

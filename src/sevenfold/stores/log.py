@@ -8,6 +8,7 @@ known later (states, labels, metrics) can be computed again from it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from sevenfold.stores.block import MAX_EVENTS, decode_block, encode_block, key_o
 from sevenfold.stores.dedupe import fresh
 from sevenfold.stores.kv import Transaction
 from sevenfold.stores.tables import LOG, META
-from sevenfold.types import EventBatch, Instant, Ints, Texts
+from sevenfold.types import Column, EventBatch, Instant, Ints, Texts
 
 __all__ = [
     "append",
@@ -128,7 +129,24 @@ def blocks(
 def read_stream(txn: Transaction, stream: str) -> EventBatch | None:
     """All events of `stream` in log order; None when the log has none of it."""
     parts = [batch for _, batch in blocks(txn, stream)]
-    return EventBatch.concat(parts) if parts else None
+    return EventBatch.concat(_levelled(parts)) if parts else None
+
+
+def _levelled(parts: list[EventBatch]) -> list[EventBatch]:
+    """The parts with the fields of all of them: null where a field was not declared when they were logged."""
+    kinds = {name: column for part in parts for name, column in part.fields.items()}
+    return [
+        part
+        if part.fields.keys() == kinds.keys()
+        else replace(
+            part, fields={n: part.fields.get(n, _nulls(k, len(part))) for n, k in kinds.items()}
+        )
+        for part in parts
+    ]
+
+
+def _nulls(like: Column, n: int) -> Column:
+    return Texts.of([None] * n) if isinstance(like, Texts) else np.full(n, np.nan)
 
 
 def _order(known: Ints, ids: Texts) -> Ints:

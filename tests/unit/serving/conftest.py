@@ -146,7 +146,7 @@ def make_stall(tmp_path: Path) -> Callable[..., Stall]:
     def make(replay: bool = False, system: sf.System | None = None, **more: Any) -> Stall:
         registry = Registry(tmp_path / "registry")
         service = Service(system or declare(), store, registry, clock, replay)
-        app = App(service, TOKEN, "0.0.0", **more)
+        app = App(service, TOKEN, "0.0.0", change=lambda: service.changing.status, **more)
         return Stall(service, app, store, registry, clock, tmp_path)
 
     return make

@@ -4,9 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 import sevenfold as sf
 from sevenfold.engines.online import OnlineEngine
-from sevenfold.serving.backfill import backfill
+from sevenfold.features.plan import Plan, compile_plan
+from sevenfold.serving.backfill import Filled, backfill, expire, fill, free, kept_views
+from sevenfold.stores.kv import Store
 from sevenfold.stores.log import blocks
 from sevenfold.stores.open import open_store
 
@@ -35,6 +39,23 @@ def test_a_changed_view_has_seen_the_whole_log(
     assert {name: after[name] for name in before} == before
 
 
+def state(store: Store, plan: Plan) -> list[tuple[bytes, bytes]]:
+    """The states of the views of a plan."""
+    names = {view.view_id for view in plan.views}
+    with store.read() as txn:
+        return [(key, value) for key, value in txn.scan("state") if key[:8] in names]
+
+
+def replayed(store: Store, plan: Plan) -> list[tuple[bytes, bytes]]:
+    """What those states are after a pure replay of the log."""
+    fresh = open_store("memory:")
+    engine = OnlineEngine(plan)
+    with store.read() as txn, fresh.write() as into:
+        for _, batch in blocks(txn):
+            engine.apply(into, batch)
+    return state(fresh, plan)
+
+
 def test_a_view_that_was_left_out_for_a_while_has_missed_nothing(
     stall: Any,
     make_stall: Callable[..., Any],
@@ -44,13 +65,75 @@ def test_a_view_that_was_left_out_for_a_while_has_missed_nothing(
     make_stall(system=widened(anew())).sell(sale("n1", "a"))
     again = make_stall()
     assert values(again)["item__sum_pieces"] == 4.0
-    fresh = open_store("memory:")
-    engine = OnlineEngine(again.service.plan)
-    with again.store.read() as txn, fresh.write() as into:
-        for _, batch in blocks(txn):
-            engine.apply(into, batch)
-        assert list(into.scan("state")) == list(txn.scan("state"))
+    assert state(again.store, again.service.plan) == replayed(again.store, again.service.plan)
 
 
 def test_nothing_is_filled_twice(stall: Any, make_stall: Callable[..., Any]) -> None:
     assert backfill(stall.store, stall.service.plan) == ()
+
+
+def test_a_view_left_out_goes_on_where_it_was(
+    stall: Any, make_stall: Callable[..., Any], anew: Callable[[], sf.System]
+) -> None:
+    other = compile_plan(widened(anew()).features)
+    assert backfill(stall.store, other) == ("item",)
+    filled = fill(stall.store, stall.service.plan.views, 1)
+    assert filled == Filled(6, 6, complete=True), (
+        "no event came in between, so none is applied again"
+    )
+    assert state(stall.store, stall.service.plan) == replayed(stall.store, stall.service.plan)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 100])
+def test_slices_of_any_size_give_the_states_of_a_replay(
+    stall: Any, anew: Callable[[], sf.System], limit: int
+) -> None:
+    plan = compile_plan(widened(anew()).features)
+    before = state(stall.store, stall.service.plan)
+    slices = 0
+    while True:
+        filled = fill(stall.store, plan.views, limit)
+        slices += 1
+        assert filled.total == 6
+        if filled.complete:
+            break
+        assert filled.done == slices * limit, "a slice is bounded"
+        with stall.store.read() as txn:
+            assert kept_views(txn) == {v.view_id for v in stall.service.plan.views}
+    assert slices == -(-6 // limit)
+    assert state(stall.store, plan) == replayed(stall.store, plan)
+    assert state(stall.store, stall.service.plan) == before
+
+
+def test_what_nobody_wants_is_freed_after_the_grace_in_slices(
+    stall: Any, anew: Callable[[], sf.System]
+) -> None:
+    old, new = stall.service.plan, compile_plan(widened(anew()).features)
+    backfill(stall.store, new)
+    wanted = {view.view_id for view in new.views}
+    left_out = Plan(tuple(v for v in old.views if v.view_id not in wanted), ())
+    held = len(state(stall.store, left_out))
+    assert held == 3, "one an item"
+    assert expire(stall.store, wanted, 1_000, 500), "noticed"
+    assert not expire(stall.store, wanted, 1_400, 500), "not yet"
+    assert len(state(stall.store, left_out)) == held
+    assert expire(stall.store, wanted, 1_500, 500)
+    assert free(stall.store, 2)
+    assert len(state(stall.store, left_out)) == held - 2
+    assert expire(stall.store, wanted, 1_500, 500)
+    assert free(stall.store, 2)
+    assert not expire(stall.store, wanted, 1_500, 500)
+    assert not free(stall.store, 2)
+    assert state(stall.store, left_out) == []
+    assert state(stall.store, new) == replayed(stall.store, new)
+
+
+def test_a_view_wanted_again_while_it_is_being_freed_is_filled_anew(
+    stall: Any, anew: Callable[[], sf.System]
+) -> None:
+    old, new = stall.service.plan, compile_plan(widened(anew()).features)
+    backfill(stall.store, new)
+    expire(stall.store, {view.view_id for view in new.views}, 0, 0)
+    free(stall.store, 1)
+    backfill(stall.store, old)
+    assert state(stall.store, old) == replayed(stall.store, old)
