@@ -23,6 +23,7 @@ from sevenfold.serving.openapi import openapi
 from sevenfold.spec.check_data import DATA_RULES
 from sevenfold.spec.check_features import FEATURE_RULES
 from sevenfold.spec.check_operation import OPERATION_RULES
+from sevenfold.spec.check_tables import TABLE_RULES
 from sevenfold.spec.shape import field_hints, wanted
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,7 +87,12 @@ def checks_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-_RULES = {"Data": DATA_RULES, "Features": FEATURE_RULES, "Everything else": OPERATION_RULES}
+_RULES = {
+    "Data": DATA_RULES,
+    "Features": FEATURE_RULES,
+    "Tables": TABLE_RULES,
+    "Everything else": OPERATION_RULES,
+}
 
 
 def declaration_page() -> str:

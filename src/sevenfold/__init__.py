@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # what an editor and a type checker see of the names below
     from sevenfold.spec.field import (
         CONTENT,
         Category,
+        Flag,
         Id,
         Integer,
         Number,
@@ -96,6 +97,9 @@ if TYPE_CHECKING:  # what an editor and a type checker see of the names below
     from sevenfold.spec.system import (
         System,
     )
+    from sevenfold.spec.table import (
+        Table,
+    )
     from sevenfold.spec.task import (
         Label,
         Ranking,
@@ -136,7 +140,7 @@ _HOME = {
     "sevenfold.spec.check": ("check",),
     "sevenfold.spec.entity": ("Entity",),
     "sevenfold.spec.evaluation": ("Evaluation", "GateSpec", "Split"),
-    "sevenfold.spec.field": ("CONTENT", "Category", "Id", "Integer", "Number", "Text"),
+    "sevenfold.spec.field": ("CONTENT", "Category", "Flag", "Id", "Integer", "Number", "Text"),
     "sevenfold.spec.model": ("LightGBM", "LogisticRegression", "Rule"),
     "sevenfold.spec.monitoring": ("Drift", "Monitoring", "Performance", "Retrain"),
     "sevenfold.spec.on_demand": ("on_demand", "rate"),
@@ -145,6 +149,7 @@ _HOME = {
     "sevenfold.spec.serving": ("Pipeline", "PredictionLog"),
     "sevenfold.spec.stream": ("Stream",),
     "sevenfold.spec.system": ("System",),
+    "sevenfold.spec.table": ("Table",),
     "sevenfold.spec.task": ("Label", "Ranking"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -165,6 +170,7 @@ __all__ = [  # noqa: RUF022  in the order in which a reader looks a name up
     "Entity",
     "Evaluation",
     "FeatureView",
+    "Flag",
     "GateError",
     "GateSpec",
     "Guardrail",
@@ -207,6 +213,7 @@ __all__ = [  # noqa: RUF022  in the order in which a reader looks a name up
     "Stream",
     "sum",
     "System",
+    "Table",
     "Text",
     "TimeError",
 ]

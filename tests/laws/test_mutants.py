@@ -68,8 +68,23 @@ MUTANTS = {
     ),
     "ttl includes its end": (
         "algebra/value.py",
-        "t_us - state[at] >= window:",
-        "t_us - state[at] > window:",
+        "t_us - state[at] >= ttl_us:",
+        "t_us - state[at] > ttl_us:",
+    ),
+    "a delete reads as a null": (
+        "algebra/value.py",
+        "DELETED:\n        return np.nan, _MISSING\n",
+        "DELETED:\n        return np.nan, _NULL\n",
+    ),
+    "a delete goes stale": (
+        "algebra/value.py",
+        "or state[at + 1] == DELETED:\n",
+        "or state[at + 1] == DELETED and not 0 < ttl_us <= t_us - state[at]:\n",
+    ),
+    "deletes are not marked": (
+        "features/columns.py",
+        "    if view.delete is not None:\n",
+        "    if view.delete is not None and not batch:\n",
     ),
     "online applies a batch backwards": (
         "engines/online.py",

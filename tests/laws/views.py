@@ -13,6 +13,15 @@ def positive(x):
     return np.nan_to_num(x) > 0
 
 
+def gone(x):
+    """Which rows are deletes; a null row is none."""
+    return (x == 1) | (x == 0.1)
+
+
+rows = sf.Table("s", user, {"x": sf.Number(), "tag": sf.Id()}, time="at", delete=gone)
+pair_rows = sf.Table("s", [user, item], {"x": sf.Number()}, time="at", delete=gone)
+
+
 def doubled(x):
     """A row-level function."""
     return x * 2
@@ -45,6 +54,8 @@ VIEWS = [
     sf.aggregate([user, item], stream, sf.count(windows=["1 h"]), sf.last("x"), name="pair"),
     sf.aggregate(item, stream, sf.sum("x", windows=["24 h"]), where=positive, name="item_positive"),
     sf.attribute(user, stream, "x", ttl="24 h", name="row"),
+    sf.attribute(user, rows, "x", ttl="24 h", name="kept"),
+    sf.attribute([user, item], pair_rows, "x", name="kept_pair"),
 ]
 
 

@@ -3,7 +3,7 @@
 The state of a key is a row of 64-bit words, floats kept as their bits:
 
     newest event_us
-    last        event_us, value                             for each (column, nulls)
+    last        event_us, value or the mark of a delete     for each (column, nulls)
     decayed     reference_us, sum at the reference          for each (column, half-life)
     level       n, then n tiles by start:                   for each hop in use (0: the lifetime)
                   start_us, events, (count, high, low, min, max) for each column
@@ -23,10 +23,12 @@ import numpy as np
 from sevenfold.types import Floats, Ints
 
 __all__ = [
+    "AGE",
     "ATTRIBUTE",
     "COUNT",
     "COUNT_ALL",
     "DECAYED",
+    "DELETED",
     "DISTINCT",
     "KINDS",
     "LAST",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 COUNT_ALL, COUNT, SUM, MEAN, MIN, MAX, LAST, SINCE_LAST, DECAYED, DISTINCT, ATTRIBUTE = range(11)
+AGE = 64  # far from the others, so that those have room to grow
 KINDS = {
     "count": COUNT,
     "sum": SUM,
@@ -56,8 +59,12 @@ KINDS = {
     "decayed": DECAYED,
     "distinct": DISTINCT,
     "attribute": ATTRIBUTE,
+    "age": AGE,
 }
 NEVER_US = -(1 << 63)
+DELETED = 0x7FF8 << 48 | 0xDE1
+"""The bits in place of an attribute's value where its row is a delete: a NaN that no null is written as."""
+
 _COLUMN_WORDS = 5
 
 
@@ -140,7 +147,7 @@ def lay_out(reads: Sequence[Read]) -> Layout:
     columns = [
         sorted({r.column for r in tiled if _level_hop(r) == hop and r.column >= 0}) for hop in hops
     ]
-    lasts = _distinct_keys(reads, (LAST, ATTRIBUTE), lambda r: (r.column, int(r.nulls)))
+    lasts = _distinct_keys(reads, _LASTS, lambda r: (r.column, int(r.nulls)))
     decays = _distinct_keys(reads, (DECAYED,), lambda r: (r.column, r.half_life_us))
     marks = _distinct_keys(reads, (DISTINCT,), lambda r: (r.column, r.cap, _level_hop(r)))
     first_decay = 1 + 2 * len(lasts)
@@ -179,6 +186,7 @@ def lay_out(reads: Sequence[Read]) -> Layout:
 
 
 _TILED = (COUNT_ALL, COUNT, SUM, MEAN, MIN, MAX)
+_LASTS = (LAST, ATTRIBUTE, AGE)
 
 
 def _level_hop(read: Read) -> int:
@@ -216,7 +224,7 @@ def _read_row(
         level = hops.index(hop)
         slot = columns[level].index(read.column) if read.column >= 0 else -1
         return read.kind, level, slot, read.window_us, hop
-    if read.kind in (LAST, ATTRIBUTE):
+    if read.kind in _LASTS:
         place = lasts.index((read.column, int(read.nulls)))
     elif read.kind == DECAYED:
         place = decays.index((read.column, read.half_life_us))

@@ -6,10 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sevenfold.algebra.layout import (
+    AGE,
     ATTRIBUTE,
     COUNT,
     COUNT_ALL,
     DECAYED,
+    DELETED,
     LAST,
     MAX,
     MEAN,
@@ -88,11 +90,9 @@ def read_state(
             value = _read_level(tables, i, state, floats, offsets[section], tail)
         elif kind == LAST:
             value = _read_last(state, floats, start + tables.lasts[section, 2], tail)
-        elif kind == ATTRIBUTE:
+        elif kind in (ATTRIBUTE, AGE):
             at = start + tables.lasts[section, 2]
-            value = _read_last(state, floats, at, NEVER_US)
-            if window > 0 and state[at] != NEVER_US and t_us - state[at] >= window:
-                value, reason = np.nan, _STALE
+            value, reason = _read_row(kind, state, floats, at, window, t_us)
         elif kind == SINCE_LAST:
             if state[start] != NEVER_US:
                 value = (t_us - state[start]) / _US_PER_S
@@ -109,6 +109,20 @@ def _read_last(state: Ints, floats: Floats, at: int, tail: int) -> float:
     if state[at] == NEVER_US or state[at] < tail:
         return np.nan
     return float(floats[at + 1])
+
+
+@kernel
+def _read_row(
+    kind: int, state: Ints, floats: Floats, at: int, ttl_us: int, t_us: int
+) -> tuple[float, int]:
+    """An attribute of the newest row of a table, or the row's age in seconds, with its state."""
+    if state[at] == NEVER_US or state[at + 1] == DELETED:
+        return np.nan, _MISSING
+    if kind == AGE:
+        return (t_us - state[at]) / _US_PER_S, _VALUE
+    if ttl_us > 0 and t_us - state[at] >= ttl_us:
+        return np.nan, _STALE
+    return float(floats[at + 1]), _NULL
 
 
 @kernel

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sevenfold.algebra.layout import Columns
+from sevenfold.algebra.layout import DELETED, Columns
 from sevenfold.errors import InputError
 from sevenfold.features.plan import ViewPlan
 from sevenfold.hashing import combine128, hash128
@@ -20,6 +20,7 @@ __all__ = ["ViewColumns", "key_hashes", "view_columns"]
 
 Hashes = npt.NDArray[np.uint64]
 _NAN_BITS = 0x7FF8 << 48
+_DELETE = np.array([DELETED], dtype=np.int64).view(np.float64)[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +59,8 @@ def view_columns(view: ViewPlan, batch: EventBatch) -> ViewColumns:
     numbers = np.empty((len(batch), len(view.numbers)), dtype=np.float64)
     for i, source in enumerate(view.numbers):
         numbers[:, i] = _numbers(source, batch)
+    if view.has_rows:
+        _mark_deletes(view, batch, numbers)
     marks = np.empty((len(batch), len(view.marks)), dtype=np.int64)
     for i, source in enumerate(view.marks):
         marks[:, i] = _marks(source, batch)
@@ -83,6 +86,13 @@ def _require_log_order(batch: EventBatch) -> None:
             f"events of stream {batch.stream!r} are not in log order: event {back[0] + 1} became known "
             f"before event {back[0]}; sort them by known_us, then event id"
         )
+
+
+def _mark_deletes(view: ViewPlan, batch: EventBatch, numbers: Floats) -> None:
+    numbers[np.isnan(numbers)] = np.nan  # no null of a foreign log may have the bits of a delete
+    if view.delete is not None:
+        gone = np.nan_to_num(np.asarray(_numbers(view.delete, batch), dtype=np.float64)) != 0
+        numbers[np.broadcast_to(gone, len(batch))] = _DELETE
 
 
 def _call(function: RowFunction, batch: EventBatch) -> Any:

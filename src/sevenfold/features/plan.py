@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sevenfold.algebra.layout import COUNT_ALL, DISTINCT, KINDS, Layout, Read, lay_out
+from sevenfold.algebra.layout import ATTRIBUTE, COUNT_ALL, DISTINCT, KINDS, Layout, Read, lay_out
 from sevenfold.errors import NotFoundError, Problem, SpecError
 from sevenfold.features.definition import definition_hash, function_identity, source_identity
 from sevenfold.spec.aggregate import Aggregate, FeatureView, RowFunction, Source
 from sevenfold.spec.field import Category
 from sevenfold.spec.naming import feature_names
 from sevenfold.spec.on_demand import OnDemand, parameters
+from sevenfold.spec.table import Table
 from sevenfold.spec.units import default_hop_us, parse_duration
 
 __all__ = ["Plan", "ViewPlan", "compile_plan"]
@@ -25,7 +26,8 @@ class ViewPlan:
     """One view, ready for the kernels.
 
     `numbers` and `marks` are the sources of its columns; `names` its features, one for each read of
-    `layout`; `view_id` the 8 bytes before its keys in a store, different for every name and definition.
+    `layout`; `delete` says which rows of its
+    table are deletes; `view_id` the 8 bytes before its keys in a store, different for every name and definition.
     """
 
     name: str
@@ -36,8 +38,14 @@ class ViewPlan:
     marks: tuple[Source, ...]
     layout: Layout
     names: tuple[str, ...]
+    delete: Source | None
     hashes: tuple[str, ...]
     view_id: bytes
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether it keeps the newest row of a table: attributes."""
+        return bool((self.layout.tables.reads[:, 0] == ATTRIBUTE).any())
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +171,8 @@ def _compile_view(view: FeatureView) -> ViewPlan:
     marks: list[Source] = []
     reads, hashes = [], []
     entities = tuple(entity.name for entity in view.entities)
-    where = _identity(view, view.where)
+    delete = _delete(view)
+    rows = [_identity(view, view.where), *([] if delete is None else [_identity(view, delete)])]
     for aggregate in view.aggregates:
         for window in aggregate.windows or (None,):
             read = _read(aggregate, window, numbers, marks)
@@ -178,7 +187,7 @@ def _compile_view(view: FeatureView) -> ViewPlan:
             ]
             hashes.append(
                 definition_hash(
-                    [entities, view.stream.name, where, _identity(view, aggregate.source), meaning]
+                    [entities, view.stream.name, *rows, _identity(view, aggregate.source), meaning]
                 )
             )
     return ViewPlan(
@@ -190,10 +199,17 @@ def _compile_view(view: FeatureView) -> ViewPlan:
         tuple(marks),
         lay_out(reads),
         feature_names(view),
+        delete,
         tuple(hashes),
         # With its name: two views of one definition keep two states, or each event would count twice.
         bytes.fromhex(definition_hash([view.name, hashes]))[:8],
     )
+
+
+def _delete(view: FeatureView) -> Source | None:
+    """Which rows are deletes to the attributes of a view; to other aggregates a delete is a row."""
+    of_rows = any(aggregate.kind == "attribute" for aggregate in view.aggregates)
+    return view.stream.delete if of_rows and isinstance(view.stream, Table) else None
 
 
 def _identity(view: FeatureView, source: Source | None) -> Any:

@@ -8,8 +8,8 @@ from typing import assert_never
 import numpy as np
 
 from sevenfold.sources.flaws import Bools, Flaws
-from sevenfold.sources.raw import BIG, EXACT, NULL, NUMBER, TEXT, RawColumn
-from sevenfold.spec.field import Category, Field, Id, Integer, Number, Text
+from sevenfold.sources.raw import BIG, BOOL, EXACT, NULL, NUMBER, TEXT, RawColumn
+from sevenfold.spec.field import Category, Field, Flag, Id, Integer, Number, Text
 from sevenfold.types import Column, Floats, Texts
 
 __all__ = ["MAX_NAME_BYTES", "parse_field", "parse_names"]
@@ -17,6 +17,7 @@ __all__ = ["MAX_NAME_BYTES", "parse_field", "parse_names"]
 MAX_NAME_BYTES = 256
 """The length of a key and of an event's id, in bytes of UTF-8."""
 
+_WORDS = {"true": 1.0, "false": 0.0, "": np.nan}
 _64_BITS = float(1 << 64)
 _LINES = b"\t\n\r"
 _SUSPECT = np.isin(np.arange(256), [*range(0x20), 0x7F, 0xC2])  # C2 begins U+0080 to U+00BF
@@ -31,6 +32,8 @@ def parse_field(field: Field, path: str, column: RawColumn, flaws: Flaws) -> Col
             return _integers(field, path, column, flaws)
         case Category():
             return _categories(field, path, column, flaws)
+        case Flag():
+            return _flags(path, column, flaws)
         case Id():
             return parse_names(path, column, flaws, field.max_bytes)
         case Text():
@@ -157,6 +160,19 @@ def _categories(field: Category, path: str, column: RawColumn, flaws: Flaws) -> 
             "unknown_category",
             f"is not one of the declared values ({shown}); declare it, or the category with other=True",
         )
+    return out
+
+
+def _flags(path: str, column: RawColumn, flaws: Flaws) -> Floats:
+    """1 for true, 0 for false, NaN for null."""
+    out = np.where(column.is_kind(BOOL, NUMBER), column.numbers, np.nan)
+    told = column.is_kind(BOOL) | column.is_kind(NULL) | (out == 0) | (out == 1)
+    if TEXT in column.present:
+        words = [(text or "").lower() for text in column.texts]
+        out = np.where(column.is_kind(TEXT), [_WORDS.get(word, np.nan) for word in words], out)
+        told |= column.is_kind(TEXT) & np.array([word in _WORDS for word in words], dtype=np.bool_)
+    what = "is not a flag; give true, false or null"
+    _refuse(flaws, column, path, ~told, "wrong_type", what)
     return out
 
 

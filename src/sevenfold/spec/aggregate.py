@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from sevenfold.spec.entity import Entity
 from sevenfold.spec.quantity import Duration, Name
-from sevenfold.spec.stream import Stream
+from sevenfold.spec.stream import RowFunction, Stream
 
 __all__ = [
     "Aggregate",
@@ -28,9 +28,6 @@ __all__ = [
     "since_last",
     "sum",
 ]
-
-RowFunction: TypeAlias = Callable[..., Any]
-"""A pure function of numpy columns, whose parameter names are fields of the stream."""
 
 Source: TypeAlias = str | RowFunction
 """What an aggregate reads of an event: a field by name, or a row-level function of fields."""
@@ -98,13 +95,25 @@ def aggregate(
 
 
 def attribute(
-    entity: Entity, table: Stream, *fields: str, ttl: str | None = None, name: str | None = None
+    entity: Entity | Sequence[Entity],
+    table: Stream,
+    *fields: str,
+    ttl: str | None = None,
+    name: str | None = None,
+    description: str = "",
 ) -> FeatureView:
-    """The newest values of `fields` of a table keyed by `entity`; older than `ttl` they are stale."""
+    """The newest values of `fields` of a table keyed by `entity`, its nulls included.
+
+    Several entities make a composite key. A value reads as null while there is none: MISSING before the
+    first row and from a delete on, STALE when the row's time is `ttl` ago or longer. Without `ttl` a value
+    stays for ever.
+    """
+    entities = _listed(entity)
     kinds = tuple(
         Aggregate("attribute", field, () if ttl is None else (ttl,), name=field) for field in fields
     )
-    return FeatureView((entity,), table, kinds, name or "_".join(_names(entity, table)))
+    view_name = "_".join(_names(*entities, table)) if name is None else name
+    return FeatureView(entities, table, kinds, view_name, description=description)
 
 
 def count(

@@ -10,6 +10,7 @@ from sevenfold.errors import Problem
 from sevenfold.spec.check_data import DATA_RULES
 from sevenfold.spec.check_features import FEATURE_RULES
 from sevenfold.spec.check_operation import OPERATION_RULES
+from sevenfold.spec.check_tables import TABLE_RULES
 from sevenfold.spec.declaration import Declaration
 from sevenfold.spec.shape import Shape, field_hints
 
@@ -17,7 +18,7 @@ __all__ = ["check"]
 
 Rule = Callable[[Declaration], Iterator[Problem]]
 
-_RULES: tuple[Rule, ...] = (*DATA_RULES, *FEATURE_RULES, *OPERATION_RULES)
+_RULES: tuple[Rule, ...] = (*DATA_RULES, *FEATURE_RULES, *TABLE_RULES, *OPERATION_RULES)
 _SEVERITIES = ("error", "warning", "info")
 
 

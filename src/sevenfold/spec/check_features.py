@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from sevenfold.errors import Problem
 from sevenfold.spec.aggregate import Aggregate, FeatureView, Source
 from sevenfold.spec.declaration import Declaration, duration_us, functions, twice, unknown, views
-from sevenfold.spec.field import Category, Integer, Number
+from sevenfold.spec.field import Category, Flag, Integer, Number
 from sevenfold.spec.naming import feature_names
 from sevenfold.spec.on_demand import OnDemand, parameters
 from sevenfold.spec.stream import Stream
 from sevenfold.spec.units import default_hop_us
 
-__all__ = ["FEATURE_RULES", "declared_features"]
+__all__ = ["FEATURE_RULES", "declared_features", "source_problems"]
 
 _NEEDS_SOURCE = ("sum", "mean", "min", "max", "last", "distinct", "attribute")
 _COUNTS = ("count", "distinct")
@@ -96,7 +96,7 @@ def sources_exist(system: Declaration) -> Iterator[Problem]:
     """An aggregate reads fields of its stream that it can compute with."""
     for path, view, aggregate in _aggregates(system):
         if aggregate.source is not None:
-            yield from _source_problems(
+            yield from source_problems(
                 f"{path}.source", view.stream, aggregate.source, aggregate.kind
             )
         elif aggregate.kind in _NEEDS_SOURCE:
@@ -104,7 +104,7 @@ def sources_exist(system: Declaration) -> Iterator[Problem]:
             yield Problem(f"{path}.source", message, "name a field of the stream")
     for path, view in views(system):
         if view.where is not None:
-            yield from _source_problems(f"{path}.where", view.stream, view.where, "sum")
+            yield from source_problems(f"{path}.where", view.stream, view.where, "sum")
 
 
 def functions_have_inputs(system: Declaration) -> Iterator[Problem]:
@@ -175,7 +175,8 @@ def _hop_problems(path: str, place: str, aggregate: Aggregate, window: str) -> I
         yield Problem(place, message, f"give a longer hop: at most {_MOST_TILES:,} tiles are kept")
 
 
-def _source_problems(path: str, stream: Stream, source: Source, kind: str) -> Iterator[Problem]:
+def source_problems(path: str, stream: Stream, source: Source, kind: str) -> Iterator[Problem]:
+    """What is wrong with what an aggregate of `kind` reads of a stream's events."""
     keys = [entity.name for entity in stream.keys] if kind in _COUNTS else []
     if isinstance(source, str):
         known = [*stream.fields, *keys]
@@ -196,7 +197,7 @@ def _source_problems(path: str, stream: Stream, source: Source, kind: str) -> It
 
 
 def _number_problems(path: str, stream: Stream, name: str) -> Iterator[Problem]:
-    if not isinstance(stream.fields[name], Number | Integer | Category):
+    if not isinstance(stream.fields[name], Number | Integer | Category | Flag):
         kind = type(stream.fields[name]).__name__
         message = f"field {name!r} is a {kind}, which cannot be computed with"
         remedy = "count it or count its distinct values, or declare it a number"

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from sevenfold.spec.quantity import Count
 
-__all__ = ["CONTENT", "Category", "Field", "Id", "Integer", "Number", "Text"]
+__all__ = ["CONTENT", "Category", "Field", "Flag", "Id", "Integer", "Number", "Text"]
 
 CONTENT = "<content>"
 """As `Stream(id=...)`: an event is named by the hash of its whole row, so equal rows are one event."""
@@ -46,6 +46,11 @@ class Category:
 
 
 @dataclass(frozen=True, slots=True)
+class Flag:
+    """True or false, held as 1 and 0; the numbers 1 and 0 and the texts `true` and `false` are read too."""
+
+
+@dataclass(frozen=True, slots=True)
 class Id:
     """A short text that names something: counted and compared, never computed with."""
 
@@ -59,4 +64,4 @@ class Text:
     max_bytes: Count = 10_000
 
 
-Field: TypeAlias = Number | Integer | Category | Id | Text
+Field: TypeAlias = Number | Integer | Category | Flag | Id | Text

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from sevenfold.spec.entity import Entity
 from sevenfold.spec.field import CONTENT, Field
 from sevenfold.spec.quantity import Delay, Duration, Name
 
-__all__ = ["Stream"]
+__all__ = ["RowFunction", "Stream"]
+
+RowFunction: TypeAlias = Callable[..., Any]
+"""A pure function of numpy columns, whose parameter names are fields of the stream."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

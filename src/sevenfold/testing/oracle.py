@@ -18,6 +18,8 @@ import numpy as np
 from sevenfold.spec.aggregate import Aggregate, FeatureView, RowFunction, Source
 from sevenfold.spec.naming import feature_names
 from sevenfold.spec.on_demand import OnDemand
+from sevenfold.spec.stream import Stream
+from sevenfold.spec.table import Table
 from sevenfold.spec.units import default_hop_us, parse_duration
 from sevenfold.types import EventBatch, Texts, VectorState
 
@@ -116,7 +118,7 @@ def value_at(
     if not seen:
         return _empty(aggregate, VectorState.MISSING)
     if aggregate.kind == "attribute":
-        return _attribute(aggregate, window, seen, t_us)
+        return _attribute(view, aggregate, window, seen, t_us)
     if aggregate.kind == "since_last":
         newest = max(event.event_us for event in seen)
         return OracleValue((t_us - newest) / 1e6, VectorState.VALUE)
@@ -167,15 +169,28 @@ def _last(aggregate: Aggregate, inside: Sequence[OracleEvent]) -> OracleValue:
 
 
 def _attribute(
-    aggregate: Aggregate, ttl: str | None, seen: Sequence[OracleEvent], t_us: int
+    view: FeatureView,
+    aggregate: Aggregate,
+    ttl: str | None,
+    seen: Sequence[OracleEvent],
+    t_us: int,
 ) -> OracleValue:
     newest = max(seen, key=_age_order)
+    if _is_delete(view.stream, newest):
+        return _empty(aggregate, VectorState.MISSING)
     if ttl is not None and not t_us - newest.event_us < parse_duration(ttl):
         return _empty(aggregate, VectorState.STALE)
     value = _value(aggregate.source, newest)
     if value is None:
         return _empty(aggregate, VectorState.NULL)
     return OracleValue(float(value), VectorState.VALUE)
+
+
+def _is_delete(table: Stream, row: OracleEvent) -> bool:
+    if not isinstance(table, Table) or table.delete is None:
+        return False
+    value = _value(table.delete, row)
+    return value is not None and value != 0
 
 
 def _decayed(aggregate: Aggregate, seen: Sequence[OracleEvent], t_us: int) -> OracleValue:

@@ -43,7 +43,7 @@ def declare() -> dict[str, Any]:
         },
         optional_keys=[customer],
     )
-    prices = sf.Stream("prices", time="at", keys=[item], fields={"list_price": sf.Number()})
+    prices = sf.Table("prices", item, {"list_price": sf.Number()}, time="at", delete="withdrawn")
     return {
         "name": "corner-shop",
         "requirements": sf.Requirements(
