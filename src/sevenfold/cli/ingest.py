@@ -47,8 +47,9 @@ def command(
     from sevenfold.cli.load import load_system
     from sevenfold.clock import SystemClock
     from sevenfold.engines.online import OnlineEngine
-    from sevenfold.features.plan import compile_plan
+    from sevenfold.serving.definition import Definition
     from sevenfold.serving.ingest import Ingest
+    from sevenfold.serving.record import keep_record
     from sevenfold.stores.log import last_known_us, position
     from sevenfold.stores.open import open_store
 
@@ -59,8 +60,10 @@ def command(
     refuse_beside_server(place)
     store = open_store(store_url(place, must_exist=False))
     try:
-        engine = OnlineEngine(compile_plan(declared.features))
+        definition = Definition(declared)
+        engine = OnlineEngine(definition.plan)
         ingest = Ingest(store, declared.streams, engine, SystemClock())
+        keep_record(store, definition)
         with store.read() as txn:
             end_us = last_known_us(txn) if position(txn) else None
         with progress(f"taking in {file.name}") as advance:

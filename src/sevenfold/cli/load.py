@@ -25,6 +25,9 @@ from sevenfold.types import US_PER_DAY
 
 __all__ = ["load_scenario", "load_system", "load_system_anew", "shipped"]
 
+_FOLDERS: set[Path] = set()
+"""Where the files lie that systems were loaded from."""
+
 
 def load_system(name: str) -> System:
     """The system that `name` names: one that is shipped, a Python file or a module, with `:attribute` or not.
@@ -51,7 +54,8 @@ def load_system_anew(name: str) -> System:
     linecache.checkcache()
     invalidate_caches()
     if place.endswith(".py"):
-        below = Path(place).resolve().parent
+        # Of another version's folder too: its neighbours may have the names of this one's.
+        below = {*_FOLDERS, Path(place).resolve().parent}
         stale = [key for key, module in sys.modules.items() if _lies(module, below)]
     else:
         top = place.partition(".")[0]
@@ -62,13 +66,13 @@ def load_system_anew(name: str) -> System:
     return load_system(name)
 
 
-def _lies(module: ModuleType, folder: Path) -> bool:
-    """Whether the module is a file below `folder` that nobody installed."""
+def _lies(module: ModuleType, folders: set[Path]) -> bool:
+    """Whether the module is a file below one of `folders` that nobody installed."""
     file = getattr(module, "__file__", None)
     if file is None or module.__name__.partition(".")[0] in ("sevenfold", "__main__"):
         return False
     path = Path(file)
-    return folder in path.parents and "site-packages" not in path.parts
+    return not folders.isdisjoint(path.parents) and "site-packages" not in path.parts
 
 
 def shipped() -> list[str]:
@@ -85,6 +89,7 @@ def _from_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise InputError(f"{path} cannot be read as a Python file")
     # Its neighbours can be imported, as when Python runs the file; and inspect finds its functions' source.
+    _FOLDERS.add(path.resolve().parent)
     sys.path.insert(0, str(path.resolve().parent))
     module = sys.modules[path.stem] = module_from_spec(spec)
     spec.loader.exec_module(module)

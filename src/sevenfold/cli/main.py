@@ -21,6 +21,7 @@ _COMMANDS = (
     "data",
     "features",
     "serve",
+    "diff",
     "change",
     "replay",
     "train",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,9 +12,9 @@ from sevenfold.hashing import canonical_json, digest
 from sevenfold.spec.outline import outline
 from sevenfold.spec.system import System
 
-__all__ = ["Definition", "require_changeable", "served_features"]
+__all__ = ["FIXED_STEPS", "Definition", "require_changeable", "served_features"]
 
-_FIXED = ("name", "task", "serving")
+FIXED_STEPS = ("name", "task", "serving")
 
 
 def served_features(system: System, plan: Plan) -> tuple[str, ...]:
@@ -49,6 +50,14 @@ class Definition:
         """The hash of all features with their definitions, in 16 hexadecimal digits."""
         return digest(canonical_json([list(self.features), self.hashes]), 8)
 
+    def unreadable(self, names: Iterable[str], hashes: Mapping[str, str]) -> list[str]:
+        """Which of the features that a model reads are not served here as it knows them."""
+        return [
+            name
+            for name in names
+            if name not in self.features or self.hashes[name] != hashes.get(name)
+        ]
+
     def is_same(self, other: Definition) -> bool:
         """Whether both declare the same, features and all else."""
         return self.name == other.name and self.system.as_dict() == other.system.as_dict()
@@ -66,7 +75,7 @@ def require_changeable(now: System, new: System) -> None:
     restart: the generators learn from the whole log.
     """
     different = [
-        step for step in _FIXED if outline(getattr(now, step)) != outline(getattr(new, step))
+        step for step in FIXED_STEPS if outline(getattr(now, step)) != outline(getattr(new, step))
     ]
     if different:
         steps = ", ".join(f"$.{step}" for step in different)

@@ -13,7 +13,7 @@ from sevenfold.spec.stream import Stream
 from sevenfold.stores.kv import Store
 from sevenfold.stores.tables import META
 
-__all__ = ["keep_schemas"]
+__all__ = ["clash", "describe_field", "keep_schemas"]
 
 
 def keep_schemas(store: Store, streams: Mapping[str, Stream]) -> None:
@@ -28,9 +28,11 @@ def keep_schemas(store: Store, streams: Mapping[str, Stream]) -> None:
         before = {name: _read(txn.get(META, _key(name))) for name in streams}
     after: dict[str, dict[str, Any]] = {}
     for name, stream in streams.items():
-        after[name] = before[name] | {n: _described(field) for n, field in stream.fields.items()}
+        after[name] = before[name] | {
+            n: describe_field(field) for n, field in stream.fields.items()
+        }
         for field in before[name].keys() & stream.fields.keys():
-            reason = _clash(before[name][field], after[name][field])
+            reason = clash(before[name][field], after[name][field])
             if reason:
                 path = f"$.data.{name}.fields.{field}"
                 remedy = "declare the changed field under another name"
@@ -43,13 +45,15 @@ def keep_schemas(store: Store, streams: Mapping[str, Stream]) -> None:
                 txn.put(META, _key(name), msgspec.json.encode(fields))
 
 
-def _described(field: Field) -> list[Any]:
+def describe_field(field: Field) -> list[Any]:
+    """What of a field decides what its values in the log mean: its kind, and a category's list."""
     if isinstance(field, Category):
         return ["Category", list(field.values), field.other]
     return [type(field).__name__]
 
 
-def _clash(before: list[Any], after: list[Any]) -> str | None:
+def clash(before: list[Any], after: list[Any]) -> str | None:
+    """Why a field cannot become another; None when it can."""
     if before[0] != after[0]:
         return f"the log holds it as {before[0]}, now it is {after[0]}"
     if before[0] != "Category" or before == after:

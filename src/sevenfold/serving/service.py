@@ -21,6 +21,7 @@ from sevenfold.serving.changing import ChangeStatus, Changing
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.ingest import Ingest, IngestResult
 from sevenfold.serving.prediction_log import Prediction, find_prediction
+from sevenfold.serving.record import keep_record
 from sevenfold.serving.request import (
     FeaturesAnswer,
     FeaturesRequest,
@@ -81,6 +82,7 @@ class Service:
 
     def _adopt(self, definition: Definition) -> None:
         """Answer by `definition` from now on; its states are there."""
+        keep_record(self.store, definition)
         self.definition = definition
         self.system, self.plan = definition.system, definition.plan
         self.features = definition.features
@@ -97,12 +99,7 @@ class Service:
         if version is None:
             return None
         manifest = self.registry.get(version).manifest
-        changed = [
-            name
-            for name in manifest.feature_names
-            if name not in definition.features
-            or definition.hashes[name] != manifest.feature_hashes[name]
-        ]
+        changed = definition.unreadable(manifest.feature_names, manifest.feature_hashes)
         if not changed:
             return None
         return (
