@@ -11,7 +11,7 @@ __all__ = ["open_store"]
 
 
 def open_store(url: str, readonly: bool = False) -> Store:
-    """The store at `url`: `lmdb:FOLDER` on disk, or `memory:` for the life of the process.
+    """The store at `url`: `lmdb:FOLDER` on disk, `redis://HOST:PORT/DB?home=NAME`, or `memory:` while it lives.
 
     Raises StoreError for another scheme, or when the store cannot be opened.
     """
@@ -20,9 +20,24 @@ def open_store(url: str, readonly: bool = False) -> Store:
         return LmdbStore(place, readonly=readonly)
     if scheme == "memory" and colon:
         return _memory(url, place, readonly)
+    if scheme in ("redis", "rediss"):
+        return _redis(url, readonly)
     raise StoreError(
-        f"{url!r} is no address of a store: give `lmdb:FOLDER` (on disk) or `memory:` (gone at the end)"
+        f"{url!r} is no address of a store: give `lmdb:FOLDER` (on disk), `redis://HOST:PORT/DB?home=NAME` "
+        "or `memory:` (gone at the end)"
     )
+
+
+def _redis(url: str, readonly: bool) -> Store:
+    try:
+        from sevenfold.stores.redis import RedisStore
+    except ModuleNotFoundError as error:
+        if error.name not in ("redis", "hiredis"):
+            raise
+        raise StoreError(
+            f"a store in Redis needs {error.name!r}: pip install 'sevenfold[redis]'"
+        ) from error
+    return RedisStore(url, readonly=readonly)
 
 
 def _memory(url: str, place: str, readonly: bool) -> Store:

@@ -16,8 +16,10 @@ from sevenfold.features.frame import FeatureFrame, Spine
 from sevenfold.features.plan import Plan, compile_plan
 from sevenfold.spec.aggregate import FeatureView
 from sevenfold.spec.on_demand import OnDemand
+from sevenfold.stores.kv import Store
 from sevenfold.stores.log import arrange, fresh
 from sevenfold.stores.memory import MemoryStore
+from sevenfold.stores.tables import STATE
 from sevenfold.testing import oracle
 from sevenfold.testing.strategies import Log, Read
 from sevenfold.types import EventBatch, Texts
@@ -26,6 +28,7 @@ __all__ = [
     "LAWS",
     "check_cuts",
     "check_duplicates",
+    "check_kept",
     "check_offline",
     "check_online",
     "check_rows",
@@ -49,17 +52,29 @@ def check_offline(features: Features, log: Log) -> None:
 
 def check_online(features: Features, log: Log) -> None:
     """The online engine, fed in batches with reads between them, gives what both others give, bit for bit."""
+    check_kept(features, log, MemoryStore(), lambda store: store)
+
+
+def check_kept(features: Features, log: Log, store: Store, again: Callable[[Store], Store]) -> None:
+    """What an empty `store` keeps of the log, opened `again` before every read, is what both others give.
+
+    The law of `check_online` over any store: oracle, offline, online and restarted agree bit for bit, and the
+    states in it are the bytes that a store in memory has.
+    """
     plan = compile_plan(features)
-    engine, store = OnlineEngine(plan), MemoryStore()
     for begin, end in _parts(log):
         with store.write() as txn:
-            engine.apply(txn, log.batch.take(np.arange(begin, end)))
-        reads = _reads_between(log, end)
-        for read in reads:
+            OnlineEngine(plan).apply(txn, log.batch.take(np.arange(begin, end)))
+        store = again(store)
+        engine = OnlineEngine(plan)
+        for read in _reads_between(log, end):
             with store.read() as txn:
                 online = engine.read(txn, plan.names, _spine([read]))
             _compare("online", features, log, online, [read])
             _same("online and offline", online, _offline(plan, log.batch, [read]))
+    with store.read() as txn:
+        kept = list(txn.scan(STATE))
+    assert kept == _states(plan, [log.batch]), "the states are not those of a store in memory"
 
 
 def check_rows(features: Features, log: Log) -> None:
@@ -161,7 +176,7 @@ def _states(plan: Plan, batches: Sequence[EventBatch]) -> list[tuple[bytes, byte
         with store.write() as txn:
             engine.apply(txn, batch)
     with store.read() as txn:
-        return list(txn.scan("state"))
+        return list(txn.scan(STATE))
 
 
 def _spine(reads: Sequence[Read]) -> Spine:

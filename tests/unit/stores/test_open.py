@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def test_both_schemes_open(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "memory", "lmdb", "lmdb:", "redis://host", "/a/folder", "LMDB:x"]
+    "url", ["", "memory", "lmdb", "lmdb:", "kafka://host", "/a/folder", "LMDB:x"]
 )
 def test_another_scheme_is_refused_with_the_allowed_ones(url: str) -> None:
     with pytest.raises(StoreError, match=r"lmdb:FOLDER.*memory:"):
@@ -33,3 +34,13 @@ def test_a_memory_store_has_no_place_and_is_not_read_only() -> None:
         open_store("memory:here")
     with pytest.raises(StoreError, match="always be empty"):
         open_store("memory:", readonly=True)
+
+
+def test_a_missing_library_is_named(monkeypatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("sevenfold.stores.redis")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name.startswith("redis.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(StoreError, match=r"pip install 'sevenfold\[redis\]'"):
+        open_store("redis://127.0.0.1")
