@@ -113,8 +113,48 @@ MUTANTS = {
     ),
     "filter left out": (
         "features/columns.py",
-        "    if view.where is not None:\n",
-        "    if view.where is not None and not batch:\n",
+        "    if view.where is None:\n",
+        "    if view.where is None or batch:\n",
+    ),
+    "lookup sees the instant itself": (
+        "algebra/lookup.py",
+        "while after + step <= end and known_us[after + step - 1] < t_us[i]:",
+        "while after + step <= end and known_us[after + step - 1] <= t_us[i]:",
+    ),
+    "lookup sees the instant itself at the end of its search": (
+        "algebra/lookup.py",
+        "if known_us[middle] < t_us[i]:",
+        "if known_us[middle] <= t_us[i]:",
+    ),
+    "lookup takes the earlier known of a tie": (
+        "algebra/lookup.py",
+        "if best < 0 or event_us[i] >= event_us[best]:",
+        "if best < 0 or event_us[i] > event_us[best]:",
+    ),
+    "lookup takes the last known for the newest": (
+        "algebra/lookup.py",
+        "if skips or not in_order:",
+        "if skips:",
+    ),
+    "lookup takes a null for a value": (
+        "algebra/lookup.py",
+        "skips = has_nulls and not nulls",
+        "skips = nulls and not nulls",
+    ),
+    "lookup window without its hop": (
+        "algebra/lookup.py",
+        "event_us[event] >= ((t_us[i] - window) // hop) * hop:",
+        "event_us[event] >= t_us[i] - window:",
+    ),
+    "lookup ttl includes its end": (
+        "algebra/lookup.py",
+        "t_us[i] - event_us[event] >= window:",
+        "t_us[i] - event_us[event] > window:",
+    ),
+    "lookup gives rows in the order of keys": (
+        "algebra/lookup.py",
+        "        row = rows[i]\n",
+        "        row = i\n",
     ),
 }
 

@@ -56,6 +56,19 @@ VIEWS = [
     sf.attribute(user, stream, "x", ttl="24 h", name="row"),
     sf.attribute(user, rows, "x", ttl="24 h", name="kept"),
     sf.attribute([user, item], pair_rows, "x", name="kept_pair"),
+    # Answered by a search, not by a state; the same aggregates beside a sum are answered by a state.
+    sf.aggregate(
+        [item, user],
+        stream,
+        sf.last("x"),
+        sf.last("x", windows=["1 h"]),
+        sf.last(doubled, nulls=True),
+        sf.since_last(),
+        name="newest",
+    ),
+    sf.aggregate(
+        user, stream, sf.last("x", windows=["24 h"]), where=positive, name="newest_positive"
+    ),
 ]
 
 

@@ -42,6 +42,7 @@ __all__ = [
     "Groups",
     "Layout",
     "Read",
+    "Slices",
     "Tables",
     "lay_out",
 ]
@@ -116,6 +117,13 @@ class Groups(NamedTuple):
 
     starts: Ints
     rows: Ints
+
+
+class Slices(NamedTuple):
+    """Rows in order of their keys: those of key i are `begins[i]` to `ends[i]`."""
+
+    begins: Ints
+    ends: Ints
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from sevenfold.algebra.layout import Columns, Groups, Layout, Tables
+from sevenfold.algebra.layout import Columns, Groups, Layout, Slices, Tables
 from sevenfold.algebra.update import clear, update
 from sevenfold.algebra.value import read_state, working_offsets
 from sevenfold.compiled import kernel
@@ -17,29 +17,26 @@ States = npt.NDArray[np.uint8]
 
 
 def replay(
-    layout: Layout, events: Groups, columns: Columns, reads: Groups, t_us: Ints
-) -> tuple[Floats, States]:
-    """The values float64 (n, f) and states uint8 (n, f) of n reads, each at its own instant `t_us` (n,).
+    layout: Layout,
+    keys: Slices,
+    columns: Columns,
+    reads: Groups,
+    t_us: Ints,
+    out: tuple[Floats, States],
+) -> None:
+    """Write the values and states of reads, each at its own instant `t_us` (n,), to the rows of `out`.
 
-    `events` and `reads` are grouped by the same keys: a key's events in log order, its reads in order of
-    time.
+    `columns` are events in the order of `keys`, each key's in log order; `reads` are grouped by the same
+    keys, each key's in order of time. `out` is float64 (n, f) and uint8 (n, f).
     """
-    values = np.empty((len(t_us), layout.n_reads), dtype=np.float64)
-    states = np.empty((len(t_us), layout.n_reads), dtype=np.uint8)
     work = np.zeros(layout.words, dtype=np.int64)
-    # One gather beats a walk that jumps through memory at every event.
-    rows = events.rows
-    by_key = Columns(
-        columns.event_us[rows], columns.known_us[rows], columns.numbers[rows], columns.marks[rows]
-    )
-    _replay(layout.tables, events.starts, by_key, reads, t_us[reads.rows], work, (values, states))
-    return values, states
+    _replay(layout.tables, keys, columns, reads, t_us[reads.rows], work, out)
 
 
 @kernel
 def _replay(
     tables: Tables,
-    event_starts: Ints,
+    keys: Slices,
     columns: Columns,
     reads: Groups,
     t_us: Ints,
@@ -51,7 +48,7 @@ def _replay(
     floats = work.view(np.float64)
     for key in range(len(reads.starts) - 1):
         clear(tables, work, floats)
-        event, events_end = event_starts[key], event_starts[key + 1]
+        event, events_end = keys.begins[key], keys.ends[key]
         before = np.int64(-1)
         for i in range(reads.starts[key], reads.starts[key + 1]):
             row = reads.rows[i]

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
-from sevenfold.algebra.grouping import bucket, group, match
+from sevenfold.algebra.grouping import bucket, group
+from sevenfold.algebra.layout import Groups
+from sevenfold.algebra.lookup import is_lookup, lookup
 from sevenfold.algebra.replay import replay
 from sevenfold.errors import InputError
 from sevenfold.features.assemble import ViewValues, assemble
-from sevenfold.features.columns import key_hashes, view_columns
+from sevenfold.features.columns import key_hashes
 from sevenfold.features.frame import FeatureFrame, Spine
+from sevenfold.features.keyed import KeyedEvents, key_events
 from sevenfold.features.plan import Plan, ViewPlan
 from sevenfold.types import EventBatch, Ints
 
 __all__ = ["read_at"]
+
+Hashes = npt.NDArray[np.uint64]
 
 
 def read_at(
@@ -32,13 +39,33 @@ def read_at(
     """
     plan.require(names)
     by_view: dict[str, ViewValues] = {}
-    by_time = _time_order(spine.t_us)
+    keys = _SpineKeys(spine)
     for view in plan.views_for(names):
         _require(view, spine, events)
         if progress is not None:
             progress(view.name)
-        by_view[view.name] = _read_view(view, spine, events[view.stream], by_time)
+        hashes, reads = keys.of(view.entities)
+        keyed = key_events(view, events[view.stream], hashes)
+        by_view[view.name] = _read_view(view, keyed, reads, spine.t_us)
     return assemble(plan, names, spine, by_view)
+
+
+class _SpineKeys:
+    """The rows of a spine by key and time, worked out once for all views of the same entities."""
+
+    def __init__(self, spine: Spine) -> None:
+        self._spine = spine
+        self._by_time = _time_order(spine.t_us)
+        self._found: dict[tuple[str, ...], tuple[Hashes, Groups]] = {}
+
+    def of(self, entities: tuple[str, ...]) -> tuple[Hashes, Groups]:
+        """The different keys, uint64 (g, 2), and the rows of each in order of time."""
+        if entities not in self._found:
+            hashes = key_hashes(entities, self._spine.keys)
+            each = np.ascontiguousarray(np.broadcast_to(hashes, (len(self._spine), 2)))
+            ids, firsts = group(each)
+            self._found[entities] = each[firsts], bucket(ids, len(firsts), self._by_time)
+        return self._found[entities]
 
 
 def _time_order(t_us: Ints) -> Ints:
@@ -61,15 +88,14 @@ def _require(view: ViewPlan, spine: Spine, events: Mapping[str, EventBatch]) -> 
         )
 
 
-def _read_view(view: ViewPlan, spine: Spine, batch: EventBatch, by_time: Ints) -> ViewValues:
-    hashes = np.broadcast_to(key_hashes(view.entities, spine.keys), (len(spine), 2))
-    ids, firsts = group(np.ascontiguousarray(hashes))
-    columns = view_columns(view, batch)
-    wanted = match(hashes[firsts], columns.hashes)
-    return replay(
-        view.layout,
-        bucket(wanted, len(firsts)),
-        columns.arrays(),
-        bucket(ids, len(firsts), by_time),
-        spine.t_us,
-    )
+def _read_view(view: ViewPlan, keyed: KeyedEvents, reads: Groups, t_us: Ints) -> ViewValues:
+    n, width = len(t_us), view.layout.n_reads
+    if is_lookup(view.layout):
+        # A column at a time: each lies together.
+        out = np.empty((width, n), dtype=np.float64).T, np.empty((width, n), dtype=np.uint8).T
+        times = keyed.event_us, keyed.known_us
+        lookup(view.layout, keyed.slices, times, partial(keyed.number, view), reads, t_us, out)
+        return out
+    out = np.empty((n, width), dtype=np.float64), np.empty((n, width), dtype=np.uint8)
+    replay(view.layout, keyed.slices, keyed.columns(view), reads, t_us, out)
+    return out

@@ -48,8 +48,9 @@ def assemble(
             raise InputError(
                 f"$.{name}: a feature reads this request field and it was not given; given are {given}"
             )
-    frame = np.empty((n, len(names)), dtype=np.float64)
-    kinds = np.empty((n, len(names)), dtype=np.uint8)
+    # A column at a time: each lies together.
+    frame = np.empty((len(names), n), dtype=np.float64).T
+    kinds = np.empty((len(names), n), dtype=np.uint8).T
     for i, name in enumerate(names):
         frame[:, i] = columns[name]
         kinds[:, i] = states[name]

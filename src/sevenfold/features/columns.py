@@ -16,7 +16,16 @@ from sevenfold.hashing import combine128, hash128
 from sevenfold.spec.aggregate import RowFunction, Source
 from sevenfold.types import EventBatch, Floats, Ints, Texts
 
-__all__ = ["ViewColumns", "key_hashes", "view_columns"]
+__all__ = [
+    "ViewColumns",
+    "counted",
+    "key_hashes",
+    "mark_column",
+    "mark_deletes",
+    "number_column",
+    "require_log_order",
+    "view_columns",
+]
 
 Hashes = npt.NDArray[np.uint64]
 _NAN_BITS = 0x7FF8 << 48
@@ -51,19 +60,20 @@ def view_columns(view: ViewPlan, batch: EventBatch) -> ViewColumns:
 
     Raises InputError when the batch is not in log order.
     """
-    _require_log_order(batch)
+    require_log_order(batch)
     hashes = key_hashes(view.entities, batch.keys)
     keep = hashes.any(axis=1)
-    if view.where is not None:
-        keep &= np.asarray(_call(view.where, batch), dtype=np.bool_)
+    counts = counted(view, batch)
+    if counts is not None:
+        keep &= counts
     numbers = np.empty((len(batch), len(view.numbers)), dtype=np.float64)
     for i, source in enumerate(view.numbers):
-        numbers[:, i] = _numbers(source, batch)
+        numbers[:, i] = number_column(source, batch)
     if view.has_rows:
-        _mark_deletes(view, batch, numbers)
+        mark_deletes(view, batch, numbers)
     marks = np.empty((len(batch), len(view.marks)), dtype=np.int64)
     for i, source in enumerate(view.marks):
-        marks[:, i] = _marks(source, batch)
+        marks[:, i] = mark_column(source, batch)
     if keep.all():
         return ViewColumns(hashes, batch.event_us, batch.known_us, numbers, marks)
     return ViewColumns(
@@ -71,8 +81,19 @@ def view_columns(view: ViewPlan, batch: EventBatch) -> ViewColumns:
     )
 
 
-def _require_log_order(batch: EventBatch) -> None:
-    """Compiled kernels rely on it: a state has room for no more tiles than such a log can make."""
+def counted(view: ViewPlan, batch: EventBatch) -> npt.NDArray[np.bool_] | None:
+    """Which events of `batch` the view counts (n,); None for all of them."""
+    if view.where is None:
+        return None
+    holds = np.asarray(_call(view.where, batch), dtype=np.bool_)
+    return np.broadcast_to(holds, len(batch))
+
+
+def require_log_order(batch: EventBatch) -> None:
+    """Raise InputError unless the events are in log order and none was known before it happened.
+
+    Compiled kernels rely on it: a state has room for no more tiles than such a log can make.
+    """
     early = np.flatnonzero(batch.event_us > batch.known_us)
     if len(early):
         row = int(early[0])
@@ -88,10 +109,11 @@ def _require_log_order(batch: EventBatch) -> None:
         )
 
 
-def _mark_deletes(view: ViewPlan, batch: EventBatch, numbers: Floats) -> None:
+def mark_deletes(view: ViewPlan, batch: EventBatch, numbers: Floats) -> None:
+    """Write the mark of a delete into the numbers (n, ...) of events that are deletes, and no other null."""
     numbers[np.isnan(numbers)] = np.nan  # no null of a foreign log may have the bits of a delete
     if view.delete is not None:
-        gone = np.nan_to_num(np.asarray(_numbers(view.delete, batch), dtype=np.float64)) != 0
+        gone = np.nan_to_num(np.asarray(number_column(view.delete, batch), dtype=np.float64)) != 0
         numbers[np.broadcast_to(gone, len(batch))] = _DELETE
 
 
@@ -106,7 +128,8 @@ def _call(function: RowFunction, batch: EventBatch) -> Any:
     return result
 
 
-def _numbers(source: Source, batch: EventBatch) -> Any:
+def number_column(source: Source, batch: EventBatch) -> Any:
+    """The numbers of `source`, float64 (n,) or one for all events, null as NaN; a text counts as 1."""
     if not isinstance(source, str):
         return np.asarray(_call(source, batch), dtype=np.float64)
     column = _column(source, batch)
@@ -116,8 +139,9 @@ def _numbers(source: Source, batch: EventBatch) -> Any:
     return column
 
 
-def _marks(source: Source, batch: EventBatch) -> Ints:
-    column = _column(source, batch) if isinstance(source, str) else _numbers(source, batch)
+def mark_column(source: Source, batch: EventBatch) -> Ints:
+    """What tells the values of `source` apart, int64 (n,) or one for all events, null as 0."""
+    column = _column(source, batch) if isinstance(source, str) else number_column(source, batch)
     if isinstance(column, Texts):
         return hash128(column)[:, 0].view(np.int64)
     # Adding 0.0 makes one value of -0.0 and 0.0; no number has the bits of NaN, so none becomes the null mark.

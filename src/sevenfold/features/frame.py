@@ -56,7 +56,7 @@ class FeatureFrame:
 
     def vectors(self) -> npt.NDArray[np.float32]:
         """The rows as a model reads them: float32 (n, f), null as NaN."""
-        return self.values.astype(np.float32)
+        return self.values.astype(np.float32, order="C")
 
     def column(self, name: str) -> Floats:
         """The values of one feature (n,); raises NotFoundError for another name."""

@@ -19,13 +19,17 @@ from sevenfold.algebra.layout import (
     SINCE_LAST,
     SUM,
     Columns,
+    Groups,
     Layout,
     Read,
+    Slices,
     lay_out,
 )
 from sevenfold.algebra.packed import read_packed, update_packed
 from sevenfold.algebra.replay import replay
-from sevenfold.types import Ints, VectorState
+from sevenfold.types import Floats, Ints, VectorState
+
+States = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
 
 KEYS = 3
 LAYOUT = lay_out(
@@ -65,6 +69,14 @@ def applied(layout: Layout, columns: Columns, key: Ints, cuts: list[int]) -> tup
     return words, ends
 
 
+def replayed(columns: Columns, key: Ints, reads: Groups, t_us: Ints) -> tuple[Floats, States]:
+    events = bucket(key, KEYS)
+    out = np.empty((len(t_us), LAYOUT.n_reads)), np.empty((len(t_us), LAYOUT.n_reads), np.uint8)
+    by_key = Columns(*(column[events.rows] for column in columns))
+    replay(LAYOUT, Slices(events.starts[:-1], events.starts[1:]), by_key, reads, t_us, out)
+    return out
+
+
 @given(st.integers(0, 1_000), st.integers(0, 80), st.lists(st.integers(0, 80), max_size=6))
 def test_batches_may_be_cut_anywhere(seed: int, n: int, cuts: list[int]) -> None:
     columns, key = some_log(seed, n)
@@ -81,7 +93,7 @@ def test_the_replay_reads_what_the_packed_states_read(seed: int, n: int, t_us: i
     visible = Columns(*(column[:now] for column in columns))
     packed = read_packed(LAYOUT, *applied(LAYOUT, visible, key[:now], []), t_us)
     reads = bucket(np.arange(KEYS), KEYS)
-    then = replay(LAYOUT, bucket(key, KEYS), columns, reads, np.full(KEYS, t_us))
+    then = replayed(columns, key, reads, np.full(KEYS, t_us))
     assert packed[0].tobytes() == then[0].tobytes()
     assert packed[1].tolist() == then[1].tolist()
 
@@ -92,10 +104,10 @@ def test_reads_of_a_replay_may_come_in_any_order_and_again() -> None:
     of_key = np.array([0, 1, 0, 1, 2, 0])
     by_time = np.argsort(instants, kind="stable")
     reads = bucket(of_key, KEYS, by_time)
-    values, states = replay(LAYOUT, bucket(key, KEYS), columns, reads, instants)
+    values, states = replayed(columns, key, reads, instants)
     for i, (t_us, k) in enumerate(zip(instants.tolist(), of_key.tolist(), strict=True)):
         alone = bucket(np.array([k]), KEYS)
-        value, state = replay(LAYOUT, bucket(key, KEYS), columns, alone, np.array([t_us]))
+        value, state = replayed(columns, key, alone, np.array([t_us]))
         assert value[0].tobytes() == values[i].tobytes()
         assert state[0].tolist() == states[i].tolist()
 

@@ -1,0 +1,91 @@
+"""Events by key: those of each wanted key together, in log order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from sevenfold.algebra.grouping import bucket, match
+from sevenfold.algebra.layout import Columns, Slices
+from sevenfold.algebra.lookup import Numbers
+from sevenfold.features.columns import (
+    counted,
+    key_hashes,
+    mark_column,
+    number_column,
+    require_log_order,
+)
+from sevenfold.features.plan import ViewPlan
+from sevenfold.types import EventBatch, Floats, Ints
+
+__all__ = ["KeyedEvents", "key_events"]
+
+Hashes = npt.NDArray[np.uint64]
+_SAME = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeyedEvents:
+    """The events of wanted keys: `slices` of rows in order of the keys, each key's in log order.
+
+    `event_us` and `known_us` are in that order, and one array where they are equal. Row i is event
+    `places[i]` of `batch`, or event i when `places` is empty. `has_nulls` tells whether a number field of
+    the batch may have nulls; without it the field is looked through.
+    """
+
+    slices: Slices
+    event_us: Ints
+    known_us: Ints
+    batch: EventBatch
+    places: Ints = field(default_factory=lambda: _SAME)
+    has_nulls: Callable[[str], bool] | None = None
+
+    def number(self, view: ViewPlan, i: int) -> Numbers:
+        """Number column i of `view`, left where it lies."""
+        source = view.numbers[i]
+        x = np.asarray(number_column(source, self.batch), dtype=np.float64)
+        if x.ndim == 0:
+            x = np.full(len(self.batch), x)
+        if isinstance(source, str) and self.has_nulls is not None:
+            has_nulls = self.has_nulls(source)
+        else:
+            has_nulls = bool(
+                np.isnan(x.sum())
+            )  # infinities of both signs too: then one looks in vain
+        return Numbers(x, self.places, has_nulls)
+
+    def columns(self, view: ViewPlan) -> Columns:
+        """All that the kernels of `view` read, in the order of the keys."""
+        n = len(self.known_us)
+        numbers = np.empty((n, len(view.numbers)), dtype=np.float64)
+        for i, source in enumerate(view.numbers):
+            numbers[:, i] = self._placed(number_column(source, self.batch))
+        marks = np.empty((n, len(view.marks)), dtype=np.int64)
+        for i, source in enumerate(view.marks):
+            marks[:, i] = self._placed(mark_column(source, self.batch))
+        return Columns(self.event_us, self.known_us, numbers, marks)
+
+    def _placed(self, column: Floats | Ints) -> Floats | Ints:
+        spread = np.broadcast_to(column, len(self.batch))
+        return spread[self.places] if len(self.places) or not len(self.known_us) else spread
+
+
+def key_events(view: ViewPlan, batch: EventBatch, wanted: Hashes) -> KeyedEvents:
+    """The events of `batch`, which is in log order, that `view` counts for the keys `wanted` (g, 2).
+
+    Raises InputError when the batch is not in log order.
+    """
+    require_log_order(batch)
+    ids = match(wanted, np.ascontiguousarray(key_hashes(view.entities, batch.keys)))
+    counts = counted(view, batch)
+    if counts is not None:
+        ids[~counts] = -1
+    groups = bucket(ids, len(wanted))
+    known_us = batch.known_us[groups.rows]
+    same = batch.event_us is batch.known_us or np.array_equal(batch.event_us, batch.known_us)
+    event_us = known_us if same else batch.event_us[groups.rows]
+    slices = Slices(groups.starts[:-1], groups.starts[1:])
+    return KeyedEvents(slices, event_us, known_us, batch, groups.rows)
