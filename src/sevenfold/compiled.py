@@ -10,21 +10,48 @@ from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-__all__ = ["kernel", "sources_stamp"]
+__all__ = ["borrowed", "kernel", "sources_stamp"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """`function` compiled on first use and cached; no fast-math, so every machine rounds alike."""
-    dispatcher: Any = numba.njit(cache=True, fastmath=False)(function)
+    """`function` compiled on first use and cached; no fast-math, so every machine rounds alike.
+
+    Kernels are inlined into those that call them: a call for each event costs more than its work.
+    """
+    dispatcher: Any = numba.njit(cache=True, fastmath=False, forceinline=True)(function)
     if not isinstance(dispatcher, FunctionType):  # plain when compilation is switched off
         # Numba renews a cached kernel when its own file gets another time, not when a kernel it calls does.
         own = function.__code__.co_filename
         dispatcher._cache._cache_file._source_stamp = sources_stamp() + _digest(own)
     return cast(Callable[P, R], dispatcher)
+
+
+def _borrow(typing_context: Any, array: Any) -> Any:
+    """The array without its reference count."""
+
+    def lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lent = context.make_array(signature.args[0])(context, builder, arguments[0])
+        lent.meminfo = cgutils.get_null_value(lent.meminfo.type)
+        lent.parent = cgutils.get_null_value(lent.parent.type)
+        return lent._getvalue()
+
+    return array(array), lower
+
+
+def _itself(array: Any) -> Any:
+    return array
+
+
+# Whatever reads a field of a tuple of arrays counts a reference, atomically: more than half of the time of a
+# loop over events (measured with perf). The caller of a kernel holds its arrays, so nothing is to be counted.
+borrowed: Any = _itself if numba.config.DISABLE_JIT else intrinsic(_borrow)
+"""For kernels: the same array, free of reference counts, good until the kernel returns."""
 
 
 @cache

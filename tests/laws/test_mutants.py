@@ -148,8 +148,8 @@ MUTANTS = {
     ),
     "lookup ttl includes its end": (
         "algebra/lookup.py",
-        "t_us[i] - event_us[event] >= window:",
-        "t_us[i] - event_us[event] > window:",
+        "elif window > 0 and age_us >= window:",
+        "elif window > 0 and age_us > window:",
     ),
     "lookup gives rows in the order of keys": (
         "algebra/lookup.py",

@@ -90,13 +90,15 @@ class Tables(NamedTuple):
     """A layout as arrays, for kernels.
 
     levels (L, 6): hop, longest window, columns, offset, capacity in tiles, words a tile;
-    level_columns (L, C): column in each slot; lasts (K, 3): column, nulls, offset;
+    level_columns (L, C): column in each slot; spans (S, 5): level, slot, window, whether its sum and
+    whether its extremes are wanted: what one pass over tiles gives; lasts (K, 3): column, nulls, offset;
     decays (D, 3): column, half-life, offset; distincts (U, 5): column, capacity, longest window, hop,
-    offset; reads (F, 5): kind, index of its level or other section, slot, window, hop.
+    offset; reads (F, 5): kind, index of its span or other section, -1, window, hop.
     """
 
     levels: Ints
     level_columns: Ints
+    spans: Ints
     lasts: Ints
     decays: Ints
     distincts: Ints
@@ -173,15 +175,19 @@ def lay_out(reads: Sequence[Read]) -> Layout:
         windows = [r.window_us for r in reads if _mark_of(r) == (column, cap, hop)]
         distincts.append((column, cap, max(windows) if hop else 0, hop, offset))
         offset += 1 + 2 * cap
+    spans = _spans(tiled, hops, columns)
     tables = Tables(
         _table(levels, 6),
         _table(
             [slots + [-1] * (_widest(columns) - len(slots)) for slots in columns], _widest(columns)
         ),
+        _table([(*span, *wanted) for span, wanted in spans.items()], 5),
         _table([(c, nulls, 1 + 2 * i) for i, (c, nulls) in enumerate(lasts)], 3),
         _table([(c, life, first_decay + 2 * i) for i, (c, life) in enumerate(decays)], 3),
         _table(distincts, 5),
-        _table([_read_row(read, hops, columns, lasts, decays, marks) for read in reads], 5),
+        _table(
+            [_read_row(read, hops, columns, list(spans), lasts, decays, marks) for read in reads], 5
+        ),
     )
     return Layout(
         tables,
@@ -195,6 +201,27 @@ def lay_out(reads: Sequence[Read]) -> Layout:
 
 _TILED = (COUNT_ALL, COUNT, SUM, MEAN, MIN, MAX)
 _LASTS = (LAST, ATTRIBUTE, AGE)
+
+
+def _spans(
+    tiled: Sequence[Read], hops: list[int], columns: list[list[int]]
+) -> dict[tuple[int, int, int], tuple[int, int]]:
+    """Each (level, slot, window) that is read, with whether its sum and whether its extremes are."""
+    spans: dict[tuple[int, int, int], tuple[int, int]] = {}
+    for read in tiled:
+        span = _span_of(read, hops, columns)
+        sums, extremes = spans.get(span, (0, 0))
+        spans[span] = (
+            sums or int(read.kind in (SUM, MEAN)),
+            extremes or int(read.kind in (MIN, MAX)),
+        )
+    return spans
+
+
+def _span_of(read: Read, hops: list[int], columns: list[list[int]]) -> tuple[int, int, int]:
+    level = hops.index(_level_hop(read))
+    slot = columns[level].index(read.column) if read.column >= 0 else -1
+    return level, slot, read.window_us
 
 
 def _level_hop(read: Read) -> int:
@@ -223,15 +250,15 @@ def _read_row(
     read: Read,
     hops: list[int],
     columns: list[list[int]],
+    spans: list[tuple[int, int, int]],
     lasts: list[tuple[int, ...]],
     decays: list[tuple[int, ...]],
     marks: list[tuple[int, ...]],
 ) -> tuple[int, int, int, int, int]:
     hop = _level_hop(read)
     if read.kind in _TILED:
-        level = hops.index(hop)
-        slot = columns[level].index(read.column) if read.column >= 0 else -1
-        return read.kind, level, slot, read.window_us, hop
+        place = spans.index(_span_of(read, hops, columns))
+        return read.kind, place, -1, read.window_us, hop
     if read.kind in _LASTS:
         place = lasts.index((read.column, int(read.nulls)))
     elif read.kind == DECAYED:

@@ -8,7 +8,16 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sevenfold.algebra.layout import ATTRIBUTE, LAST, SINCE_LAST, Groups, Layout, Slices
+from sevenfold.algebra.layout import (
+    AGE,
+    ATTRIBUTE,
+    DELETED,
+    LAST,
+    SINCE_LAST,
+    Groups,
+    Layout,
+    Slices,
+)
 from sevenfold.compiled import kernel
 from sevenfold.types import Floats, Ints
 
@@ -23,7 +32,7 @@ _NO_VALUES = np.empty(0, dtype=np.float64)
 
 def is_lookup(layout: Layout) -> bool:
     """Whether every output is a value, or the age, of one event."""
-    return bool(np.isin(layout.tables.reads[:, 0], (LAST, ATTRIBUTE, SINCE_LAST)).all())
+    return bool(np.isin(layout.tables.reads[:, 0], (LAST, ATTRIBUTE, AGE, SINCE_LAST)).all())
 
 
 class Numbers(NamedTuple):
@@ -132,6 +141,7 @@ def _fill(
     states: States,
 ) -> None:
     kind, window, hop = steps
+    bits = x.view(np.int64)
     t_us, rows = reads
     for i in range(len(visible)):
         event = visible[i]
@@ -141,12 +151,21 @@ def _fill(
             if len(newest):
                 event = newest[event]
         if event >= 0:
+            place = places[event] if len(places) else event
+            age_us = t_us[i] - event_us[event]
             if kind == SINCE_LAST:
-                value = (t_us[i] - event_us[event]) / _US_PER_S
-            elif kind == ATTRIBUTE and window > 0 and t_us[i] - event_us[event] >= window:
+                value = age_us / _US_PER_S
+            elif kind == LAST:
+                if hop == 0 or event_us[event] >= ((t_us[i] - window) // hop) * hop:
+                    value = x[place]
+            elif bits[place] == DELETED:
+                reason = _MISSING
+            elif kind == AGE:
+                value = age_us / _US_PER_S
+            elif window > 0 and age_us >= window:
                 reason = _STALE
-            elif hop == 0 or event_us[event] >= ((t_us[i] - window) // hop) * hop:
-                value = x[places[event] if len(places) else event]
+            else:
+                value = x[place]
         row = rows[i]
         values[row] = value
         states[row] = reason if np.isnan(value) else _VALUE

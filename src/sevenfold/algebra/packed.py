@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sevenfold.algebra.layout import Columns, Groups, Layout, Tables
-from sevenfold.algebra.update import clear, update
+from sevenfold.algebra.update import clear, lend, lend_columns, update
 from sevenfold.algebra.value import fixed_words, read_state, section_offsets, working_offsets
-from sevenfold.compiled import kernel
+from sevenfold.compiled import borrowed, kernel
 from sevenfold.types import Floats, Ints
 
 __all__ = ["first_damaged", "read_packed", "update_packed"]
@@ -52,6 +52,7 @@ def first_damaged(layout: Layout, packed: Ints, ends: Ints) -> int:
 
 @kernel
 def _first_damaged(tables: Tables, packed: Ints, ends: Ints) -> int:
+    tables, packed, ends = lend(tables), borrowed(packed), borrowed(ends)
     begin = 0
     for key in range(ends.shape[0]):
         if ends[key] > begin and not _is_whole(tables, packed, begin, ends[key]):
@@ -84,16 +85,18 @@ def _update_packed(
     work: Ints,
     after: tuple[Ints, Ints],
 ) -> int:
-    old, old_ends = before
-    new, ends = after
+    tables, columns, work = lend(tables), lend_columns(columns), borrowed(work)
+    old, old_ends = borrowed(before[0]), borrowed(before[1])
+    new, ends = borrowed(after[0]), borrowed(after[1])
+    starts, rows = borrowed(events.starts), borrowed(events.rows)
     at = 0
     begin = 0
     floats = work.view(np.float64)
     for key in range(old_ends.shape[0]):
         _unpack(tables, old, begin, old_ends[key], work, floats)
         begin = old_ends[key]
-        for i in range(events.starts[key], events.starts[key + 1]):
-            update(tables, work, floats, columns, events.rows[i])
+        for i in range(starts[key], starts[key + 1]):
+            update(tables, work, floats, columns, rows[i])
         at = _pack(tables, work, new, at)
         ends[key] = at
     return at
@@ -151,18 +154,22 @@ def _read_packed(
     work: Ints,
     out: tuple[Floats, States],
 ) -> None:
-    packed, ends = stored
-    values, states = out
+    tables, work = lend(tables), borrowed(work)
+    packed, ends = borrowed(stored[0]), borrowed(stored[1])
+    values, states = borrowed(out[0]), borrowed(out[1])
     offsets = working_offsets(tables)
     empty = working_offsets(tables)
+    merged = np.empty((len(tables.spans), 4), dtype=np.float64)
     packed_floats, work_floats = packed.view(np.float64), work.view(np.float64)
     clear(tables, work, work_floats)
     begin = 0
     for key in range(ends.shape[0]):
         if ends[key] == begin:
             # `work` is an empty state; in it every section lies at its working offset.
-            read_state(tables, work, work_floats, 0, empty, t_us, values, states, key)
+            read_state(tables, work, work_floats, 0, empty, t_us, merged, values, states, key)
         else:
             section_offsets(tables, packed, begin, offsets)
-            read_state(tables, packed, packed_floats, begin, offsets, t_us, values, states, key)
+            read_state(
+                tables, packed, packed_floats, begin, offsets, t_us, merged, values, states, key
+            )
         begin = ends[key]

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sevenfold.algebra.layout import Columns, Groups, Layout, Slices, Tables
-from sevenfold.algebra.update import clear, update
+from sevenfold.algebra.update import clear, lend, lend_columns, update
 from sevenfold.algebra.value import read_state, working_offsets
-from sevenfold.compiled import kernel
+from sevenfold.compiled import borrowed, kernel
 from sevenfold.types import Floats, Ints
 
 __all__ = ["replay"]
@@ -43,15 +43,19 @@ def _replay(
     work: Ints,
     out: tuple[Floats, States],
 ) -> None:
-    values, states = out
+    tables, columns, work = lend(tables), lend_columns(columns), borrowed(work)
+    values, states = borrowed(out[0]), borrowed(out[1])
     offsets = working_offsets(tables)
+    merged = np.empty((len(tables.spans), 4), dtype=np.float64)
     floats = work.view(np.float64)
-    for key in range(len(reads.starts) - 1):
+    begins, ends = borrowed(keys.begins), borrowed(keys.ends)
+    starts, rows = borrowed(reads.starts), borrowed(reads.rows)
+    for key in range(len(starts) - 1):
         clear(tables, work, floats)
-        event, events_end = keys.begins[key], keys.ends[key]
+        event, events_end = begins[key], ends[key]
         before = np.int64(-1)
-        for i in range(reads.starts[key], reads.starts[key + 1]):
-            row = reads.rows[i]
+        for i in range(starts[key], starts[key + 1]):
+            row = rows[i]
             t = t_us[i]
             if before >= 0 and t_us[i - 1] == t:
                 # Many candidates of one request share the keys of its query.
@@ -62,5 +66,5 @@ def _replay(
             while event < events_end and columns.known_us[event] < t:
                 update(tables, work, floats, columns, event)
                 event += 1
-            read_state(tables, work, floats, 0, offsets, t, values, states, row)
+            read_state(tables, work, floats, 0, offsets, t, merged, values, states, row)
             before = row

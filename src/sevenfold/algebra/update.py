@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from sevenfold.algebra.layout import NEVER_US, Columns, Tables
-from sevenfold.compiled import kernel
+from sevenfold.compiled import borrowed, kernel
 from sevenfold.types import Floats, Ints
 
-__all__ = ["add_compensated", "clear", "update"]
+__all__ = ["add_compensated", "clear", "lend", "lend_columns", "update"]
 
 
 @kernel
@@ -20,6 +20,31 @@ def add_compensated(high: float, low: float, x: float) -> tuple[float, float]:
     rest = low + error
     new_high = total + rest
     return new_high, rest - (new_high - total)
+
+
+@kernel
+def lend(tables: Tables) -> Tables:
+    """The tables without reference counts, for a kernel to take at its start."""
+    return Tables(
+        borrowed(tables.levels),
+        borrowed(tables.level_columns),
+        borrowed(tables.spans),
+        borrowed(tables.lasts),
+        borrowed(tables.decays),
+        borrowed(tables.distincts),
+        borrowed(tables.reads),
+    )
+
+
+@kernel
+def lend_columns(columns: Columns) -> Columns:
+    """The columns without reference counts, for a kernel to take at its start."""
+    return Columns(
+        borrowed(columns.event_us),
+        borrowed(columns.known_us),
+        borrowed(columns.numbers),
+        borrowed(columns.marks),
+    )
 
 
 @kernel

@@ -9,7 +9,6 @@ from sevenfold.algebra.layout import (
     AGE,
     ATTRIBUTE,
     COUNT,
-    COUNT_ALL,
     DECAYED,
     DELETED,
     LAST,
@@ -71,15 +70,19 @@ def read_state(
     start: int,
     offsets: Ints,
     t_us: int,
+    merged: Floats,
     values: Floats,
     states: States,
     row: int,
 ) -> None:
     """Write the value and the state of every read of one key at `t_us` to `row` of `values` and `states`.
 
-    The state begins at word `start`, its sections at `offsets`. Every event in it must be visible at
-    `t_us`.
+    The state begins at word `start`, its sections at `offsets`; `merged` is room for the spans, (s, 4).
+    Every event in it must be visible at `t_us`.
     """
+    for span in range(tables.spans.shape[0]):
+        level = tables.spans[span, 0]
+        _merge(tables, span, state, floats, offsets[level], t_us, merged)
     empty = _MISSING if state[start] == NEVER_US else _NULL
     for i in range(tables.reads.shape[0]):
         kind, section = tables.reads[i, 0], tables.reads[i, 1]
@@ -87,7 +90,7 @@ def read_state(
         tail = ((t_us - window) // hop) * hop if hop > 0 else NEVER_US
         value, reason = np.nan, empty
         if kind <= MAX:
-            value = _read_level(tables, i, state, floats, offsets[section], tail)
+            value = _merged_value(kind, merged, section)
         elif kind == LAST:
             value = _read_last(state, floats, start + tables.lasts[section, 2], tail)
         elif kind in (ATTRIBUTE, AGE):
@@ -137,31 +140,41 @@ def _read_decayed(
 
 
 @kernel
-def _read_level(
-    tables: Tables, read: int, state: Ints, floats: Floats, offset: int, tail: int
-) -> float:
-    """The value over the tiles from `tail` on, merged in time order."""
-    kind, level, slot = tables.reads[read, 0], tables.reads[read, 1], tables.reads[read, 2]
-    record, n = tables.levels[level, 5], state[offset]
-    first = 0
-    if tables.levels[level, 0] > 0:
+def _merge(
+    tables: Tables, span: int, state: Ints, floats: Floats, offset: int, t_us: int, merged: Floats
+) -> None:
+    """Write count, sum, least and most over the tiles of a span, merged in time order, to `merged`."""
+    level, slot, window = tables.spans[span, 0], tables.spans[span, 1], tables.spans[span, 2]
+    hop, record, n = tables.levels[level, 0], tables.levels[level, 5], state[offset]
+    first = np.int64(0)
+    if hop > 0:
+        tail = ((t_us - window) // hop) * hop
         first = n
         while first > 0 and state[offset + 1 + (first - 1) * record] >= tail:
             first -= 1
     begin, end = offset + 1 + first * record, offset + 1 + n * record
-    if kind == COUNT_ALL:
-        return float(_count(state, begin + 1, end, record))
-    at = begin + 2 + 5 * slot
-    if kind == SUM:
-        return _sum(floats, at, end, record)
-    count = _count(state, at, end, record)
-    if kind == COUNT:
+    at = 1 if slot < 0 else 2 + 5 * slot
+    merged[span, 0] = _count(state, begin + at, end, record)
+    if tables.spans[span, 3]:
+        merged[span, 1] = _sum(floats, begin + at, end, record)
+    if tables.spans[span, 4]:
+        least, most = _extremes(floats, begin + at, end, record)
+        merged[span, 2] = least
+        merged[span, 3] = most
+
+
+@kernel
+def _merged_value(kind: int, merged: Floats, span: int) -> float:
+    count = merged[span, 0]
+    if kind <= COUNT:
         return float(count)
+    if kind == SUM:
+        return float(merged[span, 1])
     if count == 0:
         return np.nan
     if kind == MEAN:
-        return _sum(floats, at, end, record) / count
-    return _extreme(floats, at, end, record, kind)
+        return float(merged[span, 1] / count)
+    return float(merged[span, 2 if kind == MIN else 3])
 
 
 @kernel
@@ -177,17 +190,19 @@ def _sum(floats: Floats, at: int, end: int, record: int) -> float:
     high, low = 0.0, 0.0
     for i in range(at, end, record):
         high, low = add_compensated(high, low, floats[i + 1])
-        high, low = add_compensated(high, low, floats[i + 2])
+        # Adding nothing to a sum in normal form gives that sum.
+        if floats[i + 2] != 0.0 or high + low != high:
+            high, low = add_compensated(high, low, floats[i + 2])
     return high
 
 
 @kernel
-def _extreme(floats: Floats, at: int, end: int, record: int, kind: int) -> float:
+def _extremes(floats: Floats, at: int, end: int, record: int) -> tuple[float, float]:
     least, most = np.inf, -np.inf
     for i in range(at, end, record):
         least = min(least, floats[i + 3])
         most = max(most, floats[i + 4])
-    return least if kind == MIN else most
+    return least, most
 
 
 @kernel

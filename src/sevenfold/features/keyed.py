@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +16,12 @@ from sevenfold.features.columns import (
     counted,
     key_hashes,
     mark_column,
+    mark_deletes,
     number_column,
     require_log_order,
 )
 from sevenfold.features.plan import ViewPlan
-from sevenfold.types import EventBatch, Floats, Ints
+from sevenfold.types import EventBatch, Ints
 
 __all__ = ["KeyedEvents", "key_events"]
 
@@ -44,7 +46,7 @@ class KeyedEvents:
     has_nulls: Callable[[str], bool] | None = None
 
     def number(self, view: ViewPlan, i: int) -> Numbers:
-        """Number column i of `view`, left where it lies."""
+        """Number column i of `view`, left where it lies when it can be."""
         source = view.numbers[i]
         x = np.asarray(number_column(source, self.batch), dtype=np.float64)
         if x.ndim == 0:
@@ -52,23 +54,28 @@ class KeyedEvents:
         if isinstance(source, str) and self.has_nulls is not None:
             has_nulls = self.has_nulls(source)
         else:
-            has_nulls = bool(
-                np.isnan(x.sum())
-            )  # infinities of both signs too: then one looks in vain
-        return Numbers(x, self.places, has_nulls)
+            has_nulls = bool(np.isnan(x.sum()))  # infinities of both signs too: then one looks in vain
+        if view.has_rows and (has_nulls or view.delete is not None):
+            x = x.copy()
+            mark_deletes(view, self.batch, x)
+        return Numbers(np.ascontiguousarray(x), self.places, has_nulls)
 
     def columns(self, view: ViewPlan) -> Columns:
         """All that the kernels of `view` read, in the order of the keys."""
         n = len(self.known_us)
         numbers = np.empty((n, len(view.numbers)), dtype=np.float64)
         for i, source in enumerate(view.numbers):
-            numbers[:, i] = self._placed(number_column(source, self.batch))
+            column = np.broadcast_to(number_column(source, self.batch), len(self.batch))
+            if view.has_rows:
+                column = column.copy()
+                mark_deletes(view, self.batch, column)
+            numbers[:, i] = self._placed(column)
         marks = np.empty((n, len(view.marks)), dtype=np.int64)
         for i, source in enumerate(view.marks):
             marks[:, i] = self._placed(mark_column(source, self.batch))
         return Columns(self.event_us, self.known_us, numbers, marks)
 
-    def _placed(self, column: Floats | Ints) -> Floats | Ints:
+    def _placed(self, column: Any) -> Any:
         spread = np.broadcast_to(column, len(self.batch))
         return spread[self.places] if len(self.places) or not len(self.known_us) else spread
 
