@@ -10,7 +10,6 @@ from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 __all__ = ["borrowed", "kernel", "sources_stamp"]
@@ -37,8 +36,8 @@ def _borrow(typing_context: Any, array: Any) -> Any:
 
     def lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         lent = context.make_array(signature.args[0])(context, builder, arguments[0])
-        lent.meminfo = cgutils.get_null_value(lent.meminfo.type)
-        lent.parent = cgutils.get_null_value(lent.parent.type)
+        lent.meminfo = lent.meminfo.type(None)
+        lent.parent = lent.parent.type(None)
         return lent._getvalue()
 
     return array(array), lower
@@ -50,7 +49,7 @@ def _itself(array: Any) -> Any:
 
 # Whatever reads a field of a tuple of arrays counts a reference, atomically: more than half of the time of a
 # loop over events (measured with perf). The caller of a kernel holds its arrays, so nothing is to be counted.
-borrowed: Any = _itself if numba.config.DISABLE_JIT else intrinsic(_borrow)
+borrowed: Any = _itself if getattr(numba.config, "DISABLE_JIT", False) else intrinsic(_borrow)
 """For kernels: the same array, free of reference counts, good until the kernel returns."""
 
 

@@ -108,7 +108,7 @@ MUTANTS = {
     ),
     "offline gives rows in the order of keys": (
         "algebra/replay.py",
-        "            row = reads.rows[i]\n",
+        "            row = rows[i]\n",
         "            row = i\n",
     ),
     "filter left out": (
@@ -128,8 +128,8 @@ MUTANTS = {
     ),
     "lookup takes the earlier known of a tie": (
         "algebra/lookup.py",
-        "if best < 0 or event_us[i] >= event_us[best]:",
-        "if best < 0 or event_us[i] > event_us[best]:",
+        "if best < begins[key] or event_us[i] >= event_us[best]:",
+        "if best < begins[key] or event_us[i] > event_us[best]:",
     ),
     "lookup takes the last known for the newest": (
         "algebra/lookup.py",
@@ -143,13 +143,18 @@ MUTANTS = {
     ),
     "lookup window without its hop": (
         "algebra/lookup.py",
-        "event_us[event] >= ((t_us[i] - window) // hop) * hop:",
-        "event_us[event] >= t_us[i] - window:",
+        "event_us[event] >= ((t_us - window) // hop) * hop\n",
+        "event_us[event] >= t_us - window\n",
     ),
     "lookup ttl includes its end": (
         "algebra/lookup.py",
-        "elif window > 0 and age_us >= window:",
-        "elif window > 0 and age_us > window:",
+        "if window > 0 and t_us - event_us[event] >= window:",
+        "if window > 0 and t_us - event_us[event] > window:",
+    ),
+    "lookup reads a delete as a null": (
+        "algebra/lookup.py",
+        "    if bits[place] == DELETED:\n",
+        "    if bits[place] != bits[place]:\n",
     ),
     "lookup gives rows in the order of keys": (
         "algebra/lookup.py",

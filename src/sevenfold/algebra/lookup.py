@@ -119,13 +119,13 @@ def _newest(
     """For each event the newest of its key up to it in the log, -1 for none; of equals the later known."""
     begins, ends = keys
     for key in range(len(begins)):
-        best = np.int64(-1)
+        best = begins[key] - 1  # none yet
         for i in range(begins[key], ends[key]):
-            if best < 0 or event_us[i] >= event_us[best]:
+            if best < begins[key] or event_us[i] >= event_us[best]:
                 place = places[i] if len(places) else i
                 if not (skips_null and np.isnan(x[place])):
                     best = i
-            out[i] = best
+            out[i] = best if best >= begins[key] else -1
 
 
 @kernel
@@ -140,9 +140,8 @@ def _fill(
     values: Floats,
     states: States,
 ) -> None:
-    kind, window, hop = steps
-    bits = x.view(np.int64)
     t_us, rows = reads
+    bits = x.view(np.int64)
     for i in range(len(visible)):
         event = visible[i]
         value, reason = np.nan, _MISSING
@@ -152,20 +151,33 @@ def _fill(
                 event = newest[event]
         if event >= 0:
             place = places[event] if len(places) else event
-            age_us = t_us[i] - event_us[event]
-            if kind == SINCE_LAST:
-                value = age_us / _US_PER_S
-            elif kind == LAST:
-                if hop == 0 or event_us[event] >= ((t_us[i] - window) // hop) * hop:
-                    value = x[place]
-            elif bits[place] == DELETED:
-                reason = _MISSING
-            elif kind == AGE:
-                value = age_us / _US_PER_S
-            elif window > 0 and age_us >= window:
-                reason = _STALE
-            else:
-                value = x[place]
+            value, reason = _answer(steps, t_us[i], event_us, event, x, bits, place)
         row = rows[i]
         values[row] = value
         states[row] = reason if np.isnan(value) else _VALUE
+
+
+@kernel
+def _answer(
+    steps: tuple[np.int64, np.int64, np.int64],
+    t_us: int,
+    event_us: Ints,
+    event: int,
+    x: Floats,
+    bits: Ints,
+    place: int,
+) -> tuple[float, int]:
+    """The value that the newest event gives, and the state if it gives none."""
+    kind, window, hop = steps
+    if kind == LAST:
+        inside = hop == 0 or event_us[event] >= ((t_us - window) // hop) * hop
+        return (x[place] if inside else np.nan), _NULL
+    if kind == SINCE_LAST:
+        return (t_us - event_us[event]) / _US_PER_S, _VALUE
+    if bits[place] == DELETED:
+        return np.nan, _MISSING
+    if kind == AGE:
+        return (t_us - event_us[event]) / _US_PER_S, _VALUE
+    if window > 0 and t_us - event_us[event] >= window:
+        return np.nan, _STALE
+    return x[place], _NULL
