@@ -32,10 +32,10 @@ def _redis(url: str, readonly: bool) -> Store:
     try:
         from sevenfold.stores.redis import RedisStore
     except ModuleNotFoundError as error:
-        if error.name not in ("redis", "hiredis"):
+        if (error.name or "").partition(".")[0] not in ("redis", "hiredis"):
             raise
         raise StoreError(
-            f"a store in Redis needs {error.name!r}: pip install 'sevenfold[redis]'"
+            "a store in Redis needs the libraries `redis` and `hiredis`: pip install 'sevenfold[redis]'"
         ) from error
     return RedisStore(url, readonly=readonly)
 
