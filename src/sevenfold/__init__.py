@@ -66,6 +66,7 @@ if TYPE_CHECKING:  # what an editor and a type checker see of the names below
         Rule,
     )
     from sevenfold.spec.monitoring import (
+        Audit,
         Drift,
         Monitoring,
         Performance,
@@ -142,7 +143,7 @@ _HOME = {
     "sevenfold.spec.evaluation": ("Evaluation", "GateSpec", "Split"),
     "sevenfold.spec.field": ("CONTENT", "Category", "Flag", "Id", "Integer", "Number", "Text"),
     "sevenfold.spec.model": ("LightGBM", "LogisticRegression", "Rule"),
-    "sevenfold.spec.monitoring": ("Drift", "Monitoring", "Performance", "Retrain"),
+    "sevenfold.spec.monitoring": ("Audit", "Drift", "Monitoring", "Performance", "Retrain"),
     "sevenfold.spec.on_demand": ("on_demand", "rate"),
     "sevenfold.spec.requirements": ("Guardrail", "Latency", "Privacy", "Requirements", "Scale"),
     "sevenfold.spec.retrieve": ("BoughtBefore", "BoughtTogether", "Popular"),
@@ -158,6 +159,7 @@ __all__ = [  # noqa: RUF022  in the order in which a reader looks a name up
     "aggregate",
     "ArtifactError",
     "attribute",
+    "Audit",
     "BoughtBefore",
     "BoughtTogether",
     "Category",

@@ -23,6 +23,7 @@ _COMMANDS = (
     "serve",
     "diff",
     "change",
+    "audit",
     "replay",
     "train",
     "evaluate",

@@ -221,6 +221,9 @@ class App:
     def _metrics_text(self, body: bytes) -> Answer:
         status = self._service.changing.status
         self._metrics.change(status.done, status.total)
+        audited = self._service.audit.totals
+        rates = audited.rates(self._service.features)
+        self._metrics.audit(audited.compared, audited.different, rates)
         raw = self._metrics.text(self._service.position(), self._version_now())
         return raw, {}, b"text/plain; version=0.0.4; charset=utf-8"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 __all__ = ["Metrics"]
@@ -70,6 +72,27 @@ class Metrics:
             ["what"],
             registry=self._registry,
         )
+
+        self._audited = Gauge(
+            "sevenfold_audit_vectors",
+            "Logged vectors compared with the log by the definition that serves, and those that differ",
+            ["result"],
+            registry=self._registry,
+        )
+        self._audit_rate = Gauge(
+            "sevenfold_audit_mismatch_rate",
+            "The share of compared values of a feature that differ",
+            ["feature"],
+            registry=self._registry,
+        )
+
+    def audit(self, compared: int, different: int, rates: Mapping[str, float]) -> None:
+        """Note what the audit has found."""
+        self._audited.labels("compared").set(compared)
+        self._audited.labels("different").set(different)
+        self._audit_rate.clear()
+        for name, rate in rates.items():
+            self._audit_rate.labels(name).set(rate)
 
     def job(self, name: str, seconds: float, failed: bool) -> None:
         """Note a step of a background job."""

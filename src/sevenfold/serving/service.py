@@ -15,6 +15,7 @@ from sevenfold.retrieval.build import Retrieval, build_retrieval
 from sevenfold.retrieval.fusion import Fused
 from sevenfold.retrieval.protocol import Query
 from sevenfold.serving.answer import Answering
+from sevenfold.serving.audit import Audit
 from sevenfold.serving.background import Job
 from sevenfold.serving.champion import Champion
 from sevenfold.serving.changing import ChangeStatus, Changing
@@ -65,8 +66,11 @@ class Service:
         engine = OnlineEngine(definition.plan)
         self._ingest = Ingest(store, system.streams, engine, clock, [self.retrieval])
         self._adopt(definition)
+        # A replay is compared as a whole by whoever replays.
+        share = 0.0 if replay else system.monitoring.audit.share
+        self.audit = Audit(store, definition, share)
         self.changing = Changing(
-            store, self._ingest, clock, definition, self._obstacle, self._adopt, grace_us
+            store, self._ingest, clock, definition, self._obstacle, self._switch, grace_us
         )
         with store.read() as txn:
             for seq, batch in blocks(txn):
@@ -78,7 +82,7 @@ class Service:
     @property
     def jobs(self) -> tuple[Job, ...]:
         """The work to be done beside the answers."""
-        return (self.changing,)
+        return (self.changing, self.audit)
 
     def _adopt(self, definition: Definition) -> None:
         """Answer by `definition` from now on; its states are there."""
@@ -92,6 +96,10 @@ class Service:
         self._answering = Answering(
             definition, self._engine, self.champion, in_time=not self.replay
         )
+
+    def _switch(self, definition: Definition) -> None:
+        self._adopt(definition)
+        self.audit.use(definition)
 
     def _obstacle(self, definition: Definition) -> str | None:
         """Why the model that is to serve cannot read `definition`; None when it can, or there is none."""

@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 
 from sevenfold.spec.quantity import Bounds, Count, Duration, Share
 
-__all__ = ["Drift", "Monitoring", "Performance", "Retrain"]
+__all__ = ["Audit", "Drift", "Monitoring", "Performance", "Retrain"]
 
 Threshold: TypeAlias = Annotated[float, Bounds(0.001, 10)]
 
@@ -41,9 +41,17 @@ class Retrain:
 
 
 @dataclass(frozen=True, slots=True)
+class Audit:
+    """The `share` of logged vectors that a server computes again from the log; which ones, a stable hash says."""
+
+    share: Share = 0.01
+
+
+@dataclass(frozen=True, slots=True)
 class Monitoring:
     """What is watched, and when a model is trained again."""
 
     drift: Drift = field(default_factory=Drift)
     performance: Performance = field(default_factory=Performance)
     retrain: Retrain = field(default_factory=Retrain)
+    audit: Audit = field(default_factory=Audit)

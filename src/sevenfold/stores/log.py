@@ -27,6 +27,7 @@ __all__ = [
     "fresh",
     "frontier_us",
     "last_known_us",
+    "levelled",
     "position",
     "raise_frontier",
     "read_stream",
@@ -129,10 +130,10 @@ def blocks(
 def read_stream(txn: Transaction, stream: str) -> EventBatch | None:
     """All events of `stream` in log order; None when the log has none of it."""
     parts = [batch for _, batch in blocks(txn, stream)]
-    return EventBatch.concat(_levelled(parts)) if parts else None
+    return EventBatch.concat(levelled(parts)) if parts else None
 
 
-def _levelled(parts: list[EventBatch]) -> list[EventBatch]:
+def levelled(parts: list[EventBatch]) -> list[EventBatch]:
     """The parts with the fields of all of them: null where a field was not declared when they were logged."""
     kinds = {name: column for part in parts for name, column in part.fields.items()}
     return [

@@ -1,0 +1,393 @@
+"""Whether what was served is what the log says: a sample of logged vectors, computed again offline, all the time.
+
+A round takes some vectors of the prediction log, walks the log once in slices, keeps the few events that touch
+their keys, and lets the offline engine compute them again. Nothing of a round is larger than its bounds, and
+rounds keep a distance that makes their share of the time small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from sevenfold.algebra.grouping import match
+from sevenfold.clock import elapsed_s
+from sevenfold.engines.offline import read_at
+from sevenfold.engines.parity import Parity, compare
+from sevenfold.errors import StoreError
+from sevenfold.features.columns import key_hashes
+from sevenfold.features.frame import Spine
+from sevenfold.hashing import siphash128
+from sevenfold.retrieval.fusion import candidate_fields
+from sevenfold.serving.definition import Definition
+from sevenfold.serving.prediction_log import Prediction, feature_list_id, read_predictions
+from sevenfold.spec.stream import Stream
+from sevenfold.stores.kv import Store, Transaction
+from sevenfold.stores.log import blocks, frontier_us, levelled, position
+from sevenfold.stores.tables import META
+from sevenfold.types import EventBatch, Instant, Texts
+
+__all__ = [
+    "Audit",
+    "AuditTotals",
+    "Differing",
+    "Round",
+    "Sampled",
+    "audit_all",
+    "read_totals",
+    "sample",
+]
+
+Vectors = npt.NDArray[np.float32]
+
+_KEY = b"audit"
+_VECTORS = 256  # in a round of the job
+_EVENTS = 200_000  # kept in a round of the job
+_SLICE = 8_192
+_LOOK = 64  # answers read in a step
+_SHARE_OF_TIME = 0.05
+_EXAMPLES = 10
+
+
+class Differing(msgspec.Struct, frozen=True):
+    """A value that is not what the log says: of which answer and item, what was logged, what it should be."""
+
+    request_id: str
+    item: str
+    t_us: int
+    feature: str
+    logged: float | None
+    recomputed: float | None
+
+
+class AuditTotals(msgspec.Struct):
+    """What has been compared of the answers before `until_us` by one definition; all zero at its start.
+
+    `by_feature` counts differing values, `skipped` sampled vectors of other definitions.
+    """
+
+    features: str = ""
+    until_us: int = 0
+    compared: int = 0
+    different: int = 0
+    skipped: int = 0
+    by_feature: dict[str, int] = {}
+    examples: list[Differing] = []
+
+    def add(self, parity: Parity, examples: list[Differing]) -> None:
+        """Count a round."""
+        self.compared += parity.compared
+        self.different += parity.mismatched
+        for name, n in parity.by_feature.items():
+            self.by_feature[name] = self.by_feature.get(name, 0) + n
+        self.examples = (examples + self.examples)[:_EXAMPLES]
+
+    def rates(self, names: tuple[str, ...]) -> dict[str, float]:
+        """The share of differing values of each feature."""
+        return {name: self.by_feature.get(name, 0) / max(self.compared, 1) for name in names}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampled:
+    """The sampled vectors of one answer: their rows among its candidates, and the vectors (r, f)."""
+
+    prediction: Prediction
+    rows: npt.NDArray[np.int64]
+    vectors: Vectors
+
+
+def sample(prediction: Prediction, share: float) -> Sampled | None:
+    """The logged vectors of an answer that belong to the sample; None when none does.
+
+    Which do is decided by a stable hash of request and item: the same in every process and every run.
+    """
+    rows = prediction.logged_rows()
+    request = prediction.request_id.encode()
+    chosen = np.array(
+        [
+            siphash128(b"audit\0" + request + b"\0" + prediction.items[row].encode())[0]
+            < share * 2.0**64
+            for row in rows.tolist()
+        ],
+        dtype=np.bool_,
+    )
+    if not chosen.any():
+        return None
+    return Sampled(prediction, rows[chosen], prediction.logged_vectors()[chosen])
+
+
+class Round:
+    """Some vectors, and the events that touch their keys as they are found in the log."""
+
+    def __init__(self, definition: Definition, sampled: list[Sampled]) -> None:
+        self._definition = definition
+        self._sampled = sampled
+        self._spine = _spine(definition, sampled)
+        self._views = definition.plan.views_for(definition.features)
+        self._wanted = {
+            view.name: np.unique(
+                np.broadcast_to(key_hashes(view.entities, self._spine.keys), (len(self._spine), 2)),
+                axis=0,
+            )
+            for view in self._views
+        }
+        self._found: dict[str, list[EventBatch]] = {}
+        self.events = 0
+
+    def __len__(self) -> int:
+        """The number of vectors."""
+        return len(self._spine)
+
+    @property
+    def until_us(self) -> Instant:
+        """The latest instant of the vectors: no event known at it or later matters."""
+        return int(self._spine.t_us.max(initial=0))
+
+    def feed(self, batch: EventBatch) -> None:
+        """Keep the events of the batch that touch a key of the vectors."""
+        keep = np.zeros(len(batch), dtype=np.bool_)
+        for view in self._views:
+            if view.stream == batch.stream:
+                hashes = np.ascontiguousarray(key_hashes(view.entities, batch.keys))
+                keep |= match(self._wanted[view.name], hashes) >= 0
+        if keep.any():
+            self._found.setdefault(batch.stream, []).append(batch.take(keep))
+            self.events += int(keep.sum())
+
+    def halved(self) -> Round:
+        """The first half of the vectors with what was found for them; the same when it is one answer."""
+        if len(self._sampled) < 2:
+            return self
+        smaller = Round(self._definition, self._sampled[: len(self._sampled) // 2])
+        for parts in self._found.values():
+            for batch in parts:
+                smaller.feed(batch)
+        return smaller
+
+    def finish(self) -> tuple[Parity, list[Differing]]:
+        """The comparison of the vectors with what the offline engine says of their instants."""
+        streams = self._definition.system.streams
+        events = {
+            view.stream: EventBatch.concat(levelled(self._found[view.stream]))
+            if view.stream in self._found
+            else _nothing(streams[view.stream])
+            for view in self._views
+        }
+        names = self._definition.features
+        again = read_at(self._definition.plan, names, self._spine, events).vectors()
+        parity = compare(names, np.concatenate([one.vectors for one in self._sampled]), again)
+        where = [(one.prediction, row) for one in self._sampled for row in one.rows.tolist()]
+        examples = []
+        for found in parity.examples:
+            answer, row = where[found.row]
+            examples.append(
+                Differing(
+                    answer.request_id,
+                    answer.items[row],
+                    answer.t_us,
+                    found.feature,
+                    None if np.isnan(found.logged) else found.logged,
+                    None if np.isnan(found.recomputed) else found.recomputed,
+                )
+            )
+        return parity, examples
+
+
+def read_totals(txn: Transaction, definition: Definition) -> AuditTotals:
+    """What the job has found for `definition`."""
+    raw = txn.get(META, _KEY)
+    mine = _features(definition)
+    try:
+        totals = msgspec.json.decode(raw, type=AuditTotals) if raw else AuditTotals(mine)
+    except msgspec.DecodeError as error:
+        raise StoreError(f"what the audit has found cannot be read: {error}") from error
+    return totals if totals.features == mine else AuditTotals(mine, totals.until_us)
+
+
+@dataclass
+class Audit:
+    """The job: compares `share` of the logged vectors with the log, one bounded round after another."""
+
+    store: Store
+    definition: Definition
+    share: float
+    name: str = "audit"
+    totals: AuditTotals = field(init=False)
+    _taken: list[Sampled] = field(default_factory=list, init=False)
+    _until_us: Instant = field(default=0, init=False)
+    _round: Round | None = field(default=None, init=False)
+    _at: int = field(default=0, init=False)
+    _worked_s: float = field(default=0.0, init=False)
+    _rest_until_s: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        """Go on where the totals in the store end."""
+        self.use(self.definition)
+
+    def use(self, definition: Definition) -> None:
+        """Audit answers by `definition` from now on; a round that had begun is given up."""
+        self.definition = definition
+        with self.store.read() as txn:
+            self.totals = read_totals(txn, definition)
+        self._restart()
+
+    def step(self) -> bool:
+        """A slice of a round; whether there was anything to do."""
+        if self.share <= 0 or elapsed_s() < self._rest_until_s:
+            return False
+        begin_s = elapsed_s()
+        if self._round is not None:
+            self._scan(self._round)
+        elif not self._take():
+            return False
+        self._worked_s += elapsed_s() - begin_s
+        if self._round is None and not self._taken:
+            self._rest_until_s = elapsed_s() + self._worked_s / _SHARE_OF_TIME
+            self._worked_s = 0.0
+        return True
+
+    def failed(self, error: Exception) -> None:
+        """Begin anew after the last round that was finished."""
+        self._restart()
+
+    def _restart(self) -> None:
+        self._taken, self._round, self._at = [], None, 0
+        self._until_us = self.totals.until_us
+
+    def _take(self) -> bool:
+        """Read on in the prediction log; begin a round when there is enough, or no more."""
+        mine = self.totals.features
+        read = 0
+        with self.store.read() as txn:
+            # At the latest instant another answer may still come.
+            for prediction in read_predictions(txn, self._until_us, max(frontier_us(txn), 0)):
+                if read >= _LOOK and prediction.t_us >= self._until_us:
+                    break
+                read += 1
+                self._until_us = prediction.t_us + 1
+                found = sample(prediction, self.share)
+                if found is not None and prediction.features == mine:
+                    self._taken.append(found)
+                elif found is not None:
+                    self.totals.skipped += len(found.rows)
+        enough = sum(len(one.rows) for one in self._taken) >= _VECTORS
+        if self._taken and (enough or read < _LOOK):
+            self._round, self._at = Round(self.definition, self._taken), 0
+        elif read and not self._taken and read < _LOOK:
+            self._keep()
+        return read > 0 or self._round is not None
+
+    def _scan(self, current: Round) -> None:
+        over = True
+        with self.store.read() as txn:
+            end = min(self._at + _SLICE, position(txn))
+            for _, batch in blocks(txn, None, self._at, end):
+                if len(batch) and batch.known_us[0] >= current.until_us:
+                    break
+                current.feed(batch)
+            else:
+                over = end == position(txn)
+        self._at = end
+        while current.events > _EVENTS and (smaller := current.halved()) is not current:
+            current = smaller
+        self._round = current
+        if over:
+            self._finish(current)
+
+    def _finish(self, done: Round) -> None:
+        parity, examples = done.finish()
+        self.totals.add(parity, examples)
+        if len(done) < sum(len(one.rows) for one in self._taken):  # it had to be made smaller
+            self._until_us = done.until_us + 1
+        self._taken, self._round = [], None
+        self._keep()
+
+    def _keep(self) -> None:
+        self.totals.until_us = self._until_us
+        with self.store.write() as txn:
+            txn.put(META, _KEY, msgspec.json.encode(self.totals))
+
+
+def audit_all(
+    txn: Transaction, definition: Definition, share: float, vectors: int = 20_000
+) -> Iterator[AuditTotals]:
+    """The totals over all answers of the log, growing by a round of at most so many vectors each time."""
+    totals = AuditTotals(_features(definition))
+    taken: list[Sampled] = []
+
+    def round_of(sampled: list[Sampled]) -> None:
+        current = Round(definition, sampled)
+        for _, batch in blocks(txn):
+            if len(batch) and batch.known_us[0] >= current.until_us:
+                break
+            current.feed(batch)
+        totals.add(*current.finish())
+
+    for prediction in read_predictions(txn):
+        totals.until_us = prediction.t_us + 1
+        found = sample(prediction, share)
+        if found is None:
+            continue
+        if prediction.features != totals.features:
+            totals.skipped += len(found.rows)
+            continue
+        taken.append(found)
+        if sum(len(one.rows) for one in taken) >= vectors:
+            round_of(taken)
+            taken = []
+            yield totals
+    if taken:
+        round_of(taken)
+    yield totals
+
+
+def _features(definition: Definition) -> str:
+    hashes = [definition.hashes[name] for name in definition.features]
+    return feature_list_id(definition.features, hashes)
+
+
+def _spine(definition: Definition, sampled: list[Sampled]) -> Spine:
+    task = definition.system.task
+    sizes = [len(one.rows) for one in sampled]
+    which = np.repeat(np.arange(len(sampled)), sizes)
+    keys = {
+        entity.name: Texts.of([one.prediction.keys[entity.name] for one in sampled]).take(which)
+        for entity in task.query
+    }
+    keys[task.item.name] = Texts.of(
+        [one.prediction.items[row] for one in sampled for row in one.rows.tolist()]
+    )
+    parts: list[Mapping[str, npt.NDArray[np.float64]]] = []
+    for one in sampled:
+        answer = one.prediction
+        fields = candidate_fields(answer.generator_scores(), answer.generators)
+        parts.append({name: column[one.rows] for name, column in fields.items()})
+    names = dict.fromkeys(name for part in parts for name in part)
+    return Spine(
+        np.repeat(np.array([one.prediction.t_us for one in sampled], dtype=np.int64), sizes),
+        keys,
+        {
+            name: np.concatenate(
+                [part.get(name, np.full(n, np.nan)) for part, n in zip(parts, sizes, strict=True)]
+            )
+            for name in names
+        },
+    )
+
+
+def _nothing(stream: Stream) -> EventBatch:
+    """No events of a stream."""
+    none = np.empty(0, dtype=np.int64)
+    empty = Texts.of([])
+    return EventBatch(
+        stream.name,
+        none,
+        none,
+        empty,
+        {entity.name: empty for entity in stream.keys},
+        {name: np.empty(0) for name in stream.fields},
+    )
