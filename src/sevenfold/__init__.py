@@ -105,6 +105,10 @@ if TYPE_CHECKING:  # what an editor and a type checker see of the names below
         Label,
         Ranking,
     )
+    from sevenfold.spec.through import (
+        Through,
+        through,
+    )
 
 __version__ = "0.1.0"
 
@@ -152,6 +156,7 @@ _HOME = {
     "sevenfold.spec.system": ("System",),
     "sevenfold.spec.table": ("Table",),
     "sevenfold.spec.task": ("Label", "Ranking"),
+    "sevenfold.spec.through": ("Through", "through"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -217,6 +222,8 @@ __all__ = [  # noqa: RUF022  in the order in which a reader looks a name up
     "System",
     "Table",
     "Text",
+    "Through",
+    "through",
     "TimeError",
 ]
 

@@ -86,6 +86,41 @@ MUTANTS = {
         "    if view.delete is not None:\n",
         "    if view.delete is not None and not batch:\n",
     ),
+    "a link leads astray by one bit": (
+        "features/reach.py",
+        "((high & _HIGH) << _LOW_BITS)",
+        "((high & _HIGH) << _BITS)",
+    ),
+    "a null link leads to some key": (
+        "features/reach.py",
+        "first | (second << _BITS)",
+        "first | (second << _BITS) | np.uint64(1)",
+    ),
+    "a link ignores its ttl": (
+        "features/plan.py",
+        "ttl_us = parse_duration(feature.ttl) if feature.ttl else 0",
+        "ttl_us = 0",
+    ),
+    "a deleted row still leads on": (
+        "features/plan.py",
+        "delete = table.delete if isinstance(table, Table) else None",
+        "delete = None",
+    ),
+    "the view is read by the key that was given": (
+        "features/reach.py",
+        "link = reading.links.get(entity)",
+        "link = None if entity in spine.keys else reading.links.get(entity)",
+    ),
+    "a state is another one": (
+        "features/assemble.py",
+        "columns[name] = states[plan.feature_by_state[name]].astype(np.float64)",
+        "columns[name] = 0.0 * states[plan.feature_by_state[name]]",
+    ),
+    "an age is counted from the beginning": (
+        "algebra/value.py",
+        "    if kind == AGE:\n        return (t_us - state[at])",
+        "    if kind == AGE:\n        return (t_us + state[at])",
+    ),
     "online applies a batch backwards": (
         "engines/online.py",
         "events = bucket(ids, len(firsts))",

@@ -54,7 +54,7 @@ VIEWS = [
     sf.aggregate([user, item], stream, sf.count(windows=["1 h"]), sf.last("x"), name="pair"),
     sf.aggregate(item, stream, sf.sum("x", windows=["24 h"]), where=positive, name="item_positive"),
     sf.attribute(user, stream, "x", ttl="24 h", name="row"),
-    sf.attribute(user, rows, "x", ttl="24 h", name="kept"),
+    sf.attribute(user, rows, "x", ttl="24 h", age=True, name="kept"),
     sf.attribute([user, item], pair_rows, "x", name="kept_pair"),
     # Answered by a search, not by a state; the same aggregates beside a sum are answered by a state.
     sf.aggregate(
@@ -70,6 +70,24 @@ VIEWS = [
         user, stream, sf.last("x", windows=["24 h"]), where=positive, name="newest_positive"
     ),
 ]
+pair_view, kept = (next(v for v in VIEWS if v.name == name) for name in ("pair", "kept"))
+of_item = sf.aggregate(item, stream, sf.count(), sf.last("x"), name="of_item")
+item_rows = sf.Table("s", item, {"x": sf.Number(), "tag": sf.Id()}, time="at", delete="x")
+to_user = sf.through(item_rows, "tag", kept, name="to_user")
+LINKS = [
+    sf.through(rows, "tag", of_item),
+    sf.through(rows, "tag", of_item, ttl="24 h", name="fresh_item"),
+    sf.through(rows, "tag", pair_view, entity=item, name="pair_of"),
+    to_user,
+    sf.through(rows, "tag", to_user, name="there_and_back"),
+    sf.through(rows, "tag", sf.through(rows, "tag", kept, name="below"), name="user_of_user"),
+]
+
+
+@sf.on_demand
+def trust(kept__x, kept__x__state, kept__age, to_user__x__state):
+    """A function of states and of an age."""
+    return np.where(kept__x__state == 0, kept__x, -kept__x__state) + to_user__x__state + kept__age
 
 
 @sf.on_demand
@@ -81,5 +99,6 @@ def hours_quiet(user__since_last, request_time, price):
 REQUEST_TIME = [
     sf.rate("per_day", "pair__count_1h", "user__count_1d", prior=0.25, weight=4),
     hours_quiet,
+    trust,
 ]
-FEATURES = [*REQUEST_TIME, *VIEWS]
+FEATURES = [*REQUEST_TIME, *VIEWS, *LINKS]

@@ -66,7 +66,7 @@ def command(
             events = load_events(declared, plan, given, advance)
         else:
             events = log_events(plan, store_url(home_of(home, declared.name)))
-    views = len(plan.views_for(names))
+    views = len(plan.readings_for(names))
     with progress("features") as advance:
         done = iter(range(1, views + 1))
         frame = read_at(plan, names, rows, events, lambda _: advance(next(done), views))

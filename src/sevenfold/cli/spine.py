@@ -145,11 +145,13 @@ def _one_chunk(path: Path) -> Chunk:
 def _missing(plan: Plan, rows: Spine, name: str) -> str | None:
     """A column that a feature needs and the spine has not."""
     for needed in plan.inputs([name]):
-        view = plan.view_by_feature.get(needed)
-        if view is not None:
-            absent = [entity for entity in view.entities if entity not in rows.keys]
+        reading = plan.reading_by_feature.get(needed)
+        if reading is not None:
+            absent = [entity for entity in reading.entities if entity not in rows.keys]
             if absent:
                 return absent[0]
+        elif needed in plan.feature_by_state:
+            continue
         elif needed not in plan.on_demand_by_name and needed not in (*rows.fields, "request_time"):
             return needed
     return None

@@ -14,10 +14,10 @@ from sevenfold.algebra.lookup import is_lookup, lookup
 from sevenfold.algebra.replay import replay
 from sevenfold.errors import InputError
 from sevenfold.features.assemble import ViewValues, assemble
-from sevenfold.features.columns import key_hashes
 from sevenfold.features.frame import FeatureFrame, Spine
 from sevenfold.features.keyed import KeyedEvents, key_events
-from sevenfold.features.plan import Plan, ViewPlan
+from sevenfold.features.plan import Plan, Reading, ViewPlan
+from sevenfold.features.reach import reading_hashes
 from sevenfold.types import EventBatch, Ints
 
 __all__ = ["read_at"]
@@ -38,34 +38,37 @@ def read_at(
     a view. Raises NotFoundError for an unknown feature and InputError for a missing key or stream.
     """
     plan.require(names)
-    by_view: dict[str, ViewValues] = {}
+    found: dict[str, ViewValues] = {}
     keys = _SpineKeys(spine)
-    for view in plan.views_for(names):
-        _require(view, spine, events)
+    for reading in plan.readings_for(names):
+        view = reading.view
+        hashes, reads = keys.of(reading, found)
+        _require(view, events)
         if progress is not None:
-            progress(view.name)
-        hashes, reads = keys.of(view.entities)
+            progress(reading.name)
         keyed = key_events(view, events[view.stream], hashes)
-        by_view[view.name] = _read_view(view, keyed, reads, spine.t_us)
-    return assemble(plan, names, spine, by_view)
+        found[reading.name] = _read_view(view, keyed, reads, spine.t_us)
+    return assemble(plan, names, spine, found)
 
 
 class _SpineKeys:
-    """The rows of a spine by key and time, worked out once for all views of the same entities."""
+    """The rows of a spine by key and time, worked out once for all that is read under the same keys."""
 
     def __init__(self, spine: Spine) -> None:
         self._spine = spine
         self._by_time = _time_order(spine.t_us)
-        self._found: dict[tuple[str, ...], tuple[Hashes, Groups]] = {}
+        self._known: dict[tuple[str, ...], tuple[Hashes, Groups]] = {}
 
-    def of(self, entities: tuple[str, ...]) -> tuple[Hashes, Groups]:
+    def of(self, reading: Reading, found: Mapping[str, ViewValues]) -> tuple[Hashes, Groups]:
         """The different keys, uint64 (g, 2), and the rows of each in order of time."""
-        if entities not in self._found:
-            hashes = key_hashes(entities, self._spine.keys)
+        links = reading.links
+        ways = tuple(links[e].name if e in links else e for e in reading.view.entities)
+        if ways not in self._known:
+            hashes = reading_hashes(reading, self._spine, found)
             each = np.ascontiguousarray(np.broadcast_to(hashes, (len(self._spine), 2)))
             ids, firsts = group(each)
-            self._found[entities] = each[firsts], bucket(ids, len(firsts), self._by_time)
-        return self._found[entities]
+            self._known[ways] = each[firsts], bucket(ids, len(firsts), self._by_time)
+        return self._known[ways]
 
 
 def _time_order(t_us: Ints) -> Ints:
@@ -74,13 +77,7 @@ def _time_order(t_us: Ints) -> Ints:
     return np.argsort(t_us, kind="stable").astype(np.int64)
 
 
-def _require(view: ViewPlan, spine: Spine, events: Mapping[str, EventBatch]) -> None:
-    missing = [entity for entity in view.entities if entity not in spine.keys]
-    if missing:
-        raise InputError(
-            f"$.{missing[0]}: features of {view.name!r} need the key of {missing[0]!r}; "
-            f"the spine has {', '.join(spine.keys) or 'no keys'}"
-        )
+def _require(view: ViewPlan, events: Mapping[str, EventBatch]) -> None:
     if view.stream not in events:
         raise InputError(
             f"features of {view.name!r} need the events of stream {view.stream!r}; "

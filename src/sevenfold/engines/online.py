@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from sevenfold.algebra.grouping import bucket, group
 from sevenfold.algebra.packed import first_damaged, read_packed, update_packed
-from sevenfold.errors import InputError, StoreError
+from sevenfold.errors import StoreError
 from sevenfold.features.assemble import ViewValues, assemble
-from sevenfold.features.columns import key_hashes, view_columns
+from sevenfold.features.columns import view_columns
 from sevenfold.features.frame import FeatureFrame, Spine
-from sevenfold.features.plan import Plan, ViewPlan
+from sevenfold.features.plan import Plan, Reading, ViewPlan
+from sevenfold.features.reach import reading_hashes
 from sevenfold.hashing import key_bytes
 from sevenfold.stores.kv import Transaction
 from sevenfold.types import EventBatch, Ints
 
 __all__ = ["OnlineEngine"]
 
+Hashes = npt.NDArray[np.uint64]
 _TABLE = "state"
 
 
@@ -30,7 +33,7 @@ class OnlineEngine:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._views_for: dict[tuple[str, ...], tuple[ViewPlan, ...]] = {}
+        self._readings_for: dict[tuple[str, ...], tuple[Reading, ...]] = {}
 
     def apply(self, txn: Transaction, batch: EventBatch) -> None:
         """Bring every view of the batch's stream up to the batch, which must be in log order."""
@@ -44,13 +47,16 @@ class OnlineEngine:
         A key column of length 1 is read once for all rows; an unknown key gives empty-window values.
         """
         wanted = tuple(names)
-        views = self._views_for.get(wanted)
-        if views is None:
+        readings = self._readings_for.get(wanted)
+        if readings is None:
             self.plan.require(wanted)
-            views = self._views_for.setdefault(wanted, self.plan.views_for(wanted))
+            readings = self._readings_for.setdefault(wanted, self.plan.readings_for(wanted))
         t_us = int(spine.t_us[0]) if len(spine) else 0
-        by_view = {view.name: _read(txn, view, spine, t_us) for view in views}
-        return assemble(self.plan, wanted, spine, by_view)
+        found: dict[str, ViewValues] = {}
+        for reading in readings:
+            hashes = reading_hashes(reading, spine, found)
+            found[reading.name] = _read(txn, reading.view, hashes, t_us)
+        return assemble(self.plan, wanted, spine, found)
 
 
 def _apply(txn: Transaction, view: ViewPlan, batch: EventBatch) -> None:
@@ -68,14 +74,8 @@ def _apply(txn: Transaction, view: ViewPlan, batch: EventBatch) -> None:
     txn.put_many(_TABLE, sorted((key, raw[begin:end]) for key, begin, end in rows))
 
 
-def _read(txn: Transaction, view: ViewPlan, spine: Spine, t_us: int) -> ViewValues:
-    missing = [entity for entity in view.entities if entity not in spine.keys]
-    if missing:
-        raise InputError(
-            f"$.{missing[0]}: features of {view.name!r} need the key of {missing[0]!r}; "
-            f"given are {', '.join(spine.keys) or 'no keys'}"
-        )
-    keys = key_bytes(key_hashes(view.entities, spine.keys), view.view_id)
+def _read(txn: Transaction, view: ViewPlan, hashes: Hashes, t_us: int) -> ViewValues:
+    keys = key_bytes(hashes, view.view_id)
     packed, ends = _packed(view, keys, txn.get_many(_TABLE, keys))
     return read_packed(view.layout, packed, ends, t_us)
 

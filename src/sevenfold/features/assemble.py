@@ -19,9 +19,9 @@ ViewValues = tuple[Floats, npt.NDArray[np.uint8]]
 
 
 def assemble(
-    plan: Plan, names: Sequence[str], spine: Spine, by_view: Mapping[str, ViewValues]
+    plan: Plan, names: Sequence[str], spine: Spine, found: Mapping[str, ViewValues]
 ) -> FeatureFrame:
-    """The frame of `names` from each view's values and states, (n, f) or (1, f) for one key for all rows.
+    """The frame of `names` from each reading's values and states, (n, f) or (1, f) for one key for all rows.
 
     Request-time functions see float64 columns of n rows. Raises InputError when a request field that one
     needs is not in the spine.
@@ -31,10 +31,10 @@ def assemble(
     columns |= spine.fields
     states: dict[str, npt.NDArray[np.uint8]] = {}
     for name in plan.inputs(names):
-        view = plan.view_by_feature.get(name)
-        if view is not None:
-            values, kinds = by_view[view.name]
-            place = view.names.index(name)
+        reading = plan.reading_by_feature.get(name)
+        if reading is not None:
+            values, kinds = found[reading.name]
+            place = reading.names.index(name)
             # A value for all rows stays one value: writing it into the frame spreads it.
             columns[name] = values[:, place]
             states[name] = kinds[:, place]
@@ -43,6 +43,8 @@ def assemble(
             states[name] = np.where(
                 np.isnan(columns[name]), VectorState.NULL, VectorState.VALUE
             ).astype(np.uint8)
+        elif name in plan.feature_by_state:
+            columns[name] = states[plan.feature_by_state[name]].astype(np.float64)
         elif name not in columns:
             given = ", ".join(sorted(columns)) or "none"
             raise InputError(

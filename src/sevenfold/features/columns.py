@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from sevenfold.algebra.layout import DELETED, Columns
 from sevenfold.errors import InputError
-from sevenfold.features.plan import ViewPlan
+from sevenfold.features.plan import KeyPart, ViewPlan
+from sevenfold.features.reach import key_part
 from sevenfold.hashing import combine128, hash128
 from sevenfold.spec.aggregate import RowFunction, Source
 from sevenfold.types import EventBatch, Floats, Ints, Texts
@@ -128,8 +129,10 @@ def _call(function: RowFunction, batch: EventBatch) -> Any:
     return result
 
 
-def number_column(source: Source, batch: EventBatch) -> Any:
+def number_column(source: Source | KeyPart, batch: EventBatch) -> Any:
     """The numbers of `source`, float64 (n,) or one for all events, null as NaN; a text counts as 1."""
+    if isinstance(source, KeyPart):
+        return key_part(_column(source.field, batch), source.part)
     if not isinstance(source, str):
         return np.asarray(_call(source, batch), dtype=np.float64)
     column = _column(source, batch)

@@ -15,6 +15,9 @@ from sevenfold.spec.aggregate import Aggregate, FeatureView, Source
 from sevenfold.spec.field import Category
 from sevenfold.spec.naming import feature_names
 from sevenfold.spec.on_demand import OnDemand, parameters
+from sevenfold.spec.stream import Stream
+from sevenfold.spec.table import Table
+from sevenfold.spec.through import Through
 from sevenfold.spec.units import duration_text, parse_duration
 
 __all__ = ["Difference", "FeatureDescription", "compare_features", "describe_features"]
@@ -51,18 +54,17 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 def describe_features(
-    plan: Plan, declared: Sequence[FeatureView | OnDemand]
+    plan: Plan, declared: Sequence[FeatureView | Through | OnDemand]
 ) -> dict[str, FeatureDescription]:
     """Every feature of `plan`, which was made of `declared`, by name."""
     hashes = plan.definition_hashes(plan.names)
     ids = {view.name: view.view_id.hex() for view in plan.views}
     found = {}
     for feature in declared:
-        if isinstance(feature, FeatureView):
-            for name, parts in zip(feature_names(feature), _view_parts(feature), strict=True):
-                found[name] = FeatureDescription(
-                    hashes[name], feature.name, ids[feature.name], parts
-                )
+        if isinstance(feature, FeatureView | Through):
+            for name, parts in zip(feature_names(feature), _stored_parts(feature), strict=True):
+                view = plan.reading_by_feature[name].view.name
+                found[name] = FeatureDescription(hashes[name], view, ids[view], parts)
         else:
             parts = {"function": _function(feature.function), "inputs": ", ".join(feature.inputs)}
             parts |= {f"input {name}": hashes[name] for name in feature.inputs if name in hashes}
@@ -113,6 +115,25 @@ def _changed(
     return different or (("definition", "another hash", "the same parts"),)
 
 
+def _stored_parts(feature: FeatureView | Through, depth: int = 1) -> Iterator[dict[str, str]]:
+    """The parts of each feature, with those of the links that lead to it."""
+    if isinstance(feature, FeatureView):
+        yield from _view_parts(feature)
+        return
+    way = f"{feature.table.name}.{feature.link} to {feature.reached}"
+    parts = {f"link {depth}": way} | _deletes(feature.table)
+    if feature.ttl is not None:
+        parts[f"ttl of link {depth}"] = _duration(feature.ttl)
+    yield from (parts | below for below in _stored_parts(feature.view, depth + 1))
+
+
+def _deletes(table: Stream) -> dict[str, str]:
+    """What says that a row of a table is a delete."""
+    if not isinstance(table, Table) or table.delete is None:
+        return {}
+    return {f"deletes of {table.name}": _source(table.delete)}
+
+
 def _view_parts(view: FeatureView) -> Iterator[dict[str, str]]:
     shared = {
         "entities": " x ".join(entity.name for entity in view.entities),
@@ -120,6 +141,8 @@ def _view_parts(view: FeatureView) -> Iterator[dict[str, str]]:
     }
     if view.where is not None:
         shared["where"] = _function(view.where)
+    if any(aggregate.kind in ("attribute", "age") for aggregate in view.aggregates):
+        shared |= _deletes(view.stream)
     for aggregate in view.aggregates:
         parts = shared | {"kind": aggregate.kind} | _parameters(aggregate)
         if aggregate.source is not None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,12 +13,28 @@ from sevenfold.errors import NotFoundError, Problem, SpecError
 from sevenfold.features.definition import definition_hash, function_identity, source_identity
 from sevenfold.spec.aggregate import Aggregate, FeatureView, RowFunction, Source
 from sevenfold.spec.field import Category
-from sevenfold.spec.naming import feature_names
+from sevenfold.spec.naming import feature_names, state_name
 from sevenfold.spec.on_demand import OnDemand, parameters
+from sevenfold.spec.stream import Stream
 from sevenfold.spec.table import Table
+from sevenfold.spec.through import Through
 from sevenfold.spec.units import default_hop_us, parse_duration
 
-__all__ = ["Plan", "ViewPlan", "compile_plan"]
+__all__ = ["KeyPart", "Plan", "Reading", "ViewPlan", "compile_plan"]
+
+_OF_ROWS = ("attribute", "age")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPart:
+    """One of the three whole numbers that hold the 128-bit hash of a key-valued field, null as NaN.
+
+    A link needs no more of a text than what its key is found by. The numbers have at most 43 bits, which a
+    float64 holds exactly, so the state of a link is that of three attributes.
+    """
+
+    field: str
+    part: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,45 +42,66 @@ class ViewPlan:
     """One view, ready for the kernels.
 
     `numbers` and `marks` are the sources of its columns; `names` its features, one for each read of
-    `layout`; `delete` says which rows of its
-    table are deletes; `view_id` the 8 bytes before its keys in a store, different for every name and definition.
+    `layout`, or none when it holds the keys of a link; with `has_rows` it keeps the newest row of a table,
+    whose deletes `delete` tells; `view_id` is the 8 bytes before its keys in a store, different for every name and definition.
     """
 
     name: str
     entities: tuple[str, ...]
     stream: str
     where: RowFunction | None
-    numbers: tuple[Source, ...]
+    numbers: tuple[Source | KeyPart, ...]
     marks: tuple[Source, ...]
     layout: Layout
     names: tuple[str, ...]
+    has_rows: bool
     delete: Source | None
     hashes: tuple[str, ...]
     view_id: bytes
 
-    @property
-    def has_rows(self) -> bool:
-        """Whether it keeps the newest row of a table: attributes."""
-        return bool((self.layout.tables.reads[:, 0] == ATTRIBUTE).any())
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """One view under the keys that are given, or under keys that are reached through links.
+
+    `names` are its features with their `hashes`; `links` maps an entity of the view to the reading that
+    holds its key; `entities` are those whose keys have to be given.
+    """
+
+    name: str
+    view: ViewPlan
+    names: tuple[str, ...]
+    hashes: tuple[str, ...]
+    entities: tuple[str, ...]
+    links: Mapping[str, Reading] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """All views and request-time functions of a system."""
+    """All views and request-time functions of a system.
+
+    `views` are all that state is kept for, those of links and those reached by links alone among them;
+    `readings` are how features are read of them. A plan without readings only keeps state.
+    """
 
     views: tuple[ViewPlan, ...]
     on_demand: tuple[OnDemand, ...]
+    readings: tuple[Reading, ...] = ()
+
+    @cached_property
+    def stored(self) -> tuple[str, ...]:
+        """Every feature that is read of state."""
+        return tuple(name for reading in self.readings for name in reading.names)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Every feature there is."""
-        stored = [name for view in self.views for name in view.names]
-        return (*stored, *(feature.name for feature in self.on_demand))
+        return (*self.stored, *(feature.name for feature in self.on_demand))
 
     @cached_property
     def entities(self) -> tuple[str, ...]:
-        """Every entity that some view is keyed by."""
-        return tuple(dict.fromkeys(e for view in self.views for e in view.entities))
+        """Every entity whose key some feature needs."""
+        return tuple(dict.fromkeys(e for reading in self.readings for e in reading.entities))
 
     @cached_property
     def streams(self) -> tuple[str, ...]:
@@ -77,9 +114,19 @@ class Plan:
         return {feature.name: feature for feature in self.on_demand}
 
     @cached_property
+    def reading_by_feature(self) -> dict[str, Reading]:
+        """How each stored feature is read."""
+        return {name: reading for reading in self.readings for name in reading.names}
+
+    @cached_property
     def view_by_feature(self) -> dict[str, ViewPlan]:
-        """The view that computes each stored feature."""
-        return {name: view for view in self.views for name in view.names}
+        """The view that each stored feature is read of."""
+        return {name: reading.view for name, reading in self.reading_by_feature.items()}
+
+    @cached_property
+    def feature_by_state(self) -> dict[str, str]:
+        """The stored feature behind each input that is a state."""
+        return {state_name(name): name for name in self.stored}
 
     def require(self, names: Iterable[str]) -> None:
         """Raise NotFoundError unless all of `names` are features."""
@@ -100,26 +147,38 @@ class Plan:
             feature = self.on_demand_by_name.get(name)
             for needed in feature.inputs if feature else ():
                 visit(needed)
+            if name in self.feature_by_state:
+                visit(self.feature_by_state[name])
             ordered[name] = None
 
         for name in names:
             visit(name)
         return tuple(ordered)
 
-    def views_for(self, names: Iterable[str]) -> tuple[ViewPlan, ...]:
-        """The views that must be read for `names`."""
-        needed = {
-            id(self.view_by_feature[n]) for n in self.inputs(names) if n in self.view_by_feature
-        }
-        return tuple(view for view in self.views if id(view) in needed)
+    def readings_for(self, names: Iterable[str]) -> tuple[Reading, ...]:
+        """What must be read for `names`, each after the links that lead to it."""
+        ordered: dict[str, Reading] = {}
+
+        def visit(reading: Reading) -> None:
+            for link in reading.links.values():
+                visit(link)
+            ordered.setdefault(reading.name, reading)
+
+        needed = set(self.inputs(names))
+        for reading in self.readings:
+            if not needed.isdisjoint(reading.names):
+                visit(reading)
+        return tuple(ordered.values())
 
     def definition_hashes(self, names: Iterable[str]) -> dict[str, str]:
         """The stable hash of each feature's definition, its inputs' included."""
         hashes: dict[str, str] = {}
         for name in self.inputs(names):
-            view = self.view_by_feature.get(name)
-            if view is not None:
-                hashes[name] = view.hashes[view.names.index(name)]
+            reading = self.reading_by_feature.get(name)
+            if reading is not None:
+                hashes[name] = reading.hashes[reading.names.index(name)]
+            elif name in self.feature_by_state:
+                hashes[name] = definition_hash(["state", hashes[self.feature_by_state[name]]])
             elif name in self.on_demand_by_name:
                 feature = self.on_demand_by_name[name]
                 below = [hashes.get(i, i) for i in feature.inputs]
@@ -129,10 +188,12 @@ class Plan:
         return {name: hashes[name] for name in names}
 
 
-def compile_plan(features: Sequence[FeatureView | OnDemand]) -> Plan:
+def compile_plan(features: Sequence[FeatureView | Through | OnDemand]) -> Plan:
     """The plan of the declared features; raises SpecError with every problem at once."""
-    views = tuple(_compile_view(f) for f in features if isinstance(f, FeatureView))
-    plan = Plan(views, tuple(f for f in features if isinstance(f, OnDemand)))
+    compiler = _Compiler()
+    readings = tuple(compiler.reading(f, {}) for f in features if not isinstance(f, OnDemand))
+    views = tuple(compiler.views.values())
+    plan = Plan(views, tuple(f for f in features if isinstance(f, OnDemand)), readings)
     problems = [
         *_twice("views", [v.name for v in views]),
         *_twice("features", plan.names),
@@ -141,6 +202,78 @@ def compile_plan(features: Sequence[FeatureView | OnDemand]) -> Plan:
     if problems:
         raise SpecError(problems)
     return plan
+
+
+class _Compiler:
+    """Compiles each view and each link once, however many ways lead to it."""
+
+    def __init__(self) -> None:
+        self.views: dict[int | str, ViewPlan] = {}
+
+    def reading(self, feature: FeatureView | Through, links: Mapping[str, Reading]) -> Reading:
+        """How `feature` is read where the keys of some entities are reached by `links`."""
+        if isinstance(feature, FeatureView):
+            if id(feature) not in self.views:
+                self.views[id(feature)] = _compile_view(feature)
+            view = self.views[id(feature)]
+            return _read_by(feature.name, view, view.names, view.hashes, links)
+        link = self._link(feature, links)
+        # Whether the link can be followed, the checks say; without an answer it leads nowhere.
+        below = self.reading(feature.view, {**links, feature.reached or "": link})
+        names = feature_names(feature)
+        return replace(below, name=feature.name, names=names)
+
+    def _link(self, feature: Through, links: Mapping[str, Reading]) -> Reading:
+        table, ttl = feature.table, feature.ttl
+        keys = "_x_".join(entity.name for entity in table.keys)
+        name = ".".join([table.name, keys, feature.link, *([] if ttl is None else [ttl])])
+        if name not in self.views:
+            self.views[name] = _compile_link(name, feature)
+        view = self.views[name]
+        before = [links[entity].name for entity in view.entities if entity in links]
+        return _read_by("/".join([*before, name]), view, (), view.hashes, links)
+
+
+def _read_by(
+    name: str,
+    view: ViewPlan,
+    names: tuple[str, ...],
+    hashes: tuple[str, ...],
+    links: Mapping[str, Reading],
+) -> Reading:
+    own = {entity: links[entity] for entity in view.entities if entity in links}
+    needed: list[str] = []
+    for entity in view.entities:
+        needed += own[entity].entities if entity in own else [entity]
+    if own:
+        ways = {entity: link.hashes for entity, link in own.items()}
+        hashes = tuple(definition_hash(["through", ways, below]) for below in hashes)
+    return Reading(name, view, names, hashes, tuple(dict.fromkeys(needed)), own)
+
+
+def _compile_link(name: str, feature: Through) -> ViewPlan:
+    """The view that keeps the key in a field of a table's newest row."""
+    table, field_name = feature.table, feature.link
+    delete = table.delete if isinstance(table, Table) else None
+    entities = tuple(entity.name for entity in table.keys)
+    ttl_us = parse_duration(feature.ttl) if feature.ttl else 0
+    of_rows = None if delete is None else _identity(table, delete)
+    meaning = ["link", entities, table.name, field_name, of_rows, ttl_us]
+    hashes = (definition_hash(meaning),)
+    return ViewPlan(
+        name,
+        entities,
+        table.name,
+        None,
+        tuple(KeyPart(field_name, part) for part in range(3)),
+        (),
+        lay_out([Read(ATTRIBUTE, part, ttl_us, nulls=True) for part in range(3)]),
+        (),
+        True,
+        delete,
+        hashes,
+        bytes.fromhex(definition_hash([name, hashes]))[:8],
+    )
 
 
 def _twice(what: str, names: Sequence[str]) -> list[Problem]:
@@ -172,7 +305,8 @@ def _compile_view(view: FeatureView) -> ViewPlan:
     reads, hashes = [], []
     entities = tuple(entity.name for entity in view.entities)
     delete = _delete(view)
-    rows = [_identity(view, view.where), *([] if delete is None else [_identity(view, delete)])]
+    rows = [_identity(view.stream, view.where)]
+    rows += [] if delete is None else [_identity(view.stream, delete)]
     for aggregate in view.aggregates:
         for window in aggregate.windows or (None,):
             read = _read(aggregate, window, numbers, marks)
@@ -187,7 +321,13 @@ def _compile_view(view: FeatureView) -> ViewPlan:
             ]
             hashes.append(
                 definition_hash(
-                    [entities, view.stream.name, *rows, _identity(view, aggregate.source), meaning]
+                    [
+                        entities,
+                        view.stream.name,
+                        *rows,
+                        _identity(view.stream, aggregate.source),
+                        meaning,
+                    ]
                 )
             )
     return ViewPlan(
@@ -199,6 +339,7 @@ def _compile_view(view: FeatureView) -> ViewPlan:
         tuple(marks),
         lay_out(reads),
         feature_names(view),
+        any(aggregate.kind in _OF_ROWS for aggregate in view.aggregates),
         delete,
         tuple(hashes),
         # With its name: two views of one definition keep two states, or each event would count twice.
@@ -208,16 +349,16 @@ def _compile_view(view: FeatureView) -> ViewPlan:
 
 def _delete(view: FeatureView) -> Source | None:
     """Which rows are deletes to the attributes of a view; to other aggregates a delete is a row."""
-    of_rows = any(aggregate.kind == "attribute" for aggregate in view.aggregates)
+    of_rows = any(aggregate.kind in _OF_ROWS for aggregate in view.aggregates)
     return view.stream.delete if of_rows and isinstance(view.stream, Table) else None
 
 
-def _identity(view: FeatureView, source: Source | None) -> Any:
+def _identity(stream: Stream, source: Source | None) -> Any:
     """What a source computes, with the values behind the numbers of every category that it reads."""
     if source is None:
         return None
     names = (source,) if isinstance(source, str) else parameters(source) or ()
-    fields = {name: view.stream.fields.get(name) for name in names}
+    fields = {name: stream.fields.get(name) for name in names}
     categories = {
         n: [list(f.values), f.other] for n, f in fields.items() if isinstance(f, Category)
     }
@@ -238,7 +379,7 @@ def _read(
         column = columns.index(aggregate.source)
     window_us = parse_duration(window) if window else 0
     hop_us = 0
-    if window_us and aggregate.kind != "attribute":
+    if window_us and aggregate.kind not in _OF_ROWS:
         hop_us = parse_duration(aggregate.hop) if aggregate.hop else default_hop_us(window_us)
     return Read(
         kind,
@@ -247,5 +388,5 @@ def _read(
         hop_us,
         parse_duration(aggregate.half_life) if aggregate.half_life else 0,
         aggregate.cap,
-        aggregate.nulls or aggregate.kind == "attribute",
+        aggregate.nulls or aggregate.kind in _OF_ROWS,
     )

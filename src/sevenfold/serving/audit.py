@@ -127,13 +127,17 @@ class Round:
         self._definition = definition
         self._sampled = sampled
         self._spine = _spine(definition, sampled)
-        self._views = definition.plan.views_for(definition.features)
+        self._readings = definition.plan.readings_for(definition.features)
+        # Where a link leads is not known before the log has been read: all events may be wanted.
         self._wanted = {
-            view.name: np.unique(
-                np.broadcast_to(key_hashes(view.entities, self._spine.keys), (len(self._spine), 2)),
+            reading.name: np.unique(
+                np.broadcast_to(
+                    key_hashes(reading.view.entities, self._spine.keys), (len(self._spine), 2)
+                ),
                 axis=0,
             )
-            for view in self._views
+            for reading in self._readings
+            if not reading.links
         }
         self._found: dict[str, list[EventBatch]] = {}
         self.events = 0
@@ -150,10 +154,11 @@ class Round:
     def feed(self, batch: EventBatch) -> None:
         """Keep the events of the batch that touch a key of the vectors."""
         keep = np.zeros(len(batch), dtype=np.bool_)
-        for view in self._views:
-            if view.stream == batch.stream:
-                hashes = np.ascontiguousarray(key_hashes(view.entities, batch.keys))
-                keep |= match(self._wanted[view.name], hashes) >= 0
+        for reading in self._readings:
+            if reading.view.stream == batch.stream:
+                hashes = np.ascontiguousarray(key_hashes(reading.view.entities, batch.keys))
+                wanted = self._wanted.get(reading.name)
+                keep |= hashes.any(axis=1) if wanted is None else match(wanted, hashes) >= 0
         if keep.any():
             self._found.setdefault(batch.stream, []).append(batch.take(keep))
             self.events += int(keep.sum())
@@ -172,10 +177,10 @@ class Round:
         """The comparison of the vectors with what the offline engine says of their instants."""
         streams = self._definition.system.streams
         events = {
-            view.stream: EventBatch.concat(levelled(self._found[view.stream]))
-            if view.stream in self._found
-            else _nothing(streams[view.stream])
-            for view in self._views
+            stream: EventBatch.concat(levelled(self._found[stream]))
+            if stream in self._found
+            else _nothing(streams[stream])
+            for stream in {reading.view.stream for reading in self._readings}
         }
         names = self._definition.features
         again = read_at(self._definition.plan, names, self._spine, events).vectors()

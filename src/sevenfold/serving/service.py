@@ -174,7 +174,7 @@ class Service:
             return position(txn)
 
     def _stored(self) -> list[str]:
-        return [name for view in self.plan.views for name in view.names]
+        return list(self.plan.stored)
 
     def _answer(
         self, request: RecommendRequest, items: list[str] | None

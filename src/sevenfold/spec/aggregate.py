@@ -34,6 +34,7 @@ Source: TypeAlias = str | RowFunction
 
 
 AggregateKind: TypeAlias = Literal[
+    "age",
     "attribute",
     "count",
     "decayed",
@@ -99,6 +100,7 @@ def attribute(
     table: Stream,
     *fields: str,
     ttl: str | None = None,
+    age: bool = False,
     name: str | None = None,
     description: str = "",
 ) -> FeatureView:
@@ -106,12 +108,14 @@ def attribute(
 
     Several entities make a composite key. A value reads as null while there is none: MISSING before the
     first row and from a delete on, STALE when the row's time is `ttl` ago or longer. Without `ttl` a value
-    stays for ever.
+    stays for ever. With `age`, a feature more has the seconds since the time of the row, however old.
     """
     entities = _listed(entity)
     kinds = tuple(
         Aggregate("attribute", field, () if ttl is None else (ttl,), name=field) for field in fields
     )
+    if age:
+        kinds += (Aggregate("age", fields[0] if fields else None, name="age"),)
     view_name = "_".join(_names(*entities, table)) if name is None else name
     return FeatureView(entities, table, kinds, view_name, description=description)
 

@@ -8,14 +8,15 @@ from sevenfold.errors import Problem
 from sevenfold.spec.aggregate import Aggregate, FeatureView, Source
 from sevenfold.spec.declaration import Declaration, duration_us, functions, twice, unknown, views
 from sevenfold.spec.field import Category, Flag, Integer, Number
-from sevenfold.spec.naming import feature_names
+from sevenfold.spec.naming import feature_names, state_name
 from sevenfold.spec.on_demand import OnDemand, parameters
 from sevenfold.spec.stream import Stream
+from sevenfold.spec.through import Through
 from sevenfold.spec.units import default_hop_us
 
 __all__ = ["FEATURE_RULES", "declared_features", "source_problems"]
 
-_NEEDS_SOURCE = ("sum", "mean", "min", "max", "last", "distinct", "attribute")
+_NEEDS_SOURCE = ("sum", "mean", "min", "max", "last", "distinct", "attribute", "age")
 _COUNTS = ("count", "distinct")
 _MOST_TILES = 100_000
 
@@ -49,16 +50,17 @@ def views_can_be_read(system: Declaration) -> Iterator[Problem]:
     """A request names every entity that a view is keyed by."""
     task = system.task
     asked = [task.item.name, *(entity.name for entity in task.query)]
-    for path, view in views(system):
-        for j, entity in enumerate(view.entities):
-            if entity.name not in asked:
-                message = f"no request names {entity.name!r}; it names {', '.join(asked)}"
-                yield Problem(f"{path}.entities[{j}]", message, "add it to $.task.query")
+    for path, name in _needed(system):
+        if name not in asked:
+            message = f"no request names {name!r}; it names {', '.join(asked)}"
+            yield Problem(path, message, "add it to $.task.query, or reach it with sf.through()")
 
 
 def feature_names_differ(system: Declaration) -> Iterator[Problem]:
     """Features, views and functions have names of their own."""
-    places = ((f"$.features[{i}].name", f.name) for i, f in enumerate(system.features))
+    places = [(f"$.features[{i}].name", f.name) for i, f in enumerate(system.features)]
+    own = {id(feature) for feature in system.features}
+    places += [(f"{path}.name", view.name) for path, view in views(system) if id(view) not in own]
     yield from twice(places, "view or function")
     yield from twice(_named(system), "feature")
 
@@ -109,12 +111,14 @@ def sources_exist(system: Declaration) -> Iterator[Problem]:
 
 def functions_have_inputs(system: Declaration) -> Iterator[Problem]:
     """A function reads features, generators' scores and the time of the request, never itself."""
-    known = [*declared_features(system), *_candidate_fields(system), "request_time"]
+    features = declared_features(system)
+    known = [*features, *_candidate_fields(system), "request_time"]
+    states = {state_name(name) for name in features if name not in _functions(system)}
     peeked = _outcome_fields(system)
-    by_name = {function.name: function for _, function in functions(system)}
+    by_name = _functions(system)
     for path, function in functions(system):
         for name in function.inputs:
-            if name not in known and name not in peeked:
+            if name not in known and name not in peeked and name not in states:
                 yield unknown(f"{path}.inputs.{name}", "feature", name, known)
         if _reaches(function.name, function, by_name, set()):
             message = f"{function.name!r} is computed from itself"
@@ -140,6 +144,20 @@ def _outcome_fields(system: Declaration) -> set[str]:
     return {label.name, "label", "outcome", label.outcome.time, *label.outcome.fields}
 
 
+def _functions(system: Declaration) -> dict[str, OnDemand]:
+    return {function.name: function for _, function in functions(system)}
+
+
+def _needed(system: Declaration) -> Iterator[tuple[str, str]]:
+    """Every entity whose key a feature needs, with the place that says so; not those reached by links."""
+    for i, feature in enumerate(system.features):
+        if isinstance(feature, FeatureView):
+            entities = enumerate(feature.entities)
+            yield from ((f"$.features[{i}].entities[{j}]", e.name) for j, e in entities)
+        elif isinstance(feature, Through):
+            yield from ((f"$.features[{i}]", name) for name in feature.needs)
+
+
 def _candidate_fields(system: Declaration) -> list[str]:
     kinds = ("score", "share")
     return [f"{r.name}_{kind}" for r in system.serving.retrieve for kind in kinds]
@@ -147,7 +165,7 @@ def _candidate_fields(system: Declaration) -> list[str]:
 
 def _named(system: Declaration) -> Iterator[tuple[str, str]]:
     for i, feature in enumerate(system.features):
-        if isinstance(feature, FeatureView):
+        if isinstance(feature, FeatureView | Through):
             yield from ((f"$.features[{i}]", name) for name in feature_names(feature))
         else:
             yield f"$.features[{i}]", feature.name

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 from sevenfold.errors import Problem
 from sevenfold.spec.check_features import source_problems
-from sevenfold.spec.declaration import Declaration, views
+from sevenfold.spec.declaration import Declaration, links, unknown, views
+from sevenfold.spec.field import Id, Text
 from sevenfold.spec.stream import Stream
 from sevenfold.spec.table import Table
+from sevenfold.spec.through import Through
 
 __all__ = ["TABLE_RULES"]
 
@@ -35,6 +37,34 @@ def attributes_are_read_by_the_whole_key(system: Declaration) -> Iterator[Proble
                 )
 
 
+def links_can_be_followed(system: Declaration) -> Iterator[Problem]:
+    """A link is a field of a declared table that holds names, and it is known whose."""
+    streams = {stream.name: stream for stream in system.data}
+    for path, link in links(system):
+        table = link.table
+        if table.name not in streams:
+            yield unknown(f"{path}.table", "table", table.name, list(streams))
+        elif table is not streams[table.name]:
+            message = f"this is another stream than the one in $.data named {table.name!r}"
+            yield Problem(f"{path}.table", message, "declare it once and use that")
+        if link.link not in table.fields:
+            known = list(table.fields)
+            yield unknown(f"{path}.link", f"field of {table.name!r}", link.link, known)
+        elif not isinstance(table.fields[link.link], Id | Text):
+            message = f"{link.link!r} holds no names, so it leads to no key"
+            yield Problem(f"{path}.link", message, "declare it sf.Id()")
+        if link.reached is None:
+            wanted = _wanted(link)
+            message = f"it is not said which of {', '.join(wanted) or 'no entity'} the link names"
+            remedy = f"give entity={wanted[0]}" if wanted else "give the view an entity"
+            yield Problem(f"{path}.entity", message, remedy)
+
+
+def _wanted(link: Through) -> list[str]:
+    below = link.view
+    return list(below.needs) if isinstance(below, Through) else [e.name for e in below.entities]
+
+
 def _tables(system: Declaration) -> Iterator[tuple[int, Table]]:
     streams: list[Stream] = list(system.data)
     for i, stream in enumerate(streams):
@@ -45,4 +75,5 @@ def _tables(system: Declaration) -> Iterator[tuple[int, Table]]:
 TABLE_RULES = (
     deletes_can_be_read,
     attributes_are_read_by_the_whole_key,
+    links_can_be_followed,
 )

@@ -16,9 +16,10 @@ from sevenfold.spec.requirements import Requirements
 from sevenfold.spec.serving import Pipeline
 from sevenfold.spec.stream import Stream
 from sevenfold.spec.task import Ranking
+from sevenfold.spec.through import Through
 from sevenfold.spec.units import parse_duration
 
-__all__ = ["Declaration", "duration_us", "functions", "twice", "unknown", "views"]
+__all__ = ["Declaration", "duration_us", "functions", "links", "twice", "unknown", "views"]
 
 
 _MOST_NAMES = 16
@@ -48,7 +49,7 @@ class Declaration(Protocol):
         ...
 
     @property
-    def features(self) -> Sequence[FeatureView | OnDemand]:
+    def features(self) -> Sequence[FeatureView | Through | OnDemand]:
         """Step 3, the features."""
         ...
 
@@ -82,10 +83,23 @@ def duration_us(given: object) -> int | None:
 
 
 def views(system: Declaration) -> Iterator[tuple[str, FeatureView]]:
-    """The views with their paths."""
+    """The views with their paths, each once: those declared themselves, then those reached through links."""
+    seen: set[int] = set()
+    direct = ((f"$.features[{i}]", feature) for i, feature in enumerate(system.features))
+    reached = ((f"{path}.view", link.view) for path, link in links(system))
+    for path, view in (*direct, *reached):
+        if isinstance(view, FeatureView) and id(view) not in seen:
+            seen.add(id(view))
+            yield path, view
+
+
+def links(system: Declaration) -> Iterator[tuple[str, Through]]:
+    """What reaches features through a link, with its path; links behind links too."""
     for i, feature in enumerate(system.features):
-        if isinstance(feature, FeatureView):
-            yield f"$.features[{i}]", feature
+        path, found = f"$.features[{i}]", feature
+        while isinstance(found, Through):
+            yield path, found
+            path, found = f"{path}.view", found.view
 
 
 def functions(system: Declaration) -> Iterator[tuple[str, OnDemand]]:

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from sevenfold.errors import TimeError
 from sevenfold.spec.aggregate import Aggregate, FeatureView
+from sevenfold.spec.through import Through
 from sevenfold.spec.units import duration_text, parse_duration
 
-__all__ = ["feature_names"]
+__all__ = ["feature_names", "state_name"]
 
 
-def feature_names(view: FeatureView) -> tuple[str, ...]:
-    """The names of a view's features: `{view}__{kind}[_{source}][_{half-life}][_{window}]`."""
+def feature_names(view: FeatureView | Through) -> tuple[str, ...]:
+    """The names of a view's features: `{view}__{kind}[_{source}][_{half-life}][_{window}]`.
+
+    Features reached through a link have the endings of the view and the name of what reaches them.
+    """
+    below = view
+    while isinstance(below, Through):
+        below = below.view
     return tuple(
         f"{view.name}__{_ending(aggregate, window)}"
-        for aggregate in view.aggregates
+        for aggregate in below.aggregates
         for window in aggregate.windows or (None,)
     )
 
 
+def state_name(feature: str) -> str:
+    """The input of a request-time function that is the state of a stored feature, as VectorState has it."""
+    return f"{feature}__state"
+
+
 def _ending(aggregate: Aggregate, window: str | None) -> str:
-    if aggregate.kind == "attribute":
+    if aggregate.kind in ("attribute", "age"):
         return str(aggregate.name)
     parts = [aggregate.name or aggregate.kind]
     if aggregate.source is not None and aggregate.name is None:

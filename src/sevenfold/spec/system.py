@@ -20,6 +20,7 @@ from sevenfold.spec.requirements import Requirements
 from sevenfold.spec.serving import Pipeline
 from sevenfold.spec.stream import Stream
 from sevenfold.spec.task import Ranking
+from sevenfold.spec.through import Through
 
 __all__ = ["System"]
 
@@ -35,7 +36,7 @@ class System:
     requirements: Requirements
     task: Ranking
     data: Sequence[Stream]
-    features: Sequence[FeatureView | OnDemand]
+    features: Sequence[FeatureView | Through | OnDemand]
     models: Sequence[ModelSpec]
     evaluation: Evaluation
     serving: Pipeline

@@ -16,6 +16,7 @@ from sevenfold.features.frame import FeatureFrame, Spine
 from sevenfold.features.plan import Plan, compile_plan
 from sevenfold.spec.aggregate import FeatureView
 from sevenfold.spec.on_demand import OnDemand
+from sevenfold.spec.through import Through
 from sevenfold.stores.kv import Store
 from sevenfold.stores.log import arrange, fresh
 from sevenfold.stores.memory import MemoryStore
@@ -36,7 +37,7 @@ __all__ = [
     "check_unseen",
 ]
 
-Features = Sequence[FeatureView | OnDemand]
+Features = Sequence[FeatureView | Through | OnDemand]
 
 PRICE = 2.5
 """The request field `price` of every read."""
@@ -137,14 +138,19 @@ def check_spine(features: Features, log: Log) -> None:
 
 
 def check_unseen(features: Features, log: Log) -> None:
-    """Events of other keys, and events that become known at `t` or later, change no bit of a value at `t`."""
+    """Events that become known at `t` or later change no bit of a value at `t`; nor do those of other keys.
+
+    Of other keys than the one that is read; what a link leads to is not known here.
+    """
     plan = compile_plan(features)
+    own = [name for name in plan.stored if not plan.reading_by_feature[name].links]
     users, items = (np.array(log.batch.keys[name].to_list()) for name in ("user", "item"))
     for t_us, user, item in log.reads:
-        seen = (log.batch.known_us < t_us) & ((users == user) | (items == item))
-        read = [(t_us, user, item)]
-        bare = _offline(plan, log.batch.take(seen), read)
-        _same(f"what is seen at {t_us} and all", bare, _offline(plan, log.batch, read))
+        known, of_keys = log.batch.known_us < t_us, (users == user) | (items == item)
+        spine, events = _spine([(t_us, user, item)]), _events(log.batch)
+        for names, seen in ((plan.names, known), (own, known & of_keys)):
+            bare = read_at(plan, names, spine, _events(log.batch.take(seen)))
+            _same(f"what is seen at {t_us} and all", bare, read_at(plan, names, spine, events))
 
 
 LAWS: tuple[Callable[[Features, Log], None], ...] = (

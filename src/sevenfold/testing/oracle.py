@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from sevenfold.spec.aggregate import Aggregate, FeatureView, RowFunction, Source
-from sevenfold.spec.naming import feature_names
+from sevenfold.spec.naming import feature_names, state_name
 from sevenfold.spec.on_demand import OnDemand
 from sevenfold.spec.stream import Stream
 from sevenfold.spec.table import Table
+from sevenfold.spec.through import Through
 from sevenfold.spec.units import default_hop_us, parse_duration
 from sevenfold.types import EventBatch, Texts, VectorState
 
@@ -78,24 +79,45 @@ def events_of(batch: EventBatch) -> list[OracleEvent]:
 
 
 def read_at(
-    features: Sequence[FeatureView | OnDemand],
+    features: Sequence[FeatureView | Through | OnDemand],
     row: OracleRow,
     events: Mapping[str, Sequence[OracleEvent]],
 ) -> dict[str, OracleValue]:
     """Every feature of one row of a spine, by name; `events` are those of each stream, in any order."""
     values: dict[str, OracleValue] = {}
-    for view in features:
-        if isinstance(view, FeatureView):
-            key = [row.keys[entity.name] for entity in view.entities]
-            columns = [(a, window) for a in view.aggregates for window in a.windows or (None,)]
-            for name, (aggregate, window) in zip(feature_names(view), columns, strict=True):
-                seen = events[view.stream.name]
-                values[name] = value_at(view, aggregate, window, seen, key, row.t_us)
+    for feature in features:
+        if not isinstance(feature, OnDemand):
+            found = _view(feature, row.keys, events, row.t_us)
+            values |= dict(zip(feature_names(feature), found, strict=True))
+    for name in list(values):
+        values[state_name(name)] = OracleValue(float(values[name].state), VectorState.VALUE)
     waiting = {feature.name: feature for feature in features if isinstance(feature, OnDemand)}
     while waiting:
         name = next(n for n, f in waiting.items() if not waiting.keys() & set(f.inputs))
         values[name] = _on_demand(waiting.pop(name), row, values)
-    return values
+    return {name: value for name, value in values.items() if not name.endswith(state_name(""))}
+
+
+def _view(
+    feature: FeatureView | Through,
+    keys: Mapping[str, str | None],
+    events: Mapping[str, Sequence[OracleEvent]],
+    t_us: int,
+) -> list[OracleValue]:
+    if isinstance(feature, Through):
+        table = feature.table
+        rows = _visible(None, keys, [e.name for e in table.keys], events[table.name], t_us)
+        reached = None
+        if rows:
+            newest = max(rows, key=_age_order)
+            old = feature.ttl and t_us - newest.event_us >= parse_duration(feature.ttl)
+            if not old and not _is_delete(table, newest):
+                reached = _value(feature.link, newest)
+        return _view(feature.view, {**keys, str(feature.reached): _text(reached)}, events, t_us)
+    key = [keys[entity.name] for entity in feature.entities]
+    seen = events[feature.stream.name]
+    columns = [(a, window) for a in feature.aggregates for window in a.windows or (None,)]
+    return [value_at(feature, a, window, seen, key, t_us) for a, window in columns]
 
 
 def value_at(
@@ -103,21 +125,16 @@ def value_at(
     aggregate: Aggregate,
     window: str | None,
     events: Iterable[OracleEvent],
-    key: Sequence[str],
+    key: Sequence[str | None],
     t_us: int,
 ) -> OracleValue:
     """The value of one aggregate of `view` for `key` at `t_us`, from all events there are."""
-    wanted = dict(zip((entity.name for entity in view.entities), key, strict=True))
-    seen = [
-        event
-        for event in events
-        if event.known_us < t_us
-        and all(event.keys[name] == value for name, value in wanted.items())
-        and (view.where is None or bool(_call(view.where, event)))
-    ]
+    names = [entity.name for entity in view.entities]
+    wanted = dict(zip(names, key, strict=True))
+    seen = _visible(view.where, wanted, names, events, t_us)
     if not seen:
         return _empty(aggregate, VectorState.MISSING)
-    if aggregate.kind == "attribute":
+    if aggregate.kind in ("attribute", "age"):
         return _attribute(view, aggregate, window, seen, t_us)
     if aggregate.kind == "since_last":
         newest = max(event.event_us for event in seen)
@@ -125,6 +142,23 @@ def value_at(
     if aggregate.kind == "decayed":
         return _decayed(aggregate, seen, t_us)
     return _windowed(aggregate, window, seen, t_us)
+
+
+def _visible(
+    where: RowFunction | None,
+    keys: Mapping[str, str | None],
+    names: Sequence[str],
+    events: Iterable[OracleEvent],
+    t_us: int,
+) -> list[OracleEvent]:
+    """The events of one key that are visible; a key with a part that is null has none."""
+    return [
+        event
+        for event in events
+        if event.known_us < t_us
+        and all(keys[name] is not None and event.keys[name] == keys[name] for name in names)
+        and (where is None or bool(_call(where, event)))
+    ]
 
 
 def _windowed(
@@ -178,6 +212,8 @@ def _attribute(
     newest = max(seen, key=_age_order)
     if _is_delete(view.stream, newest):
         return _empty(aggregate, VectorState.MISSING)
+    if aggregate.kind == "age":
+        return OracleValue((t_us - newest.event_us) / 1e6, VectorState.VALUE)
     if ttl is not None and not t_us - newest.event_us < parse_duration(ttl):
         return _empty(aggregate, VectorState.STALE)
     value = _value(aggregate.source, newest)
@@ -260,6 +296,10 @@ def _call(function: RowFunction, event: OracleEvent) -> Any:
     names = inspect.signature(function).parameters
     arguments = [np.array([np.nan if (x := event.fields[n]) is None else x]) for n in names]
     return np.asarray(function(*arguments)).reshape(-1)[0]
+
+
+def _text(value: float | str | None) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _null(value: float | str | None) -> float | str | None:

@@ -39,7 +39,8 @@ _NUMBERS = (
 )
 _USERS = (("a", "a", "b", None), ("a",))
 _ITEMS = (("x", "y"),)
-_TAGS = (("t1", "t2", "t3", None),)
+# Some tags are the names of items and users, so that links through them lead somewhere.
+_TAGS = (("t1", "t2", "t3", None), ("x", "y", "a", None), ("x", "b"))
 _WINDOWS_US = (
     (_HOUR_US, _MINUTE_US),
     (_DAY_US, _HOUR_US),

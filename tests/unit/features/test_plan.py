@@ -113,9 +113,9 @@ def test_only_the_views_that_are_needed_are_read() -> None:
             sf.aggregate(user, sales, sf.count()),
         ]
     )
-    assert [view.name for view in plan.views_for(["share"])] == ["clicked", "user"]
-    assert [view.name for view in plan.views_for(["item__count"])] == ["item"]
-    assert plan.views_for(["hour"]) == ()
+    assert [reading.name for reading in plan.readings_for(["share"])] == ["clicked", "user"]
+    assert [reading.name for reading in plan.readings_for(["item__count"])] == ["item"]
+    assert plan.readings_for(["hour"]) == ()
     # Each after its inputs, once.
     assert plan.inputs(["share", "total"]) == ("user__count", "clicked__count", "total", "share")
 

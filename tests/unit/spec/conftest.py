@@ -43,7 +43,16 @@ def declare() -> dict[str, Any]:
         },
         optional_keys=[customer],
     )
-    prices = sf.Table("prices", item, {"list_price": sf.Number()}, time="at", delete="withdrawn")
+    prices = sf.Table(
+        "prices",
+        item,
+        {"list_price": sf.Number(), "supplier": sf.Id()},
+        time="at",
+        delete="withdrawn",
+    )
+    supplier = sf.Entity("supplier")
+    deliveries = sf.Stream("deliveries", time="at", keys=[supplier], fields={"late": sf.Number()})
+    lateness = sf.aggregate(supplier, deliveries, sf.mean("late", windows=["28 d"]))
     return {
         "name": "corner-shop",
         "requirements": sf.Requirements(
@@ -61,7 +70,7 @@ def declare() -> dict[str, Any]:
             baseline="what sells most",
             label=sf.Label("bought", outcome=lines, request="invoice", within="1 h"),
         ),
-        "data": [lines, prices],
+        "data": [lines, prices, deliveries],
         "features": [
             sf.aggregate(
                 item,
@@ -81,6 +90,7 @@ def declare() -> dict[str, Any]:
             sf.attribute(item, prices, "list_price", ttl="365 d"),
             days_between,
             freshness,
+            sf.through(prices, "supplier", lateness, ttl="365 d"),
         ],
         "models": [
             sf.Rule(by="item__count_28d", then="item__decayed_pieces_14d"),
