@@ -7,11 +7,23 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Report", "Result", "cpu_times", "figure", "machine", "ratio", "versions", "wall_times"]
+import sevenfold
+
+__all__ = [
+    "Report",
+    "Result",
+    "cpu_times",
+    "figure",
+    "machine",
+    "ratio",
+    "side_by_side",
+    "versions",
+    "wall_times",
+]
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,24 @@ def cpu_times(work: Callable[[], Any], repeat: int, warm: int = 1) -> list[float
     return _times(work, repeat, warm, time.process_time)
 
 
+def side_by_side(
+    contenders: Mapping[str, Callable[[int], Any]], rounds: int, warm: int = 20
+) -> dict[str, list[float]]:
+    """Wall seconds of each contender's `rounds` calls after `warm` more, taken in turns.
+
+    Each is called with the number of the round. On a machine that others use too, what disturbs one of them
+    then disturbs all, so their ratio means more than the figures.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    for at in range(warm + rounds):
+        for name, work in contenders.items():
+            begin = time.perf_counter()
+            work(at)
+            if at >= warm:
+                taken[name].append(time.perf_counter() - begin)
+    return taken
+
+
 def wall_times(work: Callable[[], Any], repeat: int, warm: int = 1) -> list[float]:
     """Wall seconds of each of `repeat` runs after `warm` more."""
     return _times(work, repeat, warm, time.perf_counter)
@@ -100,5 +130,8 @@ def machine() -> dict[str, Any]:
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """The installed version of each package."""
-    return {name: importlib.metadata.version(name) for name in packages}
+    """The version of each package, of this one as its source says."""
+    return {
+        name: sevenfold.__version__ if name == "sevenfold" else importlib.metadata.version(name)
+        for name in packages
+    }

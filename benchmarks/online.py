@@ -1,50 +1,56 @@
-"""The online read: 500 entities x 20 windowed features from LMDB, against reading the same bytes raw.
+"""The online read: 500 entities x 20 features from LMDB and from Redis, against reading the same bytes raw.
 
-The floor gets the 500 packed states under their ready-made keys in one read transaction and joins them into one
-buffer: what any store on LMDB must do. Ours starts from key texts: it hashes them, gets the same states, and merges the
-tiles of every window into a float32 matrix.
+The floor of LMDB gets the 500 packed states under their ready-made keys in one read transaction and joins them into one
+buffer; the floor of Redis asks a bare client for the same 500 values in one command and joins them: what any store there must
+do. Ours starts from key texts: it hashes them, gets the same states of one snapshot, and merges the tiles of every window into
+a float32 matrix. All read in turns, each turn other keys. Redis runs on loopback, every commit on its disk.
 """
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import numpy as np
+from redis import Redis
 
 import sevenfold as sf
-from benchmarks.measure import Report, figure, ratio, wall_times
+from benchmarks.measure import Report, figure, ratio, side_by_side
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.features.columns import key_hashes
 from sevenfold.features.frame import Spine
 from sevenfold.features.plan import Plan, compile_plan
 from sevenfold.hashing import key_bytes
+from sevenfold.stores.kv import Store
 from sevenfold.stores.open import open_store
+from sevenfold.testing.redis_server import RedisServer, redis_server
 from sevenfold.types import US_PER_DAY, EventBatch, Texts
 
-PACKAGES = ("sevenfold", "numpy", "numba", "lmdb")
-READS = 200
+PACKAGES = ("sevenfold", "numpy", "numba", "lmdb", "redis", "hiredis")
+READS = 100
 
 
 def run(repeat: int, scale: float) -> Report:
     """Measure reads of 1, 100 and 500 entities."""
     keys, events = max(600, int(10_000 * scale)), max(6_000, int(600_000 * scale))
     report = Report("online")
-    with tempfile.TemporaryDirectory() as folder:
-        for kind, plan in (("windowed", windowed()), ("attributes", attributes())):
-            path = Path(folder) / kind
-            engine = OnlineEngine(plan)
-            fill(path, engine, keys, events)
-            _measure(report, kind, path, engine, keys, repeat)
+    for kind, plan in (("windowed", windowed()), ("attributes", attributes())):
+        with tempfile.TemporaryDirectory() as folder:
+            _measure(report, kind, plan, Path(folder), (keys, events, repeat))
     results = report.results
-    report.ratios["read_500_vs_raw_lmdb"] = ratio(
-        results["windowed_500_us"], results["windowed_500_raw_lmdb_us"]
+    for name in ("lmdb", "redis"):
+        for kind, key in (("windowed", "read_500"), ("attributes", "attributes_500")):
+            report.ratios[f"{key}_vs_raw_{name}"] = ratio(
+                results[f"{kind}_500_{name}_us"], results[f"{kind}_500_raw_{name}_us"]
+            )
+    report.notes.append(
+        f"{keys} keys, {events} events over 30 days; medians of {READS * repeat} reads, taken in turns"
     )
-    report.ratios["attributes_500_vs_raw_lmdb"] = ratio(
-        results["attributes_500_us"], results["attributes_500_raw_lmdb_us"]
-    )
-    report.notes.append(f"{keys} keys, {events} events over 30 days; {READS} reads a run")
     return report
 
 
@@ -66,11 +72,10 @@ def attributes() -> Plan:
     return compile_plan([sf.attribute(user, stream, *fields)])
 
 
-def fill(path: Path, engine: OnlineEngine, keys: int, events: int) -> None:
+def fill(store: Store, engine: OnlineEngine, keys: int, events: int) -> None:
     """Apply 30 days of uniform random events, in batches."""
     rng = np.random.default_rng(3)
     columns = engine.plan.views[0].numbers
-    store = open_store(f"lmdb:{path}")
     at = np.sort(rng.integers(0, 30 * US_PER_DAY, events))
     for rows in np.array_split(np.arange(events), max(1, events // 20_000)):
         batch = EventBatch(
@@ -83,56 +88,84 @@ def fill(path: Path, engine: OnlineEngine, keys: int, events: int) -> None:
         )
         with store.write() as txn:
             engine.apply(txn, batch)
-    store.close()
 
 
 def _measure(
-    report: Report, kind: str, path: Path, engine: OnlineEngine, keys: int, repeat: int
+    report: Report, kind: str, plan: Plan, folder: Path, sizes: tuple[int, int, int]
 ) -> None:
+    keys, events, repeat = sizes
     rng = np.random.default_rng(5)
-    view = engine.plan.views[0]
-    for size in (1, 100, 500):
-        wanted = [
-            Texts.of([f"user-{i}" for i in rng.integers(0, keys, size).tolist()])
-            for _ in range(READS)
-        ]
-        ready = [key_bytes(key_hashes(view.entities, {"user": k}), view.view_id) for k in wanted]
-        for name, contender in (
-            ("us", _Ours(path, engine, wanted, size)),
-            ("raw_lmdb_us", _Raw(path, ready)),
-        ):
-            taken = [seconds / READS * 1e6 for seconds in wall_times(contender, repeat)]
-            report.results[f"{kind}_{size}_{name}"] = figure(taken, "us")
+    with ExitStack() as stack:
+        engine, stores = OnlineEngine(plan), _stores(stack, folder, plan, keys, events)
+        for size in (1, 100, 500):
+            wanted = [
+                Texts.of([f"user-{i}" for i in rng.integers(0, keys, size).tolist()])
+                for _ in range(READS)
+            ]
+            contenders = {}
+            for name, (store, raw) in stores.items():
+                contenders[name] = _ours(store, engine, wanted)
+                contenders[f"raw_{name}"] = _ready(raw, plan, wanted)
+            for name, taken in side_by_side(contenders, READS * repeat).items():
+                report.results[f"{kind}_{size}_{name}_us"] = figure([s * 1e6 for s in taken], "us")
 
 
-class _Ours:
+def _stores(
+    stack: ExitStack, folder: Path, plan: Plan, keys: int, events: int
+) -> dict[str, tuple[Store, Callable[[list[bytes]], Any]]]:
+    """Each store, filled and open to read, and how its values are read raw."""
+    server = stack.enter_context(redis_server(folder))
+    urls = {"lmdb": f"lmdb:{folder / 'store'}", "redis": server.url("bench")}
+    raw = {"lmdb": _raw_lmdb(stack, folder / "store"), "redis": _raw_redis(stack, server)}
+    stores = {}
+    for name, url in urls.items():
+        writer = open_store(url)
+        fill(writer, OnlineEngine(plan), keys, events)
+        writer.close()
+        store = open_store(url, readonly=True)
+        stack.callback(store.close)
+        stores[name] = (store, raw[name])
+    return stores
+
+
+def _ours(store: Store, engine: OnlineEngine, wanted: list[Texts]) -> Callable[[int], Any]:
     """Feature vectors of entities by their key texts."""
+    names, t_us = engine.plan.names, np.full(len(wanted[0]), 30 * US_PER_DAY)
 
-    def __init__(self, path: Path, engine: OnlineEngine, wanted: list[Texts], size: int) -> None:
-        self._path = path
-        self._engine = engine
-        self._wanted = wanted
-        self._t_us = np.full(size, 30 * US_PER_DAY, dtype=np.int64)
+    def read(at: int) -> Any:
+        with store.read() as txn:
+            spine = Spine(t_us, {"user": wanted[at % READS]})
+            return engine.read(txn, names, spine).vectors()
 
-    def __call__(self) -> None:
-        store = open_store(f"lmdb:{self._path}", readonly=True)
-        names = self._engine.plan.names
-        for entities in self._wanted:
-            with store.read() as txn:
-                self._engine.read(txn, names, Spine(self._t_us, {"user": entities})).vectors()
-        store.close()
+    return read
 
 
-class _Raw:
-    """The floor: bare gets of ready keys, joined."""
+def _ready(
+    raw: Callable[[list[bytes]], Any], plan: Plan, wanted: list[Texts]
+) -> Callable[[int], Any]:
+    view = plan.views[0]
+    ready = [key_bytes(key_hashes(view.entities, {"user": k}), view.view_id) for k in wanted]
+    return lambda at: raw(ready[at % READS])
 
-    def __init__(self, path: Path, ready: list[list[bytes]]) -> None:
-        self._path = path
-        self._ready = ready
 
-    def __call__(self) -> None:
-        with lmdb.open(str(self._path), readonly=True, max_dbs=32, lock=False) as environment:
-            table = environment.open_db(b"state", create=False)
-            with environment.begin(db=table, buffers=True) as txn:
-                for keys in self._ready:
-                    b"".join([txn.get(key) for key in keys])
+def _raw_lmdb(stack: ExitStack, path: Path) -> Callable[[list[bytes]], Any]:
+    """Bare gets of ready keys, joined; from a copy, because a process opens a folder once."""
+    opened: list[Any] = []
+
+    def read(keys: list[bytes]) -> bytes:
+        if not opened:
+            copy = shutil.copytree(path, path.with_name("copy"))
+            environment = lmdb.open(str(copy), readonly=True, max_dbs=32, lock=False)
+            stack.callback(environment.close)
+            opened.extend([environment, environment.open_db(b"state", create=False)])
+        with opened[0].begin(db=opened[1], buffers=True) as txn:
+            return b"".join([txn.get(key) for key in keys])
+
+    return read
+
+
+def _raw_redis(stack: ExitStack, server: RedisServer) -> Callable[[list[bytes]], Any]:
+    """One command of a bare client for ready keys, joined."""
+    client: Any = Redis("127.0.0.1", server.port)
+    stack.callback(client.close)
+    return lambda keys: b"".join(client.hmget("{sevenfold:bench}:table:state", keys))

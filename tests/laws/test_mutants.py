@@ -131,6 +131,11 @@ MUTANTS = {
         "t_us = int(spine.t_us[0]) if len(spine) else 0",
         "t_us = int(spine.t_us[0]) + 1 if len(spine) else 0",
     ),
+    "online reads a view from the states of the one before": (
+        "engines/online.py",
+        "memoryview(data)[at:end], sizes)",
+        "memoryview(data)[: end - at], sizes)",
+    ),
     "online counts a second delivery in a batch": (
         "stores/dedupe.py",
         "            mask[row] = False\n",

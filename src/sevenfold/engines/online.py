@@ -33,7 +33,7 @@ class OnlineEngine:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._readings_for: dict[tuple[str, ...], tuple[Reading, ...]] = {}
+        self._rounds_for: dict[tuple[str, ...], list[list[Reading]]] = {}
 
     def apply(self, txn: Transaction, batch: EventBatch) -> None:
         """Bring every view of the batch's stream up to the batch, which must be in log order."""
@@ -47,15 +47,15 @@ class OnlineEngine:
         A key column of length 1 is read once for all rows; an unknown key gives empty-window values.
         """
         wanted = tuple(names)
-        readings = self._readings_for.get(wanted)
-        if readings is None:
+        rounds = self._rounds_for.get(wanted)
+        if rounds is None:
             self.plan.require(wanted)
-            readings = self._readings_for.setdefault(wanted, self.plan.readings_for(wanted))
+            rounds = self._rounds_for.setdefault(wanted, _rounds(self.plan.readings_for(wanted)))
         t_us = int(spine.t_us[0]) if len(spine) else 0
         found: dict[str, ViewValues] = {}
-        for reading in readings:
-            hashes = reading_hashes(reading, spine, found)
-            found[reading.name] = _read(txn, reading.view, hashes, t_us)
+        for together in rounds:
+            hashes = [reading_hashes(reading, spine, found) for reading in together]
+            found |= _read(txn, together, hashes, t_us)
         return assemble(self.plan, wanted, spine, found)
 
 
@@ -65,7 +65,7 @@ def _apply(txn: Transaction, view: ViewPlan, batch: EventBatch) -> None:
         return  # no event that counts here
     ids, firsts = group(columns.hashes)
     keys = key_bytes(columns.hashes[firsts], view.view_id)
-    old, ends = _packed(view, keys, txn.get_many(_TABLE, keys))
+    old, ends = _packed(view, keys, *txn.gather(_TABLE, keys))
     events = bucket(ids, len(firsts))
     new, new_ends = update_packed(view.layout, old, ends, events, columns.arrays())
     raw = new.tobytes()
@@ -74,21 +74,44 @@ def _apply(txn: Transaction, view: ViewPlan, batch: EventBatch) -> None:
     txn.put_many(_TABLE, sorted((key, raw[begin:end]) for key, begin, end in rows))
 
 
-def _read(txn: Transaction, view: ViewPlan, hashes: Hashes, t_us: int) -> ViewValues:
-    keys = key_bytes(hashes, view.view_id)
-    packed, ends = _packed(view, keys, txn.get_many(_TABLE, keys))
-    return read_packed(view.layout, packed, ends, t_us)
+def _rounds(readings: Sequence[Reading]) -> list[list[Reading]]:
+    """The readings that can be fetched together: first those under given keys, then those links lead to."""
+    rounds: list[list[Reading]] = []
+    place: dict[str, int] = {}
+    for reading in readings:
+        at = max((place[link.name] + 1 for link in reading.links.values()), default=0)
+        place[reading.name] = at
+        if at == len(rounds):
+            rounds.append([])
+        rounds[at].append(reading)
+    return rounds
+
+
+def _read(
+    txn: Transaction, readings: Sequence[Reading], hashes: Sequence[Hashes], t_us: int
+) -> dict[str, ViewValues]:
+    """The values and states of each reading under its keys, all fetched in one go."""
+    asked = [key_bytes(h, r.view.view_id) for r, h in zip(readings, hashes, strict=True)]
+    data, lengths = txn.gather(_TABLE, [key for keys in asked for key in keys])
+    found = {}
+    row = at = 0
+    for reading, keys in zip(readings, asked, strict=True):
+        sizes = lengths[row : row + len(keys)]
+        end = at + int(sizes.sum())
+        packed, ends = _packed(reading.view, keys, memoryview(data)[at:end], sizes)
+        found[reading.name] = read_packed(reading.view.layout, packed, ends, t_us)
+        row, at = row + len(keys), end
+    return found
 
 
 def _packed(
-    view: ViewPlan, keys: Sequence[bytes], values: Sequence[bytes | None]
+    view: ViewPlan, keys: Sequence[bytes], data: bytes | memoryview, lengths: Ints
 ) -> tuple[Ints, Ints]:
-    lengths = np.fromiter((len(v) if v else 0 for v in values), dtype=np.int64, count=len(keys))
     cut = np.flatnonzero(lengths % 8)
     if len(cut):
         damaged = int(cut[0])
     else:
-        packed = np.frombuffer(b"".join(v for v in values if v), dtype=np.int64)
+        packed = np.frombuffer(data, dtype=np.int64)
         ends = np.cumsum(lengths // 8)
         damaged = first_damaged(view.layout, packed, ends)
         if damaged < 0:

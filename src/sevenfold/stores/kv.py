@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
 
 from sevenfold.errors import StoreError
+from sevenfold.types import Ints
 
-__all__ = ["MAX_KEY_BYTES", "Store", "Transaction", "bad_key", "ended"]
+__all__ = ["MAX_KEY_BYTES", "Store", "Transaction", "bad_key", "ended", "joined"]
 
 MAX_KEY_BYTES = 511
 
@@ -26,6 +29,10 @@ class Transaction(Protocol):
 
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """The value under each of `keys`, None where there is none; a key may come twice."""
+        ...
+
+    def gather(self, table: str, keys: Sequence[bytes]) -> tuple[bytes, Ints]:
+        """The values under `keys` one after the other, and their lengths (n,), 0 where there is none."""
         ...
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
@@ -81,3 +88,13 @@ def bad_key(table: str, key: bytes) -> StoreError:
 def ended() -> StoreError:
     """The error for a transaction used after its `with`."""
     return StoreError("this transaction has ended: use it inside its `with`")
+
+
+def joined(values: Sequence[Any]) -> tuple[bytes, Ints]:
+    """What `gather` gives of `values`: bytes, memoryviews or None."""
+    try:
+        lengths = list(map(len, values))
+    except TypeError:  # some are None: seldom, and then one more pass
+        values = [b"" if value is None else value for value in values]
+        lengths = list(map(len, values))
+    return b"".join(values), np.array(lengths, dtype=np.int64)

@@ -16,8 +16,9 @@ from typing import Any
 import lmdb
 
 from sevenfold.errors import StoreError
-from sevenfold.stores.kv import Transaction, ended
+from sevenfold.stores.kv import Transaction, ended, joined
 from sevenfold.stores.tables import TABLES, unknown_table
+from sevenfold.types import Ints
 
 __all__ = ["DEFAULT_MAP_BYTES", "LmdbStore"]
 
@@ -30,7 +31,7 @@ _PAGE = 512  # items a writer's scan takes at a time
 
 
 class _Reading:
-    """A read transaction."""
+    """A read transaction. It is begun with buffers: what it finds is copied once, and not when it is gathered."""
 
     __slots__ = ("_dbs", "_get", "_txn")
 
@@ -40,13 +41,18 @@ class _Reading:
         self._dbs = dbs
 
     def get(self, table: str, key: bytes) -> bytes | None:
-        found: bytes | None = self._get(key, None, self._db(table))
-        return found
+        found = self._get(key, None, self._db(table))
+        return None if found is None else bytes(found)
 
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
         # Measured: a third faster than Cursor.getmulti, which also drops the keys that are not there.
         get, db = self._get, self._db(table)
-        return [get(key, None, db) for key in keys]
+        found = [get(key, None, db) for key in keys]
+        return [None if value is None else bytes(value) for value in found]
+
+    def gather(self, table: str, keys: Sequence[bytes]) -> tuple[bytes, Ints]:
+        get, db = self._get, self._db(table)
+        return joined([get(key, b"", db) for key in keys])
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         raise StoreError("this is a read transaction: write inside `with store.write() as txn`")
@@ -149,10 +155,10 @@ class LmdbStore:
         """A snapshot of what is committed now, by any process."""
         with self._faults():
             try:
-                txn = self._env.begin()
+                txn = self._env.begin(buffers=True)
             except lmdb.MapResizedError:  # another process reserved more: take over its size
                 self._env.set_mapsize(0)
-                txn = self._env.begin()
+                txn = self._env.begin(buffers=True)
             with txn, _ending(_Reading(txn, self._dbs)) as reading:
                 yield reading
 
@@ -167,10 +173,10 @@ class LmdbStore:
             raise StoreError("this thread is already inside `store.write()`: use that transaction")
         with self._turn, self._faults():
             try:
-                txn = self._env.begin(write=True)
+                txn = self._env.begin(write=True, buffers=True)
             except lmdb.MapResizedError:
                 self._env.set_mapsize(0)
-                txn = self._env.begin(write=True)
+                txn = self._env.begin(write=True, buffers=True)
             self._writer = threading.get_ident()
             try:
                 with txn, _ending(_Writing(txn, self._dbs)) as writing:
@@ -224,20 +230,21 @@ def _walk(
         placed = cursor.last() if stop is None else _before(cursor, stop)
         if not placed:
             return
-        for item in cursor.iterprev():
-            if item[0] < start:
+        for key, value in map(_copied, cursor.iterprev()):
+            if key < start:
                 return
-            yield item
+            yield key, value
         return
     if not (cursor.set_range(start) if start else cursor.first()):
         return
-    if stop is None:
-        yield from cursor.iternext()
-        return
-    for item in cursor.iternext():
-        if item[0] >= stop:
+    for key, value in map(_copied, cursor.iternext()):
+        if stop is not None and key >= stop:
             return
-        yield item
+        yield key, value
+
+
+def _copied(item: tuple[Any, Any]) -> tuple[bytes, bytes]:
+    return bytes(item[0]), bytes(item[1])
 
 
 def _before(cursor: Any, stop: bytes) -> bool:

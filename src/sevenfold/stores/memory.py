@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from sevenfold.errors import StoreError
-from sevenfold.stores.kv import MAX_KEY_BYTES, Transaction, bad_key, ended
+from sevenfold.stores.kv import MAX_KEY_BYTES, Transaction, bad_key, ended, joined
 from sevenfold.stores.tables import TABLES, unknown_table
+from sevenfold.types import Ints
 
 __all__ = ["MemoryStore"]
 
@@ -124,6 +125,9 @@ class _Snapshot:
         get = self._table(table).get
         return [get(key) for key in keys]
 
+    def gather(self, table: str, keys: Sequence[bytes]) -> tuple[bytes, Ints]:
+        return joined(self.get_many(table, keys))
+
     def put(self, table: str, key: bytes, value: bytes) -> None:
         raise self._refuse()
 
@@ -168,6 +172,9 @@ class _Draft:
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
         get = self._table(table).get
         return [get(key) for key in keys]
+
+    def gather(self, table: str, keys: Sequence[bytes]) -> tuple[bytes, Ints]:
+        return joined(self.get_many(table, keys))
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         if not 0 < len(key) <= MAX_KEY_BYTES:

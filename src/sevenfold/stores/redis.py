@@ -20,12 +20,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from sevenfold.errors import StoreError
-from sevenfold.stores.kv import Transaction, ended
+from sevenfold.stores.kv import Transaction, ended, joined
 from sevenfold.stores.redis_address import Address, parse_address
 from sevenfold.stores.redis_scripts import ACQUIRE, LEASE, RECOVERED, RELEASE, RESTORE, STEAL
 from sevenfold.stores.redis_wire import NotAllowedError, Pool, Wire
 from sevenfold.stores.redis_write import PLACES, Keys, Writing, Written, commit
 from sevenfold.stores.tables import unknown_table
+from sevenfold.types import Ints
 
 __all__ = ["RedisStore"]
 
@@ -70,6 +71,9 @@ class _Reading:
             self._go_back(self._place(table), keys, stored, later)
         self._require_kept(oldest)
         return [raw[9:] if raw is not None and len(raw) > 8 else None for raw in stored]
+
+    def gather(self, table: str, keys: Sequence[bytes]) -> tuple[bytes, Ints]:
+        return joined(self.get_many(table, keys))
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         raise _read_only()

@@ -175,6 +175,7 @@ def _connection(address: Address) -> Any:
         "socket_timeout": seconds,
         "socket_connect_timeout": min(seconds, 5.0),
         "socket_keepalive": True,
+        "socket_read_size": 1 << 20,  # a read of many states is some megabytes
         # A command that was sent may have been carried out: sending it again is not ours to decide.
         "retry": Retry(NoBackoff(), 0),
         "client_name": "sevenfold",

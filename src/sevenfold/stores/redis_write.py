@@ -6,10 +6,11 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sevenfold.stores.kv import MAX_KEY_BYTES, bad_key, ended
+from sevenfold.stores.kv import MAX_KEY_BYTES, bad_key, ended, joined
 from sevenfold.stores.redis_scripts import APPLY
 from sevenfold.stores.redis_wire import Wire
 from sevenfold.stores.tables import TABLES, unknown_table
+from sevenfold.types import Ints
 
 __all__ = ["PLACES", "Keys", "Pages", "Writing", "Written", "commit"]
 
@@ -118,6 +119,10 @@ class Writing:
         ask = [key for key in keys if key not in mine]
         found = dict(zip(ask, self._stored(table, ask), strict=True))
         return [mine[key] if key in mine else found[key] for key in keys]
+
+    def gather(self, table: str, keys: Sequence[bytes]) -> tuple[bytes, Ints]:
+        """The values under `keys` one after the other, and their lengths."""
+        return joined(self.get_many(table, keys))
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         """Set the value under `key`."""

@@ -76,6 +76,11 @@ class StoreSuite:
             with store.read() as txn:
                 keys = [key for key, _ in ITEMS]
                 assert txn.get_many(STATE, keys) == [txn.get(META, key) for key in keys]
+                for asked in (keys, [b"none", *keys[::-1], keys[0], b"none"], []):
+                    data, lengths = txn.gather(STATE, asked)
+                    values = [value or b"" for value in txn.get_many(STATE, asked)]
+                    assert data == b"".join(values)
+                    assert lengths.tolist() == [len(value) for value in values]
                 assert list(txn.scan(STATE)) == list(txn.scan(META))
 
     def test_tables_are_apart(self, tmp_path: Path) -> None:
