@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import numba
 from numba.extending import intrinsic
 
-__all__ = ["borrowed", "kernel", "sources_stamp"]
+__all__ = ["borrowed", "called", "kernel", "sources_stamp"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,7 +23,19 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 
     Kernels are inlined into those that call them: a call for each event costs more than its work.
     """
-    dispatcher: Any = numba.njit(cache=True, fastmath=False, forceinline=True)(function)
+    return _compiled(function, inlined=True)
+
+
+def called(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` as a kernel that is called and not inlined.
+
+    It is one that is long and seldom needed, which would be compiled again in each kernel that calls it.
+    """
+    return _compiled(function, inlined=False)
+
+
+def _compiled(function: Callable[P, R], *, inlined: bool) -> Callable[P, R]:
+    dispatcher: Any = numba.njit(cache=True, fastmath=False, forceinline=inlined)(function)
     if not isinstance(dispatcher, FunctionType):  # plain when compilation is switched off
         # Numba renews a cached kernel when its own file gets another time, not when a kernel it calls does.
         own = function.__code__.co_filename

@@ -121,6 +121,41 @@ MUTANTS = {
         "    if kind == AGE:\n        return (t_us - state[at])",
         "    if kind == AGE:\n        return (t_us + state[at])",
     ),
+    "deviations merged without their weight": (
+        "algebra/moments.py",
+        "once, once_low = _multiply(apart, apart_low, weight, weight_low)",
+        "once, once_low = apart, apart_low",
+    ),
+    "deviations from a mean without its low half": (
+        "algebra/moments.py",
+        "mean, mean_low = _divide(total[0], total[1], count)",
+        "mean, mean_low = _divide(total[0], 0.0, count)",
+    ),
+    "variance of a tile forgotten in the merge": (
+        "algebra/moments.py",
+        "square, square_low, floats[tile + moment], floats[tile + moment + 1]",
+        "square, square_low, 0.0, 0.0",
+    ),
+    "first tie goes to the one known earlier": (
+        "algebra/update.py",
+        "columns.event_us[row] <= state[at]",
+        "columns.event_us[row] < state[at]",
+    ),
+    "first leaves out the tile at the tail": (
+        "algebra/value.py",
+        "and state[begin] < tail:",
+        "and state[begin] <= tail:",
+    ),
+    "newest values: a tie goes to the one known earlier": (
+        "algebra/recent.py",
+        "state[offset + 1 + 2 * place] > event_us:",
+        "state[offset + 1 + 2 * place] >= event_us:",
+    ),
+    "newest values from before the window": (
+        "algebra/recent.py",
+        "if i < state[offset] and state[offset + 1 + 2 * i] >= tail:",
+        "if i < state[offset]:",
+    ),
     "online applies a batch backwards": (
         "engines/online.py",
         "events = bucket(ids, len(firsts))",

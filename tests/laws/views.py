@@ -23,8 +23,9 @@ pair_rows = sf.Table("s", [user, item], {"x": sf.Number()}, time="at", delete=go
 
 
 def doubled(x):
-    """A row-level function."""
-    return x * 2
+    """A row-level function; what it takes beyond float64 is null."""
+    with np.errstate(over="ignore"):
+        return x * 2
 
 
 AGGREGATES = (
@@ -40,6 +41,13 @@ AGGREGATES = (
     sf.last("x"),
     sf.last("x", windows=["1 h"]),
     sf.last("x", nulls=True, windows=["24 h"], hop="24 h"),
+    sf.var("x"),
+    sf.var("x", windows=["24 h", "7 d"]),
+    sf.std(doubled, windows=["24 h"], hop="12 h"),
+    sf.first("x"),
+    sf.first("x", windows=["1 h", "7 d"]),
+    sf.last_k("x", 3),
+    sf.last_k("x", 2, windows=["24 h"]),
     sf.since_last(),
     sf.distinct("tag", windows=["24 h"], cap=2),
     sf.distinct("item", cap=8),

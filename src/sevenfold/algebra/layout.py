@@ -6,8 +6,11 @@ The state of a key is a row of 64-bit words, floats kept as their bits:
     last        event_us, value or the mark of a delete     for each (column, nulls)
     decayed     reference_us, sum at the reference          for each (column, half-life)
     level       n, then n tiles by start:                   for each hop in use (0: the lifetime)
-                  start_us, events, (count, high, low, min, max) for each column
+                  start_us, events, (count, high, low, min, max) for each column,
+                  (high, low) of the squared deviations for each column whose spread is read,
+                  (event_us, value) of the earliest for each column whose first value is read
     distinct    n, then n pairs (mark, newest event_us)     for each (column, cap)
+    section     n, then n entries                           see `sections`
 
 At rest the tiles lie packed; while it is worked on, every level has room for all tiles a window can reach.
 """
@@ -20,6 +23,30 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sevenfold.algebra.reads import (
+    AGE,
+    ATTRIBUTE,
+    COUNT,
+    COUNT_ALL,
+    DECAYED,
+    DELETED,
+    DISTINCT,
+    FIRST,
+    FOLLOWS,
+    KINDS,
+    LAST,
+    LAST_K,
+    MAX,
+    MEAN,
+    MIN,
+    NEVER_US,
+    SINCE_LAST,
+    STD,
+    SUM,
+    VAR,
+    Read,
+)
+from sevenfold.algebra.sections import section_of, sections_of
 from sevenfold.types import Floats, Ints
 
 __all__ = [
@@ -47,61 +74,30 @@ __all__ = [
     "lay_out",
 ]
 
-COUNT_ALL, COUNT, SUM, MEAN, MIN, MAX, LAST, SINCE_LAST, DECAYED, DISTINCT, ATTRIBUTE = range(11)
-AGE = 64  # far from the others, so that those have room to grow
-KINDS = {
-    "count": COUNT,
-    "sum": SUM,
-    "mean": MEAN,
-    "min": MIN,
-    "max": MAX,
-    "last": LAST,
-    "since_last": SINCE_LAST,
-    "decayed": DECAYED,
-    "distinct": DISTINCT,
-    "attribute": ATTRIBUTE,
-    "age": AGE,
-}
-NEVER_US = -(1 << 63)
-DELETED = 0x7FF8 << 48 | 0xDE1
-"""The bits in place of an attribute's value where its row is a delete: a NaN that no null is written as."""
-
 _COLUMN_WORDS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """One output of a view: an aggregate of one column over one window.
-
-    `column` indexes the number columns (or the mark columns, for distinct); -1 is no column.
-    `window_us` 0 is the lifetime; for an attribute it is the ttl and 0 is none.
-    """
-
-    kind: int
-    column: int = -1
-    window_us: int = 0
-    hop_us: int = 0
-    half_life_us: int = 0
-    cap: int = 0
-    nulls: bool = False
 
 
 class Tables(NamedTuple):
     """A layout as arrays, for kernels.
 
-    levels (L, 6): hop, longest window, columns, offset, capacity in tiles, words a tile;
-    level_columns (L, C): column in each slot; spans (S, 5): level, slot, window, whether its sum and
+    levels (L, 8): hop, longest window, columns, offset, capacity in tiles, words a tile, columns with a
+    spread, columns with a first; level_columns (L, C): column in each slot; moments (L, M): slot of each
+    spread; firsts (L, E): column of each first; spans (S, 5): level, slot, window, whether its sum and
     whether its extremes are wanted: what one pass over tiles gives; lasts (K, 3): column, nulls, offset;
     decays (D, 3): column, half-life, offset; distincts (U, 5): column, capacity, longest window, hop,
-    offset; reads (F, 5): kind, index of its span or other section, -1, window, hop.
+    offset; sections (V, 5): kind, column, capacity in entries, words an entry, offset; reads (F, 6): kind,
+    index of its span, level or section, place in the level, window, hop, outputs.
     """
 
     levels: Ints
     level_columns: Ints
+    moments: Ints
+    firsts: Ints
     spans: Ints
     lasts: Ints
     decays: Ints
     distincts: Ints
+    sections: Ints
     reads: Ints
 
 
@@ -147,89 +143,134 @@ class Layout:
     @property
     def least(self) -> int:
         """The words of an empty packed state."""
-        return self.fixed + len(self.tables.levels) + len(self.tables.distincts)
+        tables = self.tables
+        return self.fixed + len(tables.levels) + len(tables.distincts) + len(tables.sections)
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """The tiles of one hop: the columns that they add up, and those whose spread or first they keep."""
+
+    hop: int
+    longest: int
+    slots: list[int]
+    moments: list[int]
+    firsts: list[int]
+
+    @property
+    def record(self) -> int:
+        """The words of a tile."""
+        return 2 + _COLUMN_WORDS * len(self.slots) + 2 * len(self.moments) + 2 * len(self.firsts)
 
 
 def lay_out(reads: Sequence[Read]) -> Layout:
     """The layout that keeps what `reads` need and nothing else."""
-    tiled = [read for read in reads if read.kind in _TILED]
-    hops = sorted({_level_hop(read) for read in tiled})
-    columns = [
-        sorted({r.column for r in tiled if _level_hop(r) == hop and r.column >= 0}) for hop in hops
-    ]
+    levels = _levels(reads)
     lasts = _distinct_keys(reads, _LASTS, lambda r: (r.column, int(r.nulls)))
     decays = _distinct_keys(reads, (DECAYED,), lambda r: (r.column, r.half_life_us))
-    marks = _distinct_keys(reads, (DISTINCT,), lambda r: (r.column, r.cap, _level_hop(r)))
+    marks = _distinct_keys(reads, (DISTINCT,), lambda r: (r.column, r.cap, r.level_hop_us))
+    sections = sections_of(reads)
     first_decay = 1 + 2 * len(lasts)
     fixed = first_decay + 2 * len(decays)
     offset = fixed
-    levels = []
-    for hop, slots in zip(hops, columns, strict=True):
-        longest = max(r.window_us for r in tiled if _level_hop(r) == hop)
-        capacity = longest // hop + 3 if hop else 1
-        record = 2 + _COLUMN_WORDS * len(slots)
-        levels.append((hop, longest, len(slots), offset, capacity, record))
-        offset += 1 + capacity * record
+    level_rows = []
+    for level in levels:
+        capacity = level.longest // level.hop + 3 if level.hop else 1
+        counts = len(level.moments), len(level.firsts)
+        room = (level.hop, level.longest, len(level.slots), offset, capacity, level.record)
+        level_rows.append((*room, *counts))
+        offset += 1 + capacity * level.record
     distincts = []
     for column, cap, hop in marks:
         windows = [r.window_us for r in reads if _mark_of(r) == (column, cap, hop)]
         distincts.append((column, cap, max(windows) if hop else 0, hop, offset))
         offset += 1 + 2 * cap
-    spans = _spans(tiled, hops, columns)
+    section_rows = []
+    for section in sections:
+        section_rows.append((*section, offset))
+        offset += 1 + section.capacity * section.record
+    spans = _spans(reads, levels)
+    rows = []
+    for read in reads:
+        place, slot = _place(read, levels, list(spans), lasts, decays, marks)
+        if read.kind == LAST_K:
+            place = section_of(read, sections)
+        rows.append((read.kind, place, slot, read.window_us, read.level_hop_us, read.width))
+        rows += [(FOLLOWS, 0, -1, 0, 0, 0)] * (read.width - 1)
     tables = Tables(
-        _table(levels, 6),
-        _table(
-            [slots + [-1] * (_widest(columns) - len(slots)) for slots in columns], _widest(columns)
-        ),
+        _table(level_rows, 8),
+        _padded([level.slots for level in levels]),
+        _padded([[level.slots.index(c) for c in level.moments] for level in levels]),
+        _padded([level.firsts for level in levels]),
         _table([(*span, *wanted) for span, wanted in spans.items()], 5),
         _table([(c, nulls, 1 + 2 * i) for i, (c, nulls) in enumerate(lasts)], 3),
         _table([(c, life, first_decay + 2 * i) for i, (c, life) in enumerate(decays)], 3),
         _table(distincts, 5),
-        _table(
-            [_read_row(read, hops, columns, list(spans), lasts, decays, marks) for read in reads], 5
-        ),
+        _table(section_rows, 5),
+        _table(rows, 6),
     )
     return Layout(
         tables,
         fixed,
         offset,
-        sum(level[5] for level in levels) + 2 * len(distincts),
+        sum(level.record for level in levels)
+        + 2 * len(distincts)
+        + sum(section.record for section in sections),
         max((r.column for r in reads if r.kind != DISTINCT), default=-1) + 1,
         max((r.column for r in reads if r.kind == DISTINCT), default=-1) + 1,
     )
 
 
-_TILED = (COUNT_ALL, COUNT, SUM, MEAN, MIN, MAX)
+_MERGED = (COUNT_ALL, COUNT, SUM, MEAN, MIN, MAX)
+_SPREADS = (VAR, STD)
 _LASTS = (LAST, ATTRIBUTE, AGE)
 
 
+def _levels(reads: Sequence[Read]) -> list[_Level]:
+    tiled = [read for read in reads if read.kind in (*_MERGED, *_SPREADS, FIRST)]
+    levels = []
+    for hop in sorted({read.level_hop_us for read in tiled}):
+        here = [read for read in tiled if read.level_hop_us == hop]
+        levels.append(
+            _Level(
+                hop,
+                max(read.window_us for read in here),
+                sorted({r.column for r in here if r.kind != FIRST and r.column >= 0}),
+                sorted({r.column for r in here if r.kind in _SPREADS}),
+                sorted({r.column for r in here if r.kind == FIRST}),
+            )
+        )
+    return levels
+
+
 def _spans(
-    tiled: Sequence[Read], hops: list[int], columns: list[list[int]]
+    reads: Sequence[Read], levels: Sequence[_Level]
 ) -> dict[tuple[int, int, int], tuple[int, int]]:
     """Each (level, slot, window) that is read, with whether its sum and whether its extremes are."""
     spans: dict[tuple[int, int, int], tuple[int, int]] = {}
-    for read in tiled:
-        span = _span_of(read, hops, columns)
-        sums, extremes = spans.get(span, (0, 0))
-        spans[span] = (
-            sums or int(read.kind in (SUM, MEAN)),
-            extremes or int(read.kind in (MIN, MAX)),
-        )
+    for read in reads:
+        if read.kind in _MERGED:
+            span = _span_of(read, levels)
+            sums, extremes = spans.get(span, (0, 0))
+            spans[span] = (
+                sums or int(read.kind in (SUM, MEAN)),
+                extremes or int(read.kind in (MIN, MAX)),
+            )
     return spans
 
 
-def _span_of(read: Read, hops: list[int], columns: list[list[int]]) -> tuple[int, int, int]:
-    level = hops.index(_level_hop(read))
-    slot = columns[level].index(read.column) if read.column >= 0 else -1
+def _span_of(read: Read, levels: Sequence[_Level]) -> tuple[int, int, int]:
+    level = _level_of(read, levels)
+    slot = levels[level].slots.index(read.column) if read.column >= 0 else -1
     return level, slot, read.window_us
 
 
-def _level_hop(read: Read) -> int:
-    return read.hop_us if read.window_us else 0
+def _level_of(read: Read, levels: Sequence[_Level]) -> int:
+    return [level.hop for level in levels].index(read.level_hop_us)
 
 
 def _mark_of(read: Read) -> tuple[int, int, int] | None:
-    return (read.column, read.cap, _level_hop(read)) if read.kind == DISTINCT else None
+    return (read.column, read.cap, read.level_hop_us) if read.kind == DISTINCT else None
 
 
 def _distinct_keys(
@@ -238,33 +279,34 @@ def _distinct_keys(
     return sorted({key(read) for read in reads if read.kind in kinds})
 
 
-def _widest(columns: list[list[int]]) -> int:
-    return max((len(slots) for slots in columns), default=0) or 1
+def _padded(rows: Sequence[list[int]]) -> Ints:
+    widest = max((len(row) for row in rows), default=0) or 1
+    return _table([row + [-1] * (widest - len(row)) for row in rows], widest)
 
 
 def _table(rows: Sequence[Sequence[int]], width: int) -> Ints:
     return np.array(rows, dtype=np.int64).reshape(len(rows), width)
 
 
-def _read_row(
+def _place(
     read: Read,
-    hops: list[int],
-    columns: list[list[int]],
+    levels: Sequence[_Level],
     spans: list[tuple[int, int, int]],
     lasts: list[tuple[int, ...]],
     decays: list[tuple[int, ...]],
     marks: list[tuple[int, ...]],
-) -> tuple[int, int, int, int, int]:
-    hop = _level_hop(read)
-    if read.kind in _TILED:
-        place = spans.index(_span_of(read, hops, columns))
-        return read.kind, place, -1, read.window_us, hop
+) -> tuple[int, int]:
+    """The index of the span, level or section that a read is answered from, and the place in the level."""
+    if read.kind in _MERGED:
+        return spans.index(_span_of(read, levels)), -1
+    if read.kind in _SPREADS or read.kind == FIRST:
+        level = _level_of(read, levels)
+        kept = levels[level].firsts if read.kind == FIRST else levels[level].moments
+        return level, kept.index(read.column)
     if read.kind in _LASTS:
-        place = lasts.index((read.column, int(read.nulls)))
-    elif read.kind == DECAYED:
-        place = decays.index((read.column, read.half_life_us))
-    elif read.kind == DISTINCT:
-        place = marks.index((read.column, read.cap, hop))
-    else:
-        place = 0
-    return read.kind, place, -1, read.window_us, hop
+        return lasts.index((read.column, int(read.nulls))), -1
+    if read.kind == DECAYED:
+        return decays.index((read.column, read.half_life_us)), -1
+    if read.kind == DISTINCT:
+        return marks.index((read.column, read.cap, read.level_hop_us)), -1
+    return 0, -1

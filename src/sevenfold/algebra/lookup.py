@@ -63,7 +63,7 @@ def lookup(
     visible = np.empty(len(reads.rows), dtype=np.int64)
     _visible(keys, known_us, reads.starts, instants, visible)
     in_order = event_us is known_us or _in_order(keys, event_us)
-    for i, (kind, section, _, window, hop) in enumerate(layout.tables.reads.tolist()):
+    for i, (kind, section, _, window, hop) in enumerate(layout.tables.reads[:, :5].tolist()):
         x, places, skips = _NO_VALUES, _ALL, False
         if kind != SINCE_LAST:
             number, nulls, _ = layout.tables.lasts[section].tolist()

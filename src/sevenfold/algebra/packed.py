@@ -65,11 +65,15 @@ def _first_damaged(tables: Tables, packed: Ints, ends: Ints) -> int:
 def _is_whole(tables: Tables, packed: Ints, begin: int, end: int) -> bool:
     at = begin + fixed_words(tables)
     n_levels = tables.levels.shape[0]
-    for section in range(n_levels + tables.distincts.shape[0]):
+    before = n_levels + tables.distincts.shape[0]
+    for section in range(before + tables.sections.shape[0]):
         if section < n_levels:
             most, record = tables.levels[section, 4], tables.levels[section, 5]
-        else:
+        elif section < before:
             most, record = tables.distincts[section - n_levels, 1], 2
+        else:
+            most = tables.sections[section - before, 2]
+            record = tables.sections[section - before, 3]
         if at >= end or packed[at] < 0 or packed[at] > most:
             return False
         at += 1 + packed[at] * record
@@ -123,6 +127,12 @@ def _unpack(tables: Tables, packed: Ints, begin: int, end: int, work: Ints, floa
         for i in range(size):
             work[offset + i] = packed[at + i]
         at += size
+    for section in range(tables.sections.shape[0]):
+        size = 1 + packed[at] * tables.sections[section, 3]
+        offset = tables.sections[section, 4]
+        for i in range(size):
+            work[offset + i] = packed[at + i]
+        at += size
 
 
 @kernel
@@ -140,6 +150,12 @@ def _pack(tables: Tables, work: Ints, packed: Ints, at: int) -> int:
     for section in range(tables.distincts.shape[0]):
         offset = tables.distincts[section, 4]
         size = 1 + 2 * work[offset]
+        for i in range(size):
+            packed[at + i] = work[offset + i]
+        at += size
+    for section in range(tables.sections.shape[0]):
+        offset = tables.sections[section, 4]
+        size = 1 + work[offset] * tables.sections[section, 3]
         for i in range(size):
             packed[at + i] = work[offset + i]
         at += size

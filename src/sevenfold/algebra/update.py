@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from sevenfold.algebra.layout import NEVER_US, Columns, Tables
-from sevenfold.compiled import borrowed, kernel
+from sevenfold.algebra.moments import add_deviation
+from sevenfold.algebra.recent import add_recent
+from sevenfold.compiled import borrowed, called, kernel
 from sevenfold.types import Floats, Ints
 
 __all__ = ["add_compensated", "clear", "lend", "lend_columns", "update"]
@@ -28,10 +30,13 @@ def lend(tables: Tables) -> Tables:
     return Tables(
         borrowed(tables.levels),
         borrowed(tables.level_columns),
+        borrowed(tables.moments),
+        borrowed(tables.firsts),
         borrowed(tables.spans),
         borrowed(tables.lasts),
         borrowed(tables.decays),
         borrowed(tables.distincts),
+        borrowed(tables.sections),
         borrowed(tables.reads),
     )
 
@@ -63,6 +68,8 @@ def clear(tables: Tables, state: Ints, floats: Floats) -> None:
         state[tables.levels[i, 3]] = 0
     for i in range(tables.distincts.shape[0]):
         state[tables.distincts[i, 4]] = 0
+    for i in range(tables.sections.shape[0]):
+        state[tables.sections[i, 4]] = 0
 
 
 @kernel
@@ -73,6 +80,8 @@ def update(tables: Tables, state: Ints, floats: Floats, columns: Columns, row: i
     _update_decays(tables, state, floats, columns, row)
     _update_levels(tables, state, floats, columns, row)
     _update_distincts(tables, state, columns, row)
+    if tables.sections.shape[0] > 0:
+        _update_sections(tables, state, floats, columns, row)
 
 
 @kernel
@@ -102,10 +111,45 @@ def _update_levels(tables: Tables, state: Ints, floats: Floats, columns: Columns
         tile = _tile_of(tables, i, state, floats, columns.event_us[row], columns.known_us[row])
         if tile >= 0:
             state[tile + 1] += 1
+            if tables.levels[i, 6] + tables.levels[i, 7] > 0:
+                _update_rest(tables, i, state, floats, columns, row, tile)
             for slot in range(tables.levels[i, 2]):
                 x = columns.numbers[row, tables.level_columns[i, slot]]
                 if not np.isnan(x):
                     _add(state, floats, tile + 2 + 5 * slot, x)
+
+
+@called
+def _update_rest(
+    tables: Tables, level: int, state: Ints, floats: Floats, columns: Columns, row: int, tile: int
+) -> None:
+    """Add the event to the spreads and first values of a tile, before its sums have it."""
+    at = tile + 2 + 5 * tables.levels[level, 2]
+    for i in range(tables.levels[level, 6]):
+        slot = tables.moments[level, i]
+        x = columns.numbers[row, tables.level_columns[level, slot]]
+        if not np.isnan(x):
+            add_deviation(state, floats, tile + 2 + 5 * slot, at, x)
+        at += 2
+    for i in range(tables.levels[level, 7]):
+        x = columns.numbers[row, tables.firsts[level, i]]
+        # As for the last value, of two events at one instant the one known later counts.
+        is_first = state[at] == NEVER_US or columns.event_us[row] <= state[at]
+        if is_first and not np.isnan(x):
+            state[at] = columns.event_us[row]
+            floats[at + 1] = x
+        at += 2
+
+
+@called
+def _update_sections(
+    tables: Tables, state: Ints, floats: Floats, columns: Columns, row: int
+) -> None:
+    for i in range(tables.sections.shape[0]):
+        capacity, offset = tables.sections[i, 2], tables.sections[i, 4]
+        x = columns.numbers[row, tables.sections[i, 1]]
+        if not np.isnan(x):
+            add_recent(state, floats, offset, capacity, columns.event_us[row], x)
 
 
 @kernel
@@ -151,7 +195,7 @@ def _tile_of(
         _drop_tiles(state, offset, record, oldest)
         if start < oldest:
             return -1
-    return _find_tile(state, floats, offset, record, start, columns)
+    return _find_tile(state, floats, offset, record, start, columns, tables.levels[level, 7])
 
 
 @kernel
@@ -180,7 +224,7 @@ def _drop_tiles(state: Ints, offset: int, record: int, oldest: int) -> None:
 
 @kernel
 def _find_tile(
-    state: Ints, floats: Floats, offset: int, record: int, start: int, columns: int
+    state: Ints, floats: Floats, offset: int, record: int, start: int, columns: int, firsts: int
 ) -> int:
     """The offset of the tile that begins at `start`, made and put in its place when there is none."""
     n = state[offset]
@@ -202,6 +246,10 @@ def _find_tile(
         floats[at + 2] = 0.0
         floats[at + 3] = np.inf
         floats[at + 4] = -np.inf
+    for at in range(tile + 2 + 5 * columns, tile + record):
+        state[at] = 0
+    for at in range(tile + record - 2 * firsts, tile + record, 2):
+        state[at] = NEVER_US
     return int(tile)
 
 

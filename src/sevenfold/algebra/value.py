@@ -20,8 +20,11 @@ from sevenfold.algebra.layout import (
     SUM,
     Tables,
 )
+from sevenfold.algebra.moments import read_variance
+from sevenfold.algebra.reads import FIRST, FOLLOWS, LAST_K, STD, VAR
+from sevenfold.algebra.recent import read_recent
 from sevenfold.algebra.update import add_compensated
-from sevenfold.compiled import kernel
+from sevenfold.compiled import called, kernel
 from sevenfold.types import Floats, Ints
 
 __all__ = ["fixed_words", "read_state", "section_offsets", "working_offsets"]
@@ -39,7 +42,7 @@ def fixed_words(tables: Tables) -> int:
 
 @kernel
 def section_offsets(tables: Tables, state: Ints, start: int, offsets: Ints) -> None:
-    """Write where each level and each distinct section of the packed state at `start` begins."""
+    """Write where each level and section of the packed state at `start` begins."""
     at = start + fixed_words(tables)
     n_levels = tables.levels.shape[0]
     for i in range(n_levels):
@@ -48,17 +51,24 @@ def section_offsets(tables: Tables, state: Ints, start: int, offsets: Ints) -> N
     for i in range(tables.distincts.shape[0]):
         offsets[n_levels + i] = at
         at += 1 + 2 * state[at]
+    before = n_levels + tables.distincts.shape[0]
+    for i in range(tables.sections.shape[0]):
+        offsets[before + i] = at
+        at += 1 + state[at] * tables.sections[i, 3]
 
 
 @kernel
 def working_offsets(tables: Tables) -> Ints:
-    """Where each level and each distinct section of a working state begins."""
+    """Where each level and section of a working state begins."""
     n_levels = tables.levels.shape[0]
-    offsets = np.empty(n_levels + tables.distincts.shape[0], dtype=np.int64)
+    before = n_levels + tables.distincts.shape[0]
+    offsets = np.empty(before + tables.sections.shape[0], dtype=np.int64)
     for i in range(n_levels):
         offsets[i] = tables.levels[i, 3]
     for i in range(tables.distincts.shape[0]):
         offsets[n_levels + i] = tables.distincts[i, 4]
+    for i in range(tables.sections.shape[0]):
+        offsets[before + i] = tables.sections[i, 4]
     return offsets
 
 
@@ -97,14 +107,22 @@ def read_state(
             at = start + tables.lasts[section, 2]
             value, reason = _read_row(kind, state, floats, at, window, t_us)
         elif kind == SINCE_LAST:
-            if state[start] != NEVER_US:
-                value = (t_us - state[start]) / _US_PER_S
+            value = _seconds_since(state[start], t_us)
         elif kind == DECAYED:
             value = _read_decayed(tables, section, state, floats, start, t_us)
+        elif VAR <= kind <= FOLLOWS:
+            if kind != FOLLOWS:
+                _read_rest(tables, i, state, floats, offsets, tail, values[row, i:])
+            value = values[row, i]
         else:
             value = _read_distinct(state, offsets[tables.levels.shape[0] + section], tail)
         values[row, i] = value
         states[row, i] = reason if np.isnan(value) else _VALUE
+
+
+@kernel
+def _seconds_since(event_us: int, t_us: int) -> float:
+    return np.nan if event_us == NEVER_US else (t_us - event_us) / _US_PER_S
 
 
 @kernel
@@ -136,7 +154,48 @@ def _read_decayed(
     if state[at] == NEVER_US:
         return 0.0
     age = float(t_us - state[at])
-    return float(floats[at + 1] * 2.0 ** (-age / float(tables.decays[decay, 1])))
+    value = float(floats[at + 1] * 2.0 ** (-age / float(tables.decays[decay, 1])))
+    return value if np.isfinite(value) else np.nan
+
+
+@called
+def _read_rest(
+    tables: Tables,
+    read: int,
+    state: Ints,
+    floats: Floats,
+    offsets: Ints,
+    tail: int,
+    values: Floats,
+) -> None:
+    """Write the outputs of a read beyond sums and newest values, one beside the other."""
+    kind, section = tables.reads[read, 0], tables.reads[read, 1]
+    if kind == LAST_K:
+        offset = offsets[tables.levels.shape[0] + tables.distincts.shape[0] + section]
+        for i in range(tables.reads[read, 5]):
+            values[i] = read_recent(state, floats, offset, i, tail)
+        return
+    offset, record = offsets[section], tables.levels[section, 5]
+    begin, end = offset + 1, offset + 1 + state[offset] * record
+    while begin < end and tables.levels[section, 0] > 0 and state[begin] < tail:
+        begin += record
+    place = 2 + 5 * tables.levels[section, 2] + 2 * tables.reads[read, 2]
+    if kind == FIRST:
+        place += 2 * tables.levels[section, 6]
+        values[0] = _read_first(state, floats, begin + place, end, record)
+        return
+    column = 2 + 5 * tables.moments[section, tables.reads[read, 2]]
+    values[0] = read_variance(state, floats, begin, end, record, column, place)
+    if kind == STD:
+        values[0] = np.sqrt(values[0])
+
+
+@kernel
+def _read_first(state: Ints, floats: Floats, at: int, end: int, record: int) -> float:
+    for i in range(at, end, record):
+        if state[i] != NEVER_US:
+            return float(floats[i + 1])
+    return np.nan
 
 
 @kernel

@@ -130,11 +130,19 @@ def _call(function: RowFunction, batch: EventBatch) -> Any:
 
 
 def number_column(source: Source | KeyPart, batch: EventBatch) -> Any:
-    """The numbers of `source`, float64 (n,) or one for all events, null as NaN; a text counts as 1."""
+    """The numbers of `source`, float64 (n,) or one for all events, null as NaN; a text counts as 1.
+
+    An infinity that a function gives is null: no stream has one, and a sum could not lose it again.
+    """
     if isinstance(source, KeyPart):
         return key_part(_column(source.field, batch), source.part)
     if not isinstance(source, str):
-        return np.asarray(_call(source, batch), dtype=np.float64)
+        computed = np.asarray(_call(source, batch), dtype=np.float64)
+        return (
+            computed
+            if np.isfinite(computed).all()
+            else np.where(np.isinf(computed), np.nan, computed)
+        )
     column = _column(source, batch)
     if isinstance(column, Texts):
         # Text has no number; that it is there can still be counted.

@@ -54,9 +54,9 @@ class KeyedEvents:
         if isinstance(source, str) and self.has_nulls is not None:
             has_nulls = self.has_nulls(source)
         else:
-            has_nulls = bool(
-                np.isnan(x.sum())
-            )  # infinities of both signs too: then one looks in vain
+            # Infinite sums on the way of both signs too: then one looks in vain.
+            with np.errstate(over="ignore", invalid="ignore"):
+                has_nulls = bool(np.isnan(x.sum()))
         if view.has_rows and (has_nulls or view.delete is not None):
             x = x.copy()
             mark_deletes(view, self.batch, x)

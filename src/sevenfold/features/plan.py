@@ -311,25 +311,13 @@ def _compile_view(view: FeatureView) -> ViewPlan:
         for window in aggregate.windows or (None,):
             read = _read(aggregate, window, numbers, marks)
             reads.append(read)
-            meaning = [
-                read.kind,
-                read.window_us,
-                read.hop_us,
-                read.half_life_us,
-                read.cap,
-                read.nulls,
-            ]
-            hashes.append(
+            source = _identity(view.stream, aggregate.source)
+            hashes += [
                 definition_hash(
-                    [
-                        entities,
-                        view.stream.name,
-                        *rows,
-                        _identity(view.stream, aggregate.source),
-                        meaning,
-                    ]
+                    [entities, view.stream.name, *rows, source, [*_meaning(read), *further]]
                 )
-            )
+                for further in ([] if read.width == 1 else [i] for i in range(read.width))
+            ]
     return ViewPlan(
         view.name,
         entities,
@@ -365,6 +353,17 @@ def _identity(stream: Stream, source: Source | None) -> Any:
     return [source_identity(source), categories]
 
 
+def _meaning(read: Read) -> list[Any]:
+    return [
+        read.kind,
+        read.window_us,
+        read.hop_us,
+        read.half_life_us,
+        read.cap,
+        read.nulls,
+    ]
+
+
 def _read(
     aggregate: Aggregate, window: str | None, numbers: list[Source], marks: list[Source]
 ) -> Read:
@@ -389,4 +388,5 @@ def _read(
         parse_duration(aggregate.half_life) if aggregate.half_life else 0,
         aggregate.cap,
         aggregate.nulls or aggregate.kind in _OF_ROWS,
+        aggregate.k,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from sevenfold.spec.entity import Entity
-from sevenfold.spec.quantity import Duration, Name
+from sevenfold.spec.quantity import Duration, Name, Width
 from sevenfold.spec.stream import RowFunction, Stream
 
 __all__ = [
@@ -21,12 +21,16 @@ __all__ = [
     "count",
     "decayed",
     "distinct",
+    "first",
     "last",
+    "last_k",
     "max",
     "mean",
     "min",
     "since_last",
+    "std",
     "sum",
+    "var",
 ]
 
 Source: TypeAlias = str | RowFunction
@@ -39,12 +43,16 @@ AggregateKind: TypeAlias = Literal[
     "count",
     "decayed",
     "distinct",
+    "first",
     "last",
+    "last_k",
     "max",
     "mean",
     "min",
     "since_last",
+    "std",
     "sum",
+    "var",
 ]
 
 
@@ -59,6 +67,7 @@ class Aggregate:
     half_life: Duration | None = None
     cap: int = 0
     nulls: bool = False
+    k: Width = 1
     name: str | None = None
 
 
@@ -137,6 +146,19 @@ def mean(source: Source, *, windows: Sequence[str] = (), hop: str | None = None)
     return Aggregate("mean", source, _listed(windows), hop)
 
 
+def var(source: Source, *, windows: Sequence[str] = (), hop: str | None = None) -> Aggregate:
+    """The population variance of the non-null values of `source`. Empty window: null.
+
+    Merged by Chan's method in pairs of doubles, so that order and tiling do not matter.
+    """
+    return Aggregate("var", source, _listed(windows), hop)
+
+
+def std(source: Source, *, windows: Sequence[str] = (), hop: str | None = None) -> Aggregate:
+    """The population standard deviation, the root of `var`. Empty window: null."""
+    return Aggregate("std", source, _listed(windows), hop)
+
+
 def min(source: Source, *, windows: Sequence[str] = (), hop: str | None = None) -> Aggregate:
     """The smallest value of `source`. Empty window: null."""
     return Aggregate("min", source, _listed(windows), hop)
@@ -147,6 +169,14 @@ def max(source: Source, *, windows: Sequence[str] = (), hop: str | None = None) 
     return Aggregate("max", source, _listed(windows), hop)
 
 
+def first(source: Source, *, windows: Sequence[str] = (), hop: str | None = None) -> Aggregate:
+    """The value of the oldest event by event time whose `source` is not null; ties as for `last`.
+
+    Empty window: null.
+    """
+    return Aggregate("first", source, _listed(windows), hop)
+
+
 def last(
     source: Source, *, windows: Sequence[str] = (), nulls: bool = False, hop: str | None = None
 ) -> Aggregate:
@@ -155,6 +185,16 @@ def last(
     Events where `source` is null are passed over unless `nulls`. Empty window: null.
     """
     return Aggregate("last", source, _listed(windows), hop, nulls=nulls)
+
+
+def last_k(
+    source: Source, k: int, *, windows: Sequence[str] = (), hop: str | None = None
+) -> Aggregate:
+    """The newest `k` values of `source` that are not null, newest first; ties as for `last`.
+
+    They are k features, `..._1` the newest to `..._{k}`; those that the window does not have are null.
+    """
+    return Aggregate("last_k", source, _listed(windows), hop, k=k)
 
 
 def since_last() -> Aggregate:

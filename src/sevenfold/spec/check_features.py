@@ -16,7 +16,7 @@ from sevenfold.spec.units import default_hop_us
 
 __all__ = ["FEATURE_RULES", "declared_features", "source_problems"]
 
-_NEEDS_SOURCE = ("sum", "mean", "min", "max", "last", "distinct", "attribute", "age")
+_NEEDS_NO_SOURCE = ("count", "decayed", "since_last")
 _COUNTS = ("count", "distinct")
 _MOST_TILES = 100_000
 
@@ -101,7 +101,7 @@ def sources_exist(system: Declaration) -> Iterator[Problem]:
             yield from source_problems(
                 f"{path}.source", view.stream, aggregate.source, aggregate.kind
             )
-        elif aggregate.kind in _NEEDS_SOURCE:
+        elif aggregate.kind not in _NEEDS_NO_SOURCE:
             message = f"{aggregate.kind} needs a field"
             yield Problem(f"{path}.source", message, "name a field of the stream")
     for path, view in views(system):

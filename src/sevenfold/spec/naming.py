@@ -7,11 +7,11 @@ from sevenfold.spec.aggregate import Aggregate, FeatureView
 from sevenfold.spec.through import Through
 from sevenfold.spec.units import duration_text, parse_duration
 
-__all__ = ["feature_names", "state_name"]
+__all__ = ["endings", "feature_names", "state_name"]
 
 
 def feature_names(view: FeatureView | Through) -> tuple[str, ...]:
-    """The names of a view's features: `{view}__{kind}[_{source}][_{half-life}][_{window}]`.
+    """The names of a view's features: `{view}__{kind}[_{source}][_{half-life}][_{window}][_{place}]`.
 
     Features reached through a link have the endings of the view and the name of what reaches them.
     """
@@ -19,10 +19,18 @@ def feature_names(view: FeatureView | Through) -> tuple[str, ...]:
     while isinstance(below, Through):
         below = below.view
     return tuple(
-        f"{view.name}__{_ending(aggregate, window)}"
+        f"{view.name}__{_ending(aggregate, window)}{ending}"
         for aggregate in below.aggregates
         for window in aggregate.windows or (None,)
+        for ending in endings(aggregate)
     )
+
+
+def endings(aggregate: Aggregate) -> tuple[str, ...]:
+    """What the name of each output of an aggregate ends with: nothing for the only one."""
+    if aggregate.kind == "last_k":
+        return tuple(f"_{i}" for i in range(1, aggregate.k + 1))
+    return ("",)
 
 
 def state_name(feature: str) -> str:
@@ -33,7 +41,8 @@ def state_name(feature: str) -> str:
 def _ending(aggregate: Aggregate, window: str | None) -> str:
     if aggregate.kind in ("attribute", "age"):
         return str(aggregate.name)
-    parts = [aggregate.name or aggregate.kind]
+    kind = f"last_{aggregate.k}" if aggregate.kind == "last_k" else aggregate.kind
+    parts = [aggregate.name or kind]
     if aggregate.source is not None and aggregate.name is None:
         source = aggregate.source
         parts.append(source if isinstance(source, str) else getattr(source, "__name__", "value"))

@@ -23,6 +23,7 @@ __all__ = [
     "Share",
     "Span",
     "Title",
+    "Width",
 ]
 
 Fault: TypeAlias = tuple[str, str]
@@ -123,5 +124,6 @@ Delay: TypeAlias = Annotated[str, Span(zero=True)]
 Share: TypeAlias = Annotated[float, Bounds(0, 1)]
 Positive: TypeAlias = Annotated[float, Bounds(0, above=True)]
 Count: TypeAlias = Annotated[int, Bounds(1, 1 << 53, whole=True)]
+Width: TypeAlias = Annotated[int, Bounds(1, 1024, whole=True)]
 Name: TypeAlias = Annotated[str, Spelling(r"[A-Za-z_]\w*", "sold_items")]
 Title: TypeAlias = Annotated[str, Spelling(r"[A-Za-z0-9][\w-]*", "corner-shop")]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from sevenfold.spec.aggregate import Aggregate, FeatureView, RowFunction, Source
-from sevenfold.spec.naming import feature_names, state_name
+from sevenfold.spec.naming import endings, feature_names, state_name
 from sevenfold.spec.on_demand import OnDemand
 from sevenfold.spec.stream import Stream
 from sevenfold.spec.table import Table
@@ -28,6 +28,9 @@ __all__ = ["OracleEvent", "OracleRow", "OracleValue", "events_of", "read_at", "v
 
 _EPSILON = 2.0**-53
 _SMALLEST = 2.0**-1074
+_MOST = 1.7976931348623157e308
+_BEYOND = Fraction(2) ** 1024 - Fraction(2) ** 970
+"""From here on a number is rounded to infinity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +119,12 @@ def _view(
         return _view(feature.view, {**keys, str(feature.reached): _text(reached)}, events, t_us)
     key = [keys[entity.name] for entity in feature.entities]
     seen = events[feature.stream.name]
-    columns = [(a, window) for a in feature.aggregates for window in a.windows or (None,)]
-    return [value_at(feature, a, window, seen, key, t_us) for a, window in columns]
+    return [
+        value_at(feature, aggregate, window, seen, key, t_us, place)
+        for aggregate in feature.aggregates
+        for window in aggregate.windows or (None,)
+        for place in range(len(endings(aggregate)))
+    ]
 
 
 def value_at(
@@ -127,8 +134,12 @@ def value_at(
     events: Iterable[OracleEvent],
     key: Sequence[str | None],
     t_us: int,
+    place: int = 0,
 ) -> OracleValue:
-    """The value of one aggregate of `view` for `key` at `t_us`, from all events there are."""
+    """The value of one aggregate of `view` for `key` at `t_us`, from all events there are.
+
+    Of several values of one aggregate it is that at `place`.
+    """
     names = [entity.name for entity in view.entities]
     wanted = dict(zip(names, key, strict=True))
     seen = _visible(view.where, wanted, names, events, t_us)
@@ -141,7 +152,7 @@ def value_at(
         return OracleValue((t_us - newest) / 1e6, VectorState.VALUE)
     if aggregate.kind == "decayed":
         return _decayed(aggregate, seen, t_us)
-    return _windowed(aggregate, window, seen, t_us)
+    return _windowed(aggregate, window, seen, t_us, place)
 
 
 def _visible(
@@ -162,9 +173,10 @@ def _visible(
 
 
 def _windowed(
-    aggregate: Aggregate, window: str | None, seen: Sequence[OracleEvent], t_us: int
+    aggregate: Aggregate, window: str | None, seen: Sequence[OracleEvent], t_us: int, place: int
 ) -> OracleValue:
     inside = list(seen)
+    hop = 0
     if window is not None:
         width = parse_duration(window)
         hop = parse_duration(aggregate.hop) if aggregate.hop else default_hop_us(width)
@@ -172,34 +184,93 @@ def _windowed(
         inside = [event for event in seen if begin <= event.event_us < t_us]
     if aggregate.kind == "count" and aggregate.source is None:
         return OracleValue(float(len(inside)), VectorState.VALUE)
-    if aggregate.kind == "last":
-        return _last(aggregate, inside)
+    if aggregate.kind in ("last", "last_k", "first"):
+        return _in_age_order(aggregate, inside, place)
     values = [value for event in inside if (value := _value(aggregate.source, event)) is not None]
     if aggregate.kind == "count":
         return OracleValue(float(len(values)), VectorState.VALUE)
     if aggregate.kind == "distinct":
         return OracleValue(float(min(len(set(values)), aggregate.cap)), VectorState.VALUE)
-    numbers = [float(value) for value in values]
-    if aggregate.kind == "sum":
-        return _of(_exact(numbers), numbers)
+    tiles = _tiles(aggregate.source, inside, hop)
+    return _of_numbers(aggregate, [float(value) for value in values], tiles)
+
+
+def _of_numbers(
+    aggregate: Aggregate, numbers: Sequence[float], tiles: Sequence[Sequence[float]]
+) -> OracleValue:
     if not numbers:
         return _empty(aggregate, VectorState.NULL)
+    if aggregate.kind in ("min", "max"):
+        extreme = min(numbers) if aggregate.kind == "min" else max(numbers)
+        return OracleValue(extreme, VectorState.VALUE)
+    if _goes_beyond(tiles):
+        return OracleValue(math.nan, VectorState.NULL)
+    if aggregate.kind == "sum":
+        return _of(_exact(numbers), numbers)
     if aggregate.kind == "mean":
         return _of(_exact(numbers) / len(numbers), numbers)
-    return OracleValue(min(numbers) if aggregate.kind == "min" else max(numbers), VectorState.VALUE)
+    return _spread(aggregate, numbers)
 
 
-def _last(aggregate: Aggregate, inside: Sequence[OracleEvent]) -> OracleValue:
+def _in_age_order(aggregate: Aggregate, inside: Sequence[OracleEvent], place: int) -> OracleValue:
+    """The value at `place` from the newest, or that of the oldest for a first value."""
     rows = [
         event for event in inside if aggregate.nulls or _value(aggregate.source, event) is not None
     ]
-    if not rows:
-        return _empty(aggregate, VectorState.NULL)
-    newest = max(rows, key=_age_order)
-    value = _value(aggregate.source, newest)
+    rows.sort(key=_age_order, reverse=True)
+    if aggregate.kind == "first":
+        # Of those at the oldest instant, too, the one known latest.
+        rows = [event for event in rows if event.event_us == rows[-1].event_us]
+    value = _value(aggregate.source, rows[place]) if place < len(rows) else None
     if value is None:
         return _empty(aggregate, VectorState.NULL)
     return OracleValue(float(value), VectorState.VALUE)
+
+
+def _tiles(source: Source | None, inside: Sequence[OracleEvent], hop: int) -> list[list[float]]:
+    """The numbers by hop in time order, inside one in log order; a lifetime is one hop."""
+    tiles: dict[int, list[float]] = {}
+    for event in sorted(inside, key=_log_order):
+        value = _value(source, event)
+        if value is not None:
+            tiles.setdefault(event.event_us // hop if hop else 0, []).append(float(value))
+    return [tiles[start] for start in sorted(tiles)]
+
+
+def _goes_beyond(tiles: Sequence[Sequence[float]]) -> bool:
+    """Whether a sum on the way, inside a hop or over hops, is beyond float64: then it is no number."""
+    whole = Fraction(0)
+    for tile in tiles:
+        part = Fraction(0)
+        for x in tile:
+            part += Fraction(x)
+            if abs(part) >= _BEYOND:
+                return True
+        whole += part
+        if abs(whole) >= _BEYOND:
+            return True
+    return False
+
+
+def _spread(aggregate: Aggregate, numbers: Sequence[float]) -> OracleValue:
+    """The population variance or its root, from exact fractions."""
+    n = len(numbers)
+    mean = _exact(numbers) / n
+    apart = [abs(Fraction(x) - mean) for x in numbers]
+    squares = sum((d * d for d in apart), Fraction(0))
+    if squares >= _BEYOND:
+        return OracleValue(math.nan, VectorState.NULL)
+    variance = squares / n
+    # A mean is good to 2^-100 of the numbers an event, so each deviation is; then the squares are.
+    off = n * Fraction(max(map(abs, numbers))) / 2**100
+    error = sum((2 * d * off + off * off for d in apart), Fraction(0)) * 4
+    slack = 4 * _EPSILON * float(variance) + _rounded(error) + 8 * n * _SMALLEST
+    if aggregate.kind == "var":
+        return OracleValue(float(variance), VectorState.VALUE, slack)
+    root = math.sqrt(variance)
+    # The root of a number that is off by the slack.
+    rough = math.sqrt(float(variance) + slack) - math.sqrt(max(float(variance) - slack, 0.0))
+    return OracleValue(root, VectorState.VALUE, rough + 4 * _EPSILON * root)
 
 
 def _attribute(
@@ -231,23 +302,38 @@ def _is_delete(table: Stream, row: OracleEvent) -> bool:
 
 def _decayed(aggregate: Aggregate, seen: Sequence[OracleEvent], t_us: int) -> OracleValue:
     half_life = parse_duration(aggregate.half_life)
-    terms: list[float] = []
-    halvings: list[float] = []
-    for event in seen:
+    numbers: list[tuple[int, float | str]] = []
+    for event in sorted(seen, key=_log_order):
         x = 1.0 if aggregate.source is None else _value(aggregate.source, event)
         if x is not None:
-            # Whole half-lives only move the exponent, so an old event is as exact as a new one.
-            whole, rest = divmod(t_us - event.event_us, half_life)
-            terms.append(math.ldexp(float(x) * 2.0 ** -(rest / half_life), -whole))
-            halvings.append(whole + 1.0)
+            numbers.append((event.event_us, x))
+    for known in range(1, len(numbers) + 1):
+        newest = max(event_us for event_us, _ in numbers[:known])
+        at_newest = [_faded(x, newest - at, half_life) for at, x in numbers[:known]]
+        if abs(_exact(at_newest)) >= _BEYOND:
+            return OracleValue(math.nan, VectorState.NULL)
+    terms = [_faded(x, t_us - at, half_life) for at, x in numbers]
     # An engine may decay a term at each later event and at the read: a power good to 2 epsilon, a product
     # and an addition, each time; rounding the ages, in all, to one epsilon a half-life; 4 are the oracle's.
     # What has decayed below the smallest normal number is good to that many steps of the smallest at all.
     steps = 4 * (len(terms) + 1) + 4
-    slack = len(terms) * steps * _SMALLEST + _EPSILON * math.fsum(
-        abs(term) * (steps + halved) for term, halved in zip(terms, halvings, strict=True)
+    weighed = sum(
+        abs(Fraction(term)) * (steps + (t_us - at) // half_life + 1)
+        for term, (at, _) in zip(terms, numbers, strict=True)
     )
-    return OracleValue(math.fsum(terms), VectorState.VALUE, slack)
+    slack = len(terms) * steps * _SMALLEST + _rounded(Fraction(weighed) * Fraction(_EPSILON))
+    return OracleValue(float(_exact(terms)), VectorState.VALUE, slack)
+
+
+def _faded(x: float | str, age_us: int, half_life: int) -> float:
+    # Whole half-lives only move the exponent, so an old event is as exact as a new one.
+    whole, rest = divmod(age_us, half_life)
+    return math.ldexp(float(x) * 2.0 ** -(rest / half_life), -whole)
+
+
+def _rounded(bound: Fraction) -> float:
+    """A bound as a float, the largest one where it is beyond."""
+    return float(min(bound, Fraction(_MOST)))
 
 
 def _on_demand(feature: OnDemand, row: OracleRow, values: Mapping[str, OracleValue]) -> OracleValue:
@@ -259,6 +345,10 @@ def _on_demand(feature: OnDemand, row: OracleRow, values: Mapping[str, OracleVal
     exact = all(values[name].slack == 0 for name in feature.inputs if name in values)
     state = VectorState.NULL if math.isnan(result) else VectorState.VALUE
     return OracleValue(result, state, 0.0 if exact else math.inf)
+
+
+def _log_order(event: OracleEvent) -> tuple[int, bytes]:
+    return event.known_us, event.event_id.encode()
 
 
 def _age_order(event: OracleEvent) -> tuple[int, int, bytes]:
@@ -278,8 +368,9 @@ def _exact(numbers: Sequence[float]) -> Fraction:
 def _of(exact: Fraction, numbers: Sequence[float]) -> OracleValue:
     # A compensated sum errs by 2^-106 of its terms at each of at most 3 additions an event, and is rounded at
     # the end; a mean is rounded once more; so is the exact value, to a float.
-    terms = math.fsum(abs(x) for x in numbers)
-    slack = _SMALLEST + 3 * _EPSILON * abs(float(exact)) + len(numbers) * 2.0**-100 * terms
+    terms = sum((abs(Fraction(x)) for x in numbers), Fraction(0))
+    lost = _rounded(len(numbers) * terms / 2**100)
+    slack = _SMALLEST + 3 * _EPSILON * abs(float(exact)) + lost
     return OracleValue(float(exact), VectorState.VALUE, slack)
 
 
@@ -289,7 +380,7 @@ def _value(source: Source | None, event: OracleEvent) -> float | str | None:
     if isinstance(source, str):
         return event.keys[source] if source in event.keys else event.fields[source]
     number = float(_call(source, event))
-    return None if math.isnan(number) else number
+    return number if math.isfinite(number) else None
 
 
 def _call(function: RowFunction, event: OracleEvent) -> Any:
