@@ -12,7 +12,14 @@ import click
 
 from sevenfold.errors import RunError
 
-__all__ = ["home_of", "home_option", "refuse_beside_server", "server_of", "store_url"]
+__all__ = [
+    "home_of",
+    "home_option",
+    "refuse_beside_server",
+    "running_server",
+    "server_of",
+    "store_url",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,7 +47,7 @@ def store_url(home: Path, must_exist: bool = True) -> str:
 
 def refuse_beside_server(home: Path) -> None:
     """Raise RunError while a server runs on this home: its generators would not see what is written."""
-    server = _server(home)
+    server = running_server(home)
     if server is not None:
         raise RunError(
             f"a server (process {server['pid']}) runs on {home}: send the rows to it, POST /v1/events, "
@@ -50,7 +57,7 @@ def refuse_beside_server(home: Path) -> None:
 
 def server_of(home: Path) -> dict[str, Any]:
     """The server that runs on this home: its pid, host and port; RunError when there is none."""
-    server = _server(home)
+    server = running_server(home)
     if server is None:
         raise RunError(
             f"no server runs on {home}: `sevenfold serve` starts one, or give another --home"
@@ -58,7 +65,8 @@ def server_of(home: Path) -> dict[str, Any]:
     return server
 
 
-def _server(home: Path) -> dict[str, Any] | None:
+def running_server(home: Path) -> dict[str, Any] | None:
+    """The server that runs on this home, as its `server.json` says; None when there is none."""
     try:
         server: dict[str, Any] = json.loads((home / "server.json").read_text("utf-8"))
         os.kill(int(server["pid"]), 0)

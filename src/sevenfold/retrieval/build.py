@@ -39,6 +39,12 @@ class Retrieval:
         for generator in self.generators:
             generator.observe(batch)
 
+    def forget(self, entity: str, key: str) -> None:
+        """Let go of what is known of one customer."""
+        for history in self.histories:
+            if history.customer == entity:
+                history.forget(key)
+
     def settle(self) -> None:
         """Have every generator do what is due."""
         for generator in self.generators:

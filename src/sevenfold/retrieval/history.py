@@ -48,6 +48,10 @@ class History:
             if customer is not None and code >= 0:
                 self._add(self._rows.setdefault(customer, {}), code, event_us)
 
+    def forget(self, customer: str) -> None:
+        """Let go of what a customer took."""
+        self._rows.pop(customer, None)
+
     def past(self, customer: str | None, t_us: int) -> Past:
         """What the customer took, as of `t_us`."""
         rows = self._rows.get(customer, {}) if customer is not None else {}

@@ -27,6 +27,8 @@ from sevenfold.serving.request import (
     EventsAnswer,
     EventsRequest,
     FeaturesRequest,
+    ForgetAnswer,
+    ForgetRequest,
     Item,
     RankRequest,
     RecommendAnswer,
@@ -74,6 +76,7 @@ class App:
         self._events = msgspec.json.Decoder(EventsRequest)
         self._recommend = msgspec.json.Decoder(RecommendRequest)
         self._rank = msgspec.json.Decoder(RankRequest)
+        self._forgets = msgspec.json.Decoder(ForgetRequest)
         self._features = msgspec.json.Decoder(FeaturesRequest)
         self._encode = msgspec.json.Encoder().encode
         self._posts: dict[str, tuple[Callable[[bytes], Answer], bool]] = {
@@ -82,12 +85,14 @@ class App:
             "/v1/rank": (self._answer_rank, False),
             "/v1/features": (self._answer_features, False),
             "/v1/change": (self._change, True),
+            "/v1/forget": (self._forget, True),
             "/v1/reload": (self._reload, True),
         }
         self._gets: dict[str, Callable[[bytes], Answer]] = {
             "/healthz": lambda _: (b'{"status":"ok"}', {}, _JSON),
             "/readyz": self._ready,
             "/v1/change": lambda _: self._change_status(),
+            "/v1/forget": lambda _: self._forget_status(),
             "/metrics": self._metrics_text,
             "/openapi.json": lambda _: (self._openapi, {}, _JSON),
         }
@@ -205,6 +210,16 @@ class App:
             status.reason,
         )
         return self._encode(answer), {}, _JSON
+
+    def _forget(self, body: bytes) -> Answer:
+        asked = decoded(self._forgets, body)
+        self._service.forget(asked.entity, asked.key)
+        return self._forget_status()
+
+    def _forget_status(self) -> Answer:
+        still_open, done = self._service.forgotten()
+        counts = (done.entities, done.events, done.predictions, done.dead_letters, done.states)
+        return self._encode(ForgetAnswer(still_open, *counts)), {}, _JSON
 
     def _reload(self, body: bytes) -> Answer:
         self._service.changing.settle()

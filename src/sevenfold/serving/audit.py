@@ -259,6 +259,12 @@ class Audit:
         """Begin anew after the last round that was finished."""
         self._restart()
 
+    def forget(self) -> None:
+        """Let go of examples and of a round that had begun: they may tell of an entity that has left."""
+        self.totals.examples = []
+        self._restart()
+        self._keep()
+
     def _restart(self) -> None:
         self._taken, self._round, self._at = [], None, 0
         self._until_us = self.totals.until_us

@@ -21,7 +21,7 @@ from sevenfold.stores.log import blocks, position
 from sevenfold.stores.tables import META, STATE
 from sevenfold.types import Instant
 
-__all__ = ["Filled", "backfill", "expire", "fill", "free", "kept_views", "leave_out"]
+__all__ = ["Filled", "backfill", "drop_behind", "expire", "fill", "free", "kept_views", "leave_out"]
 
 _KEPT = b"views"
 _BEHIND = b"behind/"
@@ -129,6 +129,13 @@ def expire(store: Store, wanted: Collection[bytes], now_us: Instant, grace_us: i
                 txn.delete(META, _BEHIND + name)
                 txn.put(META, _FREEING + name, b"")
     return True
+
+
+def drop_behind(txn: Transaction) -> None:
+    """Give up every state that is true only to an earlier position: it is freed, and filled anew if wanted."""
+    for key in [key for key, _ in txn.scan(META, _BEHIND, _after(_BEHIND))]:
+        txn.delete(META, key)
+        txn.put(META, _FREEING + key[len(_BEHIND) :], b"")
 
 
 def free(store: Store, limit: int) -> bool:

@@ -57,7 +57,7 @@ class Changing:
 
     `obstacle` says why a definition cannot serve yet, `adopt` makes it the one that answers. A view that no
     definition names any more is left as it was for `grace_us`, so that going back within it costs only the
-    events since; then its states are freed.
+    events since; then its states are freed. Nothing is filled while `hold` says so.
     """
 
     name = "change"
@@ -79,6 +79,7 @@ class Changing:
         self._obstacle = obstacle
         self._adopt = adopt
         self._grace_us = grace_us
+        self.hold: Callable[[], bool] = lambda: False
         self._target: _Target | None = None
         self._size = 1_024
         self.status = ChangeStatus()
@@ -113,6 +114,8 @@ class Changing:
     def step(self) -> bool:
         """One bounded piece of work; whether there was any."""
         if self.status.state == "filling":
+            if self.hold():
+                return False
             self._fill()
             return True
         self.settle()

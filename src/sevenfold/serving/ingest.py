@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from sevenfold.clock import Clock
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import NotFoundError, ServingError
+from sevenfold.features.plan import ViewPlan
 from sevenfold.serving.backfill import backfill, kept_views
 from sevenfold.serving.schema import keep_schemas
 from sevenfold.sources.raw import Raw
@@ -94,6 +95,11 @@ class Ingest:
         self._ids = {view.view_id for view in engine.plan.views}
         self._validators = {name: Validator(stream) for name, stream in streams.items()}
         self._horizons = {name: parse_duration(s.horizon) for name, s in streams.items()}
+
+    @property
+    def views(self) -> tuple[ViewPlan, ...]:
+        """The views whose states every ingest keeps up to date."""
+        return self._engine.plan.views
 
     def read_at(self, t_us: Instant) -> None:
         """Note a read that no log keeps: no event of this process becomes known before it any more."""

@@ -12,6 +12,8 @@ from sevenfold.serving.request import (
     EventsRequest,
     FeaturesAnswer,
     FeaturesRequest,
+    ForgetAnswer,
+    ForgetRequest,
     RankRequest,
     RecommendAnswer,
     RecommendRequest,
@@ -37,12 +39,19 @@ _POSTS: dict[str, tuple[str, Any, Any, bool]] = {
         ChangeAnswer,
         True,
     ),
+    "/v1/forget": (
+        "Take one entity out of the home; durable when answered, carried out beside the answers.",
+        ForgetRequest,
+        ForgetAnswer,
+        True,
+    ),
     "/v1/reload": ("Load the version that the alias names.", None, ReloadAnswer, True),
 }
 _GETS: dict[str, tuple[str, Any]] = {
     "/healthz": ("Whether the process lives.", Status),
     "/readyz": ("Whether it can answer, by scoring a probe row.", Status),
     "/v1/change": ("How far a change of the declaration is.", ChangeAnswer),
+    "/v1/forget": ("How many entities are still to be taken out.", ForgetAnswer),
     "/metrics": ("Counters and times in the text format of Prometheus.", None),
     "/openapi.json": ("This description.", dict[str, Any]),
 }

@@ -19,6 +19,7 @@ from sevenfold.types import Instant, Ints
 
 __all__ = [
     "Prediction",
+    "decode_prediction",
     "feature_list_id",
     "feature_names",
     "features_id",
@@ -142,7 +143,7 @@ def find_prediction(txn: Transaction, request_id: str) -> Prediction | None:
         raise StoreError(
             f"request {request_id!r} is known, its answer is not: the store is damaged"
         )
-    return _decode(raw, request_id)
+    return decode_prediction(raw, request_id)
 
 
 def read_predictions(
@@ -151,10 +152,11 @@ def read_predictions(
     """The answers with `start_us <= t_us < stop_us`, in order of time."""
     stop = None if stop_us is None else stop_us.to_bytes(8, "big")
     for key, raw in txn.scan(PREDICTIONS, start_us.to_bytes(8, "big"), stop):
-        yield _decode(raw, key.hex())
+        yield decode_prediction(raw, key.hex())
 
 
-def _decode(raw: bytes, name: str) -> Prediction:
+def decode_prediction(raw: bytes, name: str) -> Prediction:
+    """The answer as it is kept; StoreError, with the `name` it is kept under, when it cannot be read."""
     try:
         return _DECODER.decode(zlib.decompress(raw))
     except (zlib.error, msgspec.DecodeError) as error:

@@ -12,6 +12,8 @@ __all__ = [
     "EventsRequest",
     "FeaturesAnswer",
     "FeaturesRequest",
+    "ForgetAnswer",
+    "ForgetRequest",
     "Item",
     "RankRequest",
     "RecommendAnswer",
@@ -55,6 +57,24 @@ class EventsAnswer(msgspec.Struct):
     duplicates: int
     dead_letters: int
     refused: list[RefusedEvent]
+
+
+class ForgetRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The key of an entity that is to leave: the log, the states, the answers and the dead letters."""
+
+    entity: Key
+    key: Key
+
+
+class ForgetAnswer(msgspec.Struct):
+    """How many orders are open, and what has been taken out of the home since it was made."""
+
+    open: int
+    entities: int
+    events: int
+    predictions: int
+    dead_letters: int
+    states: int
 
 
 class ReloadAnswer(msgspec.Struct):

@@ -25,9 +25,10 @@ from sevenfold.serving.changing import ChangeStatus
 from sevenfold.serving.order import read_order, withdraw_order
 from sevenfold.serving.service import Service
 from sevenfold.spec.system import System
+from sevenfold.stores.compact import compact, is_due
 from sevenfold.stores.open import open_store
 
-__all__ = ["Door", "home_token", "serve"]
+__all__ = ["Door", "alone", "home_token", "serve"]
 
 _LOG = logging.getLogger(__name__)
 _DRAIN_S = 10
@@ -59,7 +60,10 @@ def serve(
     runs on this home.
     """
     home.mkdir(parents=True, exist_ok=True)
-    with _alone(home):
+    with alone(home):
+        if is_due(home / "store"):
+            _LOG.info("compacting the store: something was deleted from it")
+            compact(home / "store")
         store = open_store(f"lmdb:{home / 'store'}")
         try:
             registry = Registry(home / "registry")
@@ -117,7 +121,7 @@ def _change(service: Service, home: Path, load: Callable[[str], System]) -> Chan
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
+def alone(home: Path) -> Iterator[None]:
     """Hold the home: two servers would each miss the events that the other takes in."""
     with (home / "lock").open("w") as lock:
         try:

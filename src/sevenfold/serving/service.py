@@ -20,6 +20,7 @@ from sevenfold.serving.background import Job
 from sevenfold.serving.champion import Champion
 from sevenfold.serving.changing import ChangeStatus, Changing
 from sevenfold.serving.definition import Definition
+from sevenfold.serving.forgetting import Forgetting, Forgotten, forgotten, orders
 from sevenfold.serving.ingest import Ingest, IngestResult
 from sevenfold.serving.prediction_log import Prediction, find_prediction
 from sevenfold.serving.record import keep_record
@@ -29,6 +30,7 @@ from sevenfold.serving.request import (
     RankRequest,
     RecommendRequest,
 )
+from sevenfold.serving.retention import Retention
 from sevenfold.spec.system import System
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, frontier_us, last_known_us, position
@@ -70,8 +72,17 @@ class Service:
         share = 0.0 if replay else system.monitoring.audit.share
         self.audit = Audit(store, definition, share)
         self.changing = Changing(
-            store, self._ingest, clock, definition, self._obstacle, self._switch, grace_us
+            store,
+            self._ingest,
+            clock,
+            definition,
+            self._obstacle,
+            self._switch,
+            grace_us,
         )
+        self.changing.hold = self._is_forgetting
+        self.retention = Retention(store, system, self._now_us)
+        self.forgetting = Forgetting(store, system, lambda: self._ingest.views, self._has_left)
         with store.read() as txn:
             for seq, batch in blocks(txn):
                 self.retrieval.observe(batch)
@@ -82,7 +93,7 @@ class Service:
     @property
     def jobs(self) -> tuple[Job, ...]:
         """The work to be done beside the answers."""
-        return (self.changing, self.audit)
+        return (self.forgetting, self.changing, self.audit, self.retention)
 
     def _adopt(self, definition: Definition) -> None:
         """Answer by `definition` from now on; its states are there."""
@@ -100,6 +111,8 @@ class Service:
     def _switch(self, definition: Definition) -> None:
         self._adopt(definition)
         self.audit.use(definition)
+        self.retention.use(definition.system)
+        self.forgetting.use(definition.system)
 
     def _obstacle(self, definition: Definition) -> str | None:
         """Why the model that is to serve cannot read `definition`; None when it can, or there is none."""
@@ -120,6 +133,31 @@ class Service:
     ) -> ChangeStatus:
         """Begin to change to `system` while serving; the job `changing` does the work."""
         return self.changing.begin(Definition(system), force, ended)
+
+    def forget(self, entity: str, key: str) -> None:
+        """Have an entity leave the home: durable when this returns, carried out by the job `forgetting`."""
+        if entity == self.system.task.item.name:
+            raise ServingError(
+                f"$.entity: the generators hold {entity!r} while they serve; stop the server and use "
+                "`sevenfold forget`"
+            )
+        self.forgetting.order(entity, key)
+
+    def forgotten(self) -> tuple[int, Forgotten]:
+        """How many orders to forget are open, and what has been taken out."""
+        with self.store.read() as txn:
+            return len(orders(txn)), forgotten(txn)
+
+    def _is_forgetting(self) -> bool:
+        return self.forgetting.open > 0
+
+    def _has_left(self, entity: str, key: str) -> None:
+        self.retrieval.forget(entity, key)
+        self.audit.forget()
+
+    def _now_us(self, txn: Transaction) -> Instant:
+        """The instant that ages are counted from: of a replay, the log's."""
+        return last_known_us(txn) if self.replay else self._clock.now_us()
 
     def accept(self, stream: str, rows: list[object], known_us: Instant | None) -> IngestResult:
         """Take events in; durable when it returns."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sevenfold.errors import Problem
+from sevenfold.spec.aggregate import Aggregate
 from sevenfold.spec.declaration import Declaration, duration_us, functions, twice, unknown, views
 from sevenfold.spec.field import CONTENT, Category, Integer, Number
 from sevenfold.spec.on_demand import parameters
 from sevenfold.spec.stream import Stream
+from sevenfold.spec.units import default_hop_us, duration_text
 
 __all__ = ["DATA_RULES"]
 
@@ -105,6 +107,62 @@ def retention_covers_what_is_read(system: Declaration) -> Iterator[Problem]:
             yield Problem(path, message, f"keep them for {text}, or reach less far", "C-20")
 
 
+def retention_of_streams_holds_what_is_read(system: Declaration) -> Iterator[Problem]:
+    """C-20: no feature of a stream with a retention remembers more than the log keeps.
+
+    Else a replay of the log would give another value than the state, which saw the events that left.
+    """
+    for path, view in views(system):
+        retention = view.stream.retention
+        kept_us = duration_us(retention)
+        for j, aggregate in enumerate(view.aggregates if kept_us is not None else ()):
+            reach_us = _memory_us(aggregate)
+            where = f"{path}.aggregates[{j}].windows"
+            if reach_us is None:
+                message = (
+                    f"it remembers for ever, and {view.stream.name!r} keeps events for {retention}"
+                )
+                remedy = "give it a window (an attribute: a ttl) that ends before that"
+                yield Problem(where, message, remedy, "C-20")
+            elif reach_us > (kept_us or 0):
+                longest = duration_text(reach_us)
+                message = f"it reaches {longest} back with its hop, events are kept for {retention}"
+                yield Problem(where, message, f"keep them for {longest}, or reach less far", "C-20")
+
+
+def retention_of_answers_lets_them_be_learned_from(system: Declaration) -> Iterator[Problem]:
+    """C-20: answers, and the outcomes of them, are kept until they are mature and for the splits."""
+    split, label = system.evaluation.split, system.task.label
+    spans = [duration_us(text) for text in (split.train, split.gap, split.valid, label.within)]
+    if any(span is None for span in spans):
+        return
+    need_us = sum(span for span in spans if span is not None)
+    log = system.serving.log
+    for path, retention in (
+        ("$.serving.log.retention", log.retention if log else None),
+        ("$.task.label.outcome.retention", label.outcome.retention),
+    ):
+        kept_us = duration_us(retention)
+        if kept_us is not None and kept_us < need_us:
+            need = duration_text(need_us)
+            message = f"{retention} is less than train, gap, valid and the label's window, {need}"
+            yield Problem(path, message, f"keep them for {need}, or split shorter", "C-20")
+
+
+def _memory_us(aggregate: Aggregate) -> int | None:
+    """How far back an aggregate's values reach, the hop included; None for ever."""
+    if not aggregate.windows:
+        return None
+    reaches = []
+    for window in aggregate.windows:
+        window_us = duration_us(window) or 0
+        hop_us = 0
+        if aggregate.kind != "attribute":
+            hop_us = duration_us(aggregate.hop) or default_hop_us(window_us)
+        reaches.append(window_us + hop_us)
+    return max(reaches)
+
+
 def _names(stream: Stream) -> list[str]:
     return [*stream.fields, *(stream.key_field(entity) for entity in stream.keys)]
 
@@ -142,4 +200,6 @@ DATA_RULES = (
     privacy_names_fields,
     forbidden_fields_are_not_read,
     retention_covers_what_is_read,
+    retention_of_streams_holds_what_is_read,
+    retention_of_answers_lets_them_be_learned_from,
 )

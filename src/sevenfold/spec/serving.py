@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from sevenfold.spec.quantity import Bounds, Count
+from sevenfold.spec.quantity import Bounds, Count, Duration
 from sevenfold.spec.retrieve import Retriever
 
 __all__ = ["Pipeline", "PredictionLog"]
@@ -14,9 +14,13 @@ __all__ = ["Pipeline", "PredictionLog"]
 
 @dataclass(frozen=True, slots=True)
 class PredictionLog:
-    """What of an answer is logged: every shown row exactly, and `sample` of the others a request."""
+    """What of an answer is logged: every shown row exactly, and `sample` of the others a request.
+
+    With `retention` an answer leaves the log that long after it was given; without it, answers are kept.
+    """
 
     sample: Annotated[int, Bounds(0, 1_000_000, whole=True)] = 2
+    retention: Duration | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

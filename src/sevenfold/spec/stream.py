@@ -25,7 +25,8 @@ class Stream:
     another one. `optional_keys` names the entities whose key may be null. `delay` is how long after it
     happened an event of the past became known (history has no arrival stamp of its own), `horizon` how
     long an id is remembered, `timezone` how a time without an offset is to be read, `skew` how far an
-    event may lie ahead of the log's clock before it is refused.
+    event may lie ahead of the log's clock before it is refused. With `retention` an event leaves the log that
+    long after it became known; without it, events are kept. `owner` answers for the stream.
     """
 
     name: Name
@@ -41,6 +42,8 @@ class Stream:
     skew: Delay = "5 s"
     timezone: str | None = None
     description: str = ""
+    retention: Duration | None = None
+    owner: str = ""
 
     def key_field(self, entity: Entity) -> str:
         """The name of the field that carries the key of `entity`."""

@@ -45,6 +45,8 @@ class Table(Stream):
         skew: str = "5 s",
         timezone: str | None = None,
         description: str = "",
+        retention: str | None = None,
+        owner: str = "",
     ) -> None:
         given: dict[str, Any] = {
             "name": name,
@@ -60,6 +62,8 @@ class Table(Stream):
             "skew": skew,
             "timezone": timezone,
             "description": description,
+            "retention": retention,
+            "owner": owner,
             "entity": entity,
             "delete": delete,
         }

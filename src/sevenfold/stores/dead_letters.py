@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from sevenfold.stores.kv import Transaction
 from sevenfold.stores.tables import DEAD, META
 from sevenfold.types import DeadLetter
 
-__all__ = ["bury", "count_by_reason", "exhume"]
+__all__ = ["bury", "count_by_reason", "exhume", "letter_stream", "letters", "next_letter"]
 
 _NEXT = b"dead_letters"
 _COUNT = b"dead_letters/"
@@ -29,7 +30,7 @@ def bury(txn: Transaction, letters: Sequence[DeadLetter]) -> None:
     """Keep the letters, in order, and count them by reason."""
     if not letters:
         return
-    start = int.from_bytes(txn.get(META, _NEXT) or b"", "big")
+    start = next_letter(txn)
     txn.put_many(
         DEAD,
         [
@@ -73,6 +74,28 @@ def exhume(txn: Transaction, limit: int, reason: str | None = None) -> list[Dead
             if len(found) == limit:
                 break
     return found
+
+
+def next_letter(txn: Transaction) -> int:
+    """How many letters were ever buried: the number of the next."""
+    return int.from_bytes(txn.get(META, _NEXT) or b"", "big")
+
+
+def letter_stream(value: bytes) -> str:
+    """The stream of a letter as it is kept."""
+    return _read(value).stream
+
+
+def letters(txn: Transaction, start: bytes, limit: int) -> list[tuple[bytes, DeadLetter]]:
+    """Up to `limit` letters from the key `start` on, oldest first, with their keys."""
+    return [(key, _read(value)) for key, value in islice(txn.scan(DEAD, start), limit)]
+
+
+def _read(value: bytes) -> DeadLetter:
+    try:
+        return DeadLetter(*_decode(value))
+    except msgspec.MsgspecError as error:
+        raise StoreError(f"a dead letter is damaged: {error}") from error
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:

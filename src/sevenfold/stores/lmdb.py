@@ -122,7 +122,11 @@ class LmdbStore:
     """
 
     def __init__(
-        self, path: Path | str, readonly: bool = False, map_bytes: int = DEFAULT_MAP_BYTES
+        self,
+        path: Path | str,
+        readonly: bool = False,
+        map_bytes: int = DEFAULT_MAP_BYTES,
+        zeroed: bool = False,
     ) -> None:
         self.path = Path(path)
         self._readonly = readonly
@@ -142,7 +146,7 @@ class LmdbStore:
                 max_readers=_READERS,
                 max_spare_txns=_SPARE,
                 readahead=False,
-                meminit=False,
+                meminit=zeroed,
             )
         except (lmdb.Error, OSError) as error:
             raise StoreError(

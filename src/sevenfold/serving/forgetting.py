@@ -1,0 +1,395 @@
+"""One entity leaves the home: log, states, prediction log and dead letters, step by step, killed or not.
+
+    log          the entity's key is taken out of its events, with the fields declared personal and the event's id;
+                 an event that touches no other entity is emptied. Each keeps its place, and counts for the
+                 others as before. States under the entity's key, composite ones too, are deleted with it.
+    predictions  answers to the entity, or with it among their items, are deleted
+    letters      refused rows that hold the key in any field are deleted
+    states       states of others that were computed from the key itself or from a personal field are
+                 computed again from the log
+
+The order is kept in the store until it is carried out, and each step is one durable transaction of bounded size
+that notes how far it came. What the file still holds of it in unused pages goes when the store is compacted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from sevenfold.algebra.grouping import match
+from sevenfold.clock import elapsed_s
+from sevenfold.engines.online import OnlineEngine
+from sevenfold.errors import InputError, NotFoundError
+from sevenfold.features.columns import key_hashes
+from sevenfold.features.plan import Plan, ViewPlan
+from sevenfold.hashing import digest, key_bytes
+from sevenfold.serving.backfill import drop_behind
+from sevenfold.serving.prediction_log import decode_prediction
+from sevenfold.spec.on_demand import parameters
+from sevenfold.spec.system import System
+from sevenfold.stores.block import decode_block, encode_block, position_of
+from sevenfold.stores.compact import COMPACT
+from sevenfold.stores.dead_letters import letters
+from sevenfold.stores.kv import Store, Transaction
+from sevenfold.stores.log import blocks, position
+from sevenfold.stores.memory import MemoryStore
+from sevenfold.stores.tables import DEAD, LOG, META, PREDICTIONS, REQUESTS, STATE
+from sevenfold.types import Column, EventBatch, Texts
+
+__all__ = ["Forgetting", "Forgotten", "Order", "forgotten", "orders", "personal_fields"]
+
+Stage = Literal["log", "predictions", "letters", "states"]
+Bools = npt.NDArray[np.bool_]
+
+_ORDER = b"forget/"
+_AFFECTED = b"forget-state/"
+_DONE = b"forgotten"
+_STEP_S = 0.010
+_BLOCKS = 512
+_ROWS = 256
+_SLICE = 8_192
+
+
+class Order(msgspec.Struct):
+    """Whom to forget, which stage that is at, and where in it."""
+
+    entity: str
+    key: str
+    stage: Stage = "log"
+    cursor: bytes = b""
+    events: int = 0
+    predictions: int = 0
+    dead_letters: int = 0
+    states: int = 0
+
+
+class Forgotten(msgspec.Struct):
+    """How much has been taken out since the store was made; of whom, nothing says."""
+
+    entities: int = 0
+    events: int = 0
+    predictions: int = 0
+    dead_letters: int = 0
+    states: int = 0
+
+
+def orders(txn: Transaction) -> list[Order]:
+    """What is still to be carried out."""
+    return [
+        msgspec.msgpack.decode(raw, type=Order)
+        for _, raw in txn.scan(META, _ORDER, _ORDER + b"\xff" * 33)
+    ]
+
+
+def forgotten(txn: Transaction) -> Forgotten:
+    """What has been carried out."""
+    raw = txn.get(META, _DONE)
+    return msgspec.msgpack.decode(raw, type=Forgotten) if raw else Forgotten()
+
+
+def personal_fields(system: System, stream: str) -> frozenset[str]:
+    """The fields of a stream that are declared personal."""
+    declared = system.streams[stream].fields
+    return frozenset(declared).intersection(system.requirements.privacy.personal)
+
+
+@dataclass
+class _Shadow:
+    """States of others, computed again beside the store."""
+
+    wanted: dict[bytes, list[bytes]]
+    store: MemoryStore
+    at: int = 0
+
+
+class Forgetting:
+    """The job: carries out the orders in the store. `views` gives what the store keeps now.
+
+    `done` is told the entity and key when an order is carried out, to let memory forget them too.
+    """
+
+    name = "forgetting"
+
+    def __init__(
+        self,
+        store: Store,
+        system: System,
+        views: Callable[[], Sequence[ViewPlan]],
+        done: Callable[[str, str], None] = lambda *_: None,
+    ) -> None:
+        self._store = store
+        self._views = views
+        self._tell = done
+        self._shadow: _Shadow | None = None
+        self.use(system)
+        with store.read() as txn:
+            self.open = len(orders(txn))
+
+    def use(self, system: System) -> None:
+        """Take streams and personal fields from `system` from now on."""
+        self._system = system
+        self._shadow = None
+
+    def order(self, entity: str, key: str) -> None:
+        """Note durably that `key` of `entity` is to be forgotten; `step` does it.
+
+        Raises NotFoundError for an unknown entity, InputError for an empty key.
+        """
+        if entity not in [known.name for known in self._system.entities]:
+            known_names = ", ".join(known.name for known in self._system.entities)
+            raise NotFoundError(f"$.entity: no entity {entity!r}; there are {known_names}")
+        if not key:
+            raise InputError("$.key: '' names nobody; give the key to forget")
+        with self._store.write() as txn:
+            # States that are not kept up to date are not worth going through: they can be filled again.
+            drop_behind(txn)
+            _put(txn, Order(entity, key))
+        self.open += 1
+
+    def step(self) -> bool:
+        """One bounded step of the first order; whether there was one."""
+        if not self.open:
+            return False
+        with self._store.read() as txn:
+            found = orders(txn)
+        self.open = len(found)
+        if not found:
+            return False
+        order = found[0]
+        if order.stage == "states":
+            self._compute_again(order)
+            return True
+        if order.stage == "log":
+            self._clean_log(order)
+            return True
+        with self._store.write() as txn:
+            if order.stage == "predictions":
+                over = _clean_predictions(txn, order, order.entity == self._system.task.item.name)
+            else:
+                over = _clean_letters(txn, order)
+            _proceed(txn, order, over)
+        return True
+
+    def failed(self, error: Exception) -> None:
+        """Nothing is lost: the step was undone and is tried again."""
+        self._shadow = None
+
+    def _clean_log(self, order: Order) -> None:
+        """Take the key out of the next blocks, of some milliseconds."""
+        begin_s = elapsed_s()
+        found: list[tuple[bytes, EventBatch, Bools]] = []
+        with self._store.read() as txn:
+            for block_key, value in islice(txn.scan(LOG, order.cursor), _BLOCKS):
+                order.cursor = block_key + b"\0"
+                batch = decode_block(value, position_of(block_key))
+                if batch is not None and order.entity in batch.keys:
+                    mine = _equal(batch.keys[order.entity], order.key)
+                    if mine.any():
+                        found.append((block_key, batch, mine))
+                if elapsed_s() - begin_s > _STEP_S:
+                    break
+        with self._store.write() as txn:
+            for block_key, batch, mine in found:
+                self._clean_states(txn, order, batch.take(mine))
+                clean = _without(batch, order.entity, mine, personal_fields_of(self._system, batch))
+                block = encode_block(clean, 0, len(clean), position_of(block_key))
+                txn.put(LOG, block_key, block)
+                order.events += int(mine.sum())
+            _proceed(txn, order, next(txn.scan(LOG, order.cursor), None) is None)
+
+    def _clean_states(self, txn: Transaction, order: Order, events: EventBatch) -> None:
+        """Delete the states under the entity's key; note those of others that read of it."""
+        personal = personal_fields_of(self._system, events)
+        for view in self._views():
+            if view.stream != events.stream:
+                continue
+            hashes = key_hashes(view.entities, events.keys)
+            keys = sorted(set(key_bytes(hashes[hashes.any(axis=1)], view.view_id)))
+            if order.entity in view.entities:
+                order.states += sum(txn.delete(STATE, key) for key in keys)
+            elif _reads(view, personal | {order.entity}):
+                txn.put_many(META, [(_AFFECTED + key, b"") for key in keys])
+
+    def _compute_again(self, order: Order) -> None:
+        """Replay a slice of the log for the states noted; put them in place when its end is met."""
+        with self._store.write() as txn:
+            if self._shadow is None:
+                self._shadow = _Shadow(_affected(txn), MemoryStore())
+            shadow = self._shadow
+            end = position(txn) if shadow.wanted else 0
+            stop = min(shadow.at + _SLICE, end)
+            self._replay(txn, shadow, stop)
+            shadow.at = stop
+            if stop < end:
+                return
+            order.states += _put_in_place(txn, shadow)
+            _close(txn, order)
+        self._shadow = None
+        self.open -= 1
+        self._tell(order.entity, order.key)
+
+    def _replay(self, txn: Transaction, shadow: _Shadow, stop: int) -> None:
+        views = [view for view in self._views() if view.view_id in shadow.wanted]
+        hashes = {
+            view.view_id: np.frombuffer(
+                b"".join(shadow.wanted[view.view_id]), dtype=np.uint64
+            ).reshape(-1, 2)
+            for view in views
+        }
+        with shadow.store.write() as into:
+            for _, batch in blocks(txn, None, shadow.at, stop):
+                for view in views:
+                    if view.stream != batch.stream:
+                        continue
+                    mine = np.ascontiguousarray(key_hashes(view.entities, batch.keys))
+                    keep = match(hashes[view.view_id], mine) >= 0
+                    if keep.any():
+                        OnlineEngine(Plan((view,), ())).apply(into, batch.take(keep))
+
+
+_NEXT: dict[str, Stage] = {"log": "predictions", "predictions": "letters", "letters": "states"}
+
+
+def personal_fields_of(system: System, batch: EventBatch) -> frozenset[str]:
+    """The personal fields that a batch of the log holds."""
+    if batch.stream not in system.streams:
+        return frozenset()
+    return personal_fields(system, batch.stream) & batch.fields.keys()
+
+
+def _proceed(txn: Transaction, order: Order, is_over: bool) -> None:
+    """Note how far the order came; when its stage is over, that the next one begins."""
+    if is_over:
+        order.stage, order.cursor = _NEXT[order.stage], b""
+    _put(txn, order)
+
+
+def _put(txn: Transaction, order: Order) -> None:
+    name = digest(msgspec.msgpack.encode([order.entity, order.key]))
+    txn.put(META, _ORDER + name.encode(), msgspec.msgpack.encode(order))
+
+
+def _close(txn: Transaction, order: Order) -> None:
+    """Count what was done and let go of the order, which holds the key."""
+    total = forgotten(txn)
+    total.entities += 1
+    total.events += order.events
+    total.predictions += order.predictions
+    total.dead_letters += order.dead_letters
+    total.states += order.states
+    txn.put(META, _DONE, msgspec.msgpack.encode(total))
+    name = digest(msgspec.msgpack.encode([order.entity, order.key]))
+    txn.delete(META, _ORDER + name.encode())
+    txn.put(META, COMPACT, b"due")
+
+
+def _put_in_place(txn: Transaction, shadow: _Shadow) -> int:
+    """Let the states that were computed again be those of the store; how many."""
+    keys = [view_id + key for view_id, found in shadow.wanted.items() for key in found]
+    with shadow.store.read() as computed:
+        values = computed.get_many(STATE, keys)
+    for key, value in zip(keys, values, strict=True):
+        if value is None:
+            txn.delete(STATE, key)
+        else:
+            txn.put(STATE, key, value)
+        txn.delete(META, _AFFECTED + key)
+    return len(keys)
+
+
+def _affected(txn: Transaction) -> dict[bytes, list[bytes]]:
+    found: dict[bytes, list[bytes]] = {}
+    for key, _ in txn.scan(META, _AFFECTED, _AFFECTED + b"\xff" * 25):
+        name = key[len(_AFFECTED) :]
+        found.setdefault(name[:8], []).append(name[8:])
+    return found
+
+
+def _clean_predictions(txn: Transaction, order: Order, is_item: bool) -> bool:
+    page = list(islice(txn.scan(PREDICTIONS, order.cursor), _ROWS))
+    for key, raw in page:
+        order.cursor = key + b"\0"
+        answer = decode_prediction(raw, key.hex())
+        among = is_item and order.key in answer.items
+        if among or answer.keys.get(order.entity) == order.key:
+            txn.delete(PREDICTIONS, key)
+            txn.delete(REQUESTS, key[8:])
+            order.predictions += 1
+    return len(page) < _ROWS
+
+
+def _clean_letters(txn: Transaction, order: Order) -> bool:
+    page = letters(txn, order.cursor, _ROWS)
+    # As a whole word: the key 17 is not in 2017.
+    word = re.compile(rf"(?<![\w-]){re.escape(order.key)}(?![\w-])")
+    for key, letter in page:
+        order.cursor = key + b"\0"
+        if word.search(letter.detail) or _holds(letter.row, word):
+            txn.delete(DEAD, key)
+            order.dead_letters += 1
+    return len(page) < _ROWS
+
+
+def _holds(value: object, word: re.Pattern[str]) -> bool:
+    """Whether the word stands anywhere in a row that came from outside."""
+    if isinstance(value, dict):
+        return any(_holds(part, word) for pair in value.items() for part in pair)
+    if isinstance(value, list | tuple):
+        return any(_holds(part, word) for part in value)
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return word.search(text) is not None
+
+
+def _reads(view: ViewPlan, names: frozenset[str]) -> bool:
+    """Whether a view computes from one of the fields or keys."""
+    for source in (*view.numbers, *view.marks, view.where, view.delete):
+        read = (source,) if isinstance(source, str) else parameters(source) if source else ()
+        if not names.isdisjoint(read or ()):
+            return True
+    return False
+
+
+def _equal(column: Texts, key: str) -> Bools:
+    """Which strings of a column are `key`, compared by length first."""
+    raw = np.frombuffer(key.encode(), dtype=np.uint8)
+    rows = np.flatnonzero(column.valid & (np.diff(column.offsets) == len(raw)))
+    places = column.offsets[rows][:, None] + np.arange(len(raw))
+    same = np.zeros(len(column), dtype=np.bool_)
+    same[rows] = (column.data[places] == raw).all(axis=1)
+    return same
+
+
+def _without(batch: EventBatch, entity: str, mine: Bools, personal: frozenset[str]) -> EventBatch:
+    """The batch, of the same length, in which the events `mine` do not tell of the entity any more."""
+    keys = {**batch.keys, entity: _emptied(batch.keys[entity], mine)}
+    others = [column.valid for name, column in batch.keys.items() if name != entity]
+    alone = mine & ~np.logical_or.reduce(others) if others else mine
+    fields: dict[str, Column] = {}
+    for name, column in batch.fields.items():
+        blank = mine if name in personal else alone
+        fields[name] = (
+            _emptied(column, blank)
+            if isinstance(column, Texts)
+            else np.where(blank, np.nan, column)
+        )
+    # An id may be made of the key, or name the event in another system.
+    names = batch.event_ids.to_list()
+    drawn = np.random.default_rng().bytes(16 * int(mine.sum()))
+    for i, row in enumerate(np.flatnonzero(mine).tolist()):
+        names[row] = drawn[16 * i : 16 * i + 16].hex()
+    return replace(batch, event_ids=Texts.of(names), keys=keys, fields=fields)
+
+
+def _emptied(column: Texts, where: Bools) -> Texts:
+    values = column.to_list()
+    for row in np.flatnonzero(where).tolist():
+        values[row] = None
+    return Texts.of(values)
