@@ -19,9 +19,9 @@ from sevenfold.clock import elapsed_s
 from sevenfold.engines.offline import read_at
 from sevenfold.engines.parity import Parity, compare
 from sevenfold.errors import StoreError
-from sevenfold.features.columns import key_hashes
 from sevenfold.features.frame import Spine
-from sevenfold.hashing import siphash128
+from sevenfold.features.plan import KeyPart, Reading
+from sevenfold.hashing import hash128, siphash128
 from sevenfold.retrieval.fusion import candidate_fields
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.prediction_log import Prediction, feature_list_id, read_predictions
@@ -29,7 +29,7 @@ from sevenfold.spec.stream import Stream
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, frontier_us, levelled, position
 from sevenfold.stores.tables import META
-from sevenfold.types import EventBatch, Instant, Texts
+from sevenfold.types import EventBatch, Instant, Ints, Texts
 
 __all__ = [
     "Audit",
@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 Vectors = npt.NDArray[np.float32]
+Hashes = npt.NDArray[np.uint64]
 
 _KEY = b"audit"
 _VECTORS = 256  # in a round of the job
@@ -127,20 +128,48 @@ class Round:
         self._definition = definition
         self._sampled = sampled
         self._spine = _spine(definition, sampled)
-        self._readings = definition.plan.readings_for(definition.features)
-        # Where a link leads is not known before the log has been read: all events may be wanted.
-        self._wanted = {
-            reading.name: np.unique(
-                np.broadcast_to(
-                    key_hashes(reading.view.entities, self._spine.keys), (len(self._spine), 2)
-                ),
-                axis=0,
-            )
-            for reading in self._readings
-            if not reading.links
-        }
-        self._found: dict[str, list[EventBatch]] = {}
+        self._open = list(definition.plan.readings_for(definition.features))
+        self._streams = {reading.view.stream for reading in self._open}
+        self._scanned: dict[str, Reading] = {}
+        self._wanted: list[tuple[Reading, dict[str, Hashes]]] = []
+        self._found: dict[str, list[tuple[Ints, EventBatch]]] = {}
         self.events = 0
+        self.next_walk()
+
+    def next_walk(self) -> bool:
+        """Make ready for a walk over the log from its start; whether one is needed.
+
+        The first finds what is under the keys of the vectors. Where that is a link, what lies behind can be
+        found only when all is known that it ever led to: one more walk for each link of a chain.
+        """
+        self._scanned |= {reading.name: reading for reading, _ in self._wanted}
+        ready = [
+            reading
+            for reading in self._open
+            if all(link.name in self._scanned for link in reading.links.values())
+        ]
+        self._open = [reading for reading in self._open if reading not in ready]
+        self._wanted = [
+            (reading, {e: self._keys(reading, e) for e in reading.view.entities})
+            for reading in ready
+        ]
+        return bool(ready)
+
+    def _keys(self, reading: Reading, entity: str) -> Hashes:
+        """The keys of an entity under which a reading may be asked, uint64 (k, 2), all different."""
+        link = reading.links.get(entity)
+        if link is None:
+            hashes = hash128(self._spine.keys[entity])
+        else:
+            fields = {part.field for part in link.view.numbers if isinstance(part, KeyPart)}
+            columns = [
+                batch.fields[name]
+                for _, batch in self._found.get(link.view.stream, ())
+                for name in fields
+                if name in batch.fields
+            ]
+            hashes = hash128(Texts.concat([c for c in columns if isinstance(c, Texts)]))
+        return np.unique(hashes, axis=0)
 
     def __len__(self) -> int:
         """The number of vectors."""
@@ -151,37 +180,40 @@ class Round:
         """The latest instant of the vectors: no event known at it or later matters."""
         return int(self._spine.t_us.max(initial=0))
 
-    def feed(self, batch: EventBatch) -> None:
-        """Keep the events of the batch that touch a key of the vectors."""
+    def feed(self, seq: int, batch: EventBatch) -> None:
+        """Keep the events of the batch, the first at position `seq`, that touch a key of the vectors."""
         keep = np.zeros(len(batch), dtype=np.bool_)
-        for reading in self._readings:
+        for reading, wanted in self._wanted:
             if reading.view.stream == batch.stream:
-                hashes = np.ascontiguousarray(key_hashes(reading.view.entities, batch.keys))
-                wanted = self._wanted.get(reading.name)
-                keep |= hashes.any(axis=1) if wanted is None else match(wanted, hashes) >= 0
+                touches = np.ones(len(batch), dtype=np.bool_)
+                for entity, hashes in wanted.items():
+                    touches &= match(hashes, hash128(batch.keys[entity])) >= 0
+                keep |= touches
         if keep.any():
-            self._found.setdefault(batch.stream, []).append(batch.take(keep))
+            kept = (seq + np.flatnonzero(keep), batch.take(keep))
+            self._found.setdefault(batch.stream, []).append(kept)
             self.events += int(keep.sum())
 
     def halved(self) -> Round:
-        """The first half of the vectors with what was found for them; the same when it is one answer."""
+        """A new round of the first half of the answers; the same when it is one."""
         if len(self._sampled) < 2:
             return self
-        smaller = Round(self._definition, self._sampled[: len(self._sampled) // 2])
-        for parts in self._found.values():
-            for batch in parts:
-                smaller.feed(batch)
-        return smaller
+        return Round(self._definition, self._sampled[: len(self._sampled) // 2])
+
+    def _events(self, stream: str) -> EventBatch:
+        """What was found of a stream, each event once, in log order."""
+        if stream not in self._found:
+            return _nothing(self._definition.system.streams[stream])
+        places = np.concatenate([places for places, _ in self._found[stream]])
+        found = EventBatch.concat(levelled([batch for _, batch in self._found[stream]]))
+        _, first = np.unique(places, return_index=True)
+        return (
+            found if len(first) == len(found) and (np.diff(places) > 0).all() else found.take(first)
+        )
 
     def finish(self) -> tuple[Parity, list[Differing]]:
         """The comparison of the vectors with what the offline engine says of their instants."""
-        streams = self._definition.system.streams
-        events = {
-            stream: EventBatch.concat(levelled(self._found[stream]))
-            if stream in self._found
-            else _nothing(streams[stream])
-            for stream in {reading.view.stream for reading in self._readings}
-        }
+        events = {stream: self._events(stream) for stream in self._streams}
         names = self._definition.features
         again = read_at(self._definition.plan, names, self._spine, events).vectors()
         parity = compare(names, np.concatenate([one.vectors for one in self._sampled]), again)
@@ -296,17 +328,18 @@ class Audit:
         over = True
         with self.store.read() as txn:
             end = min(self._at + _SLICE, position(txn))
-            for _, batch in blocks(txn, None, self._at, end):
+            for seq, batch in blocks(txn, None, self._at, end):
                 if len(batch) and batch.known_us[0] >= current.until_us:
                     break
-                current.feed(batch)
+                current.feed(seq, batch)
             else:
                 over = end == position(txn)
         self._at = end
-        while current.events > _EVENTS and (smaller := current.halved()) is not current:
-            current = smaller
-        self._round = current
-        if over:
+        if current.events > _EVENTS and (smaller := current.halved()) is not current:
+            self._round, self._at = smaller, 0
+        elif over and current.next_walk():
+            self._at = 0
+        elif over:
             self._finish(current)
 
     def _finish(self, done: Round) -> None:
@@ -332,10 +365,13 @@ def audit_all(
 
     def round_of(sampled: list[Sampled]) -> None:
         current = Round(definition, sampled)
-        for _, batch in blocks(txn):
-            if len(batch) and batch.known_us[0] >= current.until_us:
-                break
-            current.feed(batch)
+        more = True
+        while more:
+            for seq, batch in blocks(txn):
+                if len(batch) and batch.known_us[0] >= current.until_us:
+                    break
+                current.feed(seq, batch)
+            more = current.next_walk()
         totals.add(*current.finish())
 
     for prediction in read_predictions(txn):

@@ -2,7 +2,7 @@
 
     log          the entity's key is taken out of its events, with the fields declared personal and the event's id;
                  an event that touches no other entity is emptied. Each keeps its place, and counts for the
-                 others as before. States under the entity's key, composite ones too, are deleted with it.
+                 others as before. A link that leads to the entity leads nowhere. States under the entity's key, composite ones too, are deleted with it.
     predictions  answers to the entity, or with it among their items, are deleted
     letters      refused rows that hold the key in any field are deleted
     states       states of others that were computed from the key itself or from a personal field are
@@ -15,7 +15,7 @@ that notes how far it came. What the file still holds of it in unused pages goes
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
@@ -29,10 +29,11 @@ from sevenfold.clock import elapsed_s
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import InputError, NotFoundError
 from sevenfold.features.columns import key_hashes
-from sevenfold.features.plan import Plan, ViewPlan
+from sevenfold.features.plan import KeyPart, Plan, ViewPlan
 from sevenfold.hashing import digest, key_bytes
 from sevenfold.serving.backfill import drop_behind
 from sevenfold.serving.prediction_log import decode_prediction
+from sevenfold.spec.declaration import links
 from sevenfold.spec.on_demand import parameters
 from sevenfold.spec.system import System
 from sevenfold.stores.block import decode_block, encode_block, position_of
@@ -110,6 +111,14 @@ class _Shadow:
     at: int = 0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Traces:
+    """Which events of a batch are the entity's, and which rows of a field tell of it."""
+
+    mine: Bools
+    blank: dict[str, Bools]
+
+
 class Forgetting:
     """The job: carries out the orders in the store. `views` gives what the store keeps now.
 
@@ -136,6 +145,10 @@ class Forgetting:
     def use(self, system: System) -> None:
         """Take streams and personal fields from `system` from now on."""
         self._system = system
+        self._links: dict[tuple[str, str], set[str]] = {}
+        for _, link in links(system):
+            if link.reached is not None:
+                self._links.setdefault((link.table.name, link.reached), set()).add(link.link)
         self._shadow = None
 
     def order(self, entity: str, key: str) -> None:
@@ -185,38 +198,62 @@ class Forgetting:
     def _clean_log(self, order: Order) -> None:
         """Take the key out of the next blocks, of some milliseconds."""
         begin_s = elapsed_s()
-        found: list[tuple[bytes, EventBatch, Bools]] = []
+        found: list[tuple[bytes, EventBatch, _Traces]] = []
         with self._store.read() as txn:
             for block_key, value in islice(txn.scan(LOG, order.cursor), _BLOCKS):
                 order.cursor = block_key + b"\0"
                 batch = decode_block(value, position_of(block_key))
-                if batch is not None and order.entity in batch.keys:
-                    mine = _equal(batch.keys[order.entity], order.key)
-                    if mine.any():
-                        found.append((block_key, batch, mine))
+                traces = self._traces(order, batch) if batch is not None else None
+                if batch is not None and traces is not None:
+                    found.append((block_key, batch, traces))
                 if elapsed_s() - begin_s > _STEP_S:
                     break
         with self._store.write() as txn:
-            for block_key, batch, mine in found:
-                self._clean_states(txn, order, batch.take(mine))
-                clean = _without(batch, order.entity, mine, personal_fields_of(self._system, batch))
+            for block_key, batch, traces in found:
+                self._clean_states(txn, order, batch, traces)
+                clean = _without(batch, order.entity, traces)
                 block = encode_block(clean, 0, len(clean), position_of(block_key))
                 txn.put(LOG, block_key, block)
-                order.events += int(mine.sum())
+                order.events += int(traces.mine.sum())
             _proceed(txn, order, next(txn.scan(LOG, order.cursor), None) is None)
 
-    def _clean_states(self, txn: Transaction, order: Order, events: EventBatch) -> None:
+    def _traces(self, order: Order, batch: EventBatch) -> _Traces | None:
+        """Where a batch tells of the entity; None where it does not."""
+        mine = np.zeros(len(batch), dtype=np.bool_)
+        if order.entity in batch.keys:
+            mine = _equal(batch.keys[order.entity], order.key)
+        blank = dict.fromkeys(personal_fields_of(self._system, batch), mine) if mine.any() else {}
+        pointing = {}
+        for name in self._links.get((batch.stream, order.entity), ()):
+            column = batch.fields.get(name)
+            if isinstance(column, Texts) and (rows := _equal(column, order.key)).any():
+                pointing[name] = rows
+        if not mine.any() and not pointing:
+            return None
+        for name, rows in pointing.items():
+            blank[name] = blank[name] | rows if name in blank else rows
+        return _Traces(mine, blank)
+
+    def _clean_states(
+        self, txn: Transaction, order: Order, batch: EventBatch, traces: _Traces
+    ) -> None:
         """Delete the states under the entity's key; note those of others that read of it."""
-        personal = personal_fields_of(self._system, events)
         for view in self._views():
-            if view.stream != events.stream:
+            if view.stream != batch.stream:
                 continue
-            hashes = key_hashes(view.entities, events.keys)
-            keys = sorted(set(key_bytes(hashes[hashes.any(axis=1)], view.view_id)))
+            hashes = key_hashes(view.entities, batch.keys)
+            keyed = hashes.any(axis=1)
             if order.entity in view.entities:
-                order.states += sum(txn.delete(STATE, key) for key in keys)
-            elif _reads(view, personal | {order.entity}):
-                txn.put_many(META, [(_AFFECTED + key, b"") for key in keys])
+                order.states += sum(
+                    txn.delete(STATE, key) for key in _keys(view, hashes[keyed & traces.mine])
+                )
+                keyed &= ~traces.mine
+            rows = traces.mine if _reads(view, {order.entity}) else np.zeros_like(traces.mine)
+            for name, blank in traces.blank.items():
+                if _reads(view, {name}):
+                    rows = rows | blank
+            affected = _keys(view, hashes[keyed & rows])
+            txn.put_many(META, [(_AFFECTED + key, b"") for key in affected])
 
     def _compute_again(self, order: Order) -> None:
         """Replay a slice of the log for the states noted; put them in place when its end is met."""
@@ -348,11 +385,20 @@ def _holds(value: object, word: re.Pattern[str]) -> bool:
     return word.search(text) is not None
 
 
-def _reads(view: ViewPlan, names: frozenset[str]) -> bool:
+def _keys(view: ViewPlan, hashes: npt.NDArray[np.uint64]) -> list[bytes]:
+    return sorted(set(key_bytes(hashes, view.view_id)))
+
+
+def _reads(view: ViewPlan, names: Collection[str]) -> bool:
     """Whether a view computes from one of the fields or keys."""
     for source in (*view.numbers, *view.marks, view.where, view.delete):
-        read = (source,) if isinstance(source, str) else parameters(source) if source else ()
-        if not names.isdisjoint(read or ()):
+        if isinstance(source, KeyPart):
+            read: tuple[str, ...] = (source.field,)
+        elif isinstance(source, str):
+            read = (source,)
+        else:
+            read = (parameters(source) if source else ()) or ()
+        if not set(names).isdisjoint(read):
             return True
     return False
 
@@ -367,14 +413,18 @@ def _equal(column: Texts, key: str) -> Bools:
     return same
 
 
-def _without(batch: EventBatch, entity: str, mine: Bools, personal: frozenset[str]) -> EventBatch:
-    """The batch, of the same length, in which the events `mine` do not tell of the entity any more."""
-    keys = {**batch.keys, entity: _emptied(batch.keys[entity], mine)}
-    others = [column.valid for name, column in batch.keys.items() if name != entity]
-    alone = mine & ~np.logical_or.reduce(others) if others else mine
+def _without(batch: EventBatch, entity: str, traces: _Traces) -> EventBatch:
+    """The batch, of the same length, in which nothing tells of the entity any more."""
+    mine = traces.mine
+    keys = dict(batch.keys)
+    alone = mine
+    if entity in keys:
+        keys[entity] = _emptied(keys[entity], mine)
+        others = [column.valid for name, column in batch.keys.items() if name != entity]
+        alone = mine & ~np.logical_or.reduce(others) if others else mine
     fields: dict[str, Column] = {}
     for name, column in batch.fields.items():
-        blank = mine if name in personal else alone
+        blank = traces.blank[name] | alone if name in traces.blank else alone
         fields[name] = (
             _emptied(column, blank)
             if isinstance(column, Texts)
