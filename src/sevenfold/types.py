@@ -6,7 +6,7 @@ An instant is an int64 count of microseconds since 1970-01-01 UTC and is named `
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -176,13 +176,15 @@ class DeadLetter:
     """A row that could not become an event, with why.
 
     `reason` is a short class (`missing_customer`), `detail` the sentence for a person, `row` the row as
-    it came.
+    it came, `origin` where it came from (a file, a topic and an offset) if its source says, `buried_us` when.
     """
 
     stream: str
     reason: str
     detail: str
     row: Mapping[str, Any]
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    buried_us: Instant = 0
 
 
 def _take(column: Column, index: npt.NDArray[Any]) -> Column:

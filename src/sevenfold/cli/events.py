@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from sevenfold.cli.times import written
 from sevenfold.errors import InputError
+from sevenfold.serving.follow import Taken
 from sevenfold.serving.ingest import Ingest
 from sevenfold.sources.files import Chunk, Progress, read_chunks
-from sevenfold.sources.flaws import Bools, Flaws
-from sevenfold.sources.raw import RawColumn
-from sevenfold.sources.times import LocalTime, parse_times
+from sevenfold.sources.known import known_times
 from sevenfold.spec.field import CONTENT
 from sevenfold.spec.stream import Stream
 from sevenfold.spec.units import parse_duration
-from sevenfold.types import Instant, Ints, Texts
+from sevenfold.types import Instant, Texts
 
-__all__ = ["Taken", "after", "field_columns", "ingest_file", "pairs", "read_events"]
-
-
-@dataclass(slots=True)
-class Taken:
-    """What became of the rows of a file: rows = events + duplicates + dead letters."""
-
-    rows: int = 0
-    events: int = 0
-    duplicates: int = 0
-    position: int = 0
-    dead: Counter[str] = field(default_factory=Counter)
+__all__ = [
+    "Taken",
+    "after",
+    "field_columns",
+    "ingest_file",
+    "pairs",
+    "read_events",
+    "stream_columns",
+]
 
 
 def pairs(given: Sequence[str], what: str) -> dict[str, str]:
@@ -57,9 +51,13 @@ def field_columns(
     """
     if not file.is_file():
         raise InputError(f"there is no file {file}")
+    return stream_columns(stream, renamed)
+
+
+def stream_columns(stream: Stream, renamed: Sequence[str] = ()) -> Mapping[str, str] | None:
+    """The same for a source that is no file."""
     others = pairs(renamed, "FIELD=COLUMN")
-    names = [stream.time, *(stream.key_field(entity) for entity in stream.keys), *stream.fields]
-    names += [name for name in (stream.id, stream.known) if name not in (CONTENT, None) and name]
+    names = stream.names()
     unknown = [name for name in others if name not in names]
     if unknown:
         raise InputError(f"stream {stream.name!r} has no {unknown[0]!r}; it has {', '.join(names)}")
@@ -89,7 +87,7 @@ def after(
     """
     keep_us = end_us - parse_duration(stream.horizon) // 2
     for chunk in chunks:
-        known_us, readable = _known(stream, chunk)
+        known_us, readable = known_times(stream, chunk)
         early = readable & (known_us <= end_us)
         if early.any() and not resume:
             raise InputError(
@@ -121,13 +119,3 @@ def ingest_file(
         taken.position = result.position
         taken.dead.update(refusal.reason for refusal in result.refused)
     return taken
-
-
-def _known(stream: Stream, chunk: Chunk) -> tuple[Ints, Bools]:
-    """When each row became known, and which rows have a time that can be read."""
-    name = stream.known or stream.time
-    zone = LocalTime(stream.timezone) if stream.timezone is not None else None
-    flaws = Flaws(len(chunk[name]))
-    known_us = parse_times(RawColumn.of(chunk[name]), name, zone, flaws)
-    delay_us = 0 if stream.known else parse_duration(stream.delay)
-    return known_us + delay_us, flaws.free

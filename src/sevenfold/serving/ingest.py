@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from sevenfold.clock import Clock
@@ -13,17 +13,18 @@ from sevenfold.errors import NotFoundError, ServingError
 from sevenfold.features.plan import ViewPlan
 from sevenfold.serving.backfill import backfill, kept_views
 from sevenfold.serving.schema import keep_schemas
+from sevenfold.sources.protocol import Origin, Poison
 from sevenfold.sources.raw import Raw
-from sevenfold.sources.validate import Validator
+from sevenfold.sources.validate import Validated, Validator
 from sevenfold.spec.stream import Stream
 from sevenfold.spec.units import parse_duration
 from sevenfold.stores.dead_letters import bury
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import append, arrange, floor_us, fresh, position
 from sevenfold.stores.tables import META
-from sevenfold.types import EventBatch, Instant
+from sevenfold.types import DeadLetter, EventBatch, Instant
 
-__all__ = ["Counts", "Ingest", "IngestResult", "Observer", "Refusal", "read_counts"]
+__all__ = ["Beside", "Counts", "Ingest", "IngestResult", "Observer", "Refusal", "read_counts"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,6 +66,18 @@ class Counts:
     dead_letters: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What commits together with rows: letters of what could not be read as one, and further writes.
+
+    `origin` says where row i came from; a dead letter of it keeps that.
+    """
+
+    poison: Sequence[Poison] = ()
+    origin: Origin | None = None
+    write: Callable[[Transaction], None] | None = None
+
+
 class Ingest:
     """The one door into a store: the log, the states and the counts of an ingest commit together.
 
@@ -101,6 +114,10 @@ class Ingest:
         """The views whose states every ingest keeps up to date."""
         return self._engine.plan.views
 
+    def now_us(self) -> Instant:
+        """The instant now, by the clock that rows arrive by."""
+        return self._clock.now_us()
+
     def read_at(self, t_us: Instant) -> None:
         """Note a read that no log keeps: no event of this process becomes known before it any more."""
         self.read_us = max(self.read_us, t_us)
@@ -111,22 +128,25 @@ class Ingest:
         rows: Sequence[Any] | Mapping[str, Raw],
         known_us: Instant | None = None,
         history: bool = False,
+        beside: Beside | None = None,
     ) -> IngestResult:
         """Take rows (or columns) of `stream` in; returns after what is kept is on disk.
 
-        Rows arrive at `known_us`, now when not given; with `history` each was known when the stream says.
+        Rows arrive at `known_us`, now when not given; with `history` each was known when the stream says,
+        and at `known_us` at the latest where that is given. What is `beside` them commits with them.
         Raises NotFoundError for a stream that the system does not declare.
         """
         if stream not in self._validators:
             known = ", ".join(self._validators)
             raise NotFoundError(f"$.stream: no stream {stream!r}; there are {known}")
-        if known_us is None and not history:
-            known_us = self._clock.now_us()
+        now_us = self._clock.now_us() if known_us is None else known_us
+        arrival = (None, known_us) if history else (now_us, None)
         validator = self._validators[stream]
         if isinstance(rows, Mapping):
-            checked = validator.columns(rows, known_us)
+            checked = validator.columns(rows, *arrival)
         else:
-            checked = validator.rows(rows, known_us)
+            checked = validator.rows(rows, *arrival)
+        letters = _letters(stream, checked, beside, now_us)
         with self._store.write() as txn:
             self._require_ours(txn)
             batch = arrange(checked.batch, max(floor_us(txn), self.read_us))
@@ -134,9 +154,11 @@ class Ingest:
             kept = batch if new.all() else batch.take(new)
             end = append(txn, kept) if len(kept) else position(txn)
             self._engine.apply(txn, kept)
-            bury(txn, checked.letters)
+            bury(txn, letters)
             duplicates = len(batch) - len(kept)
-            _count(txn, stream, (len(kept), duplicates, len(checked.letters)))
+            _count(txn, stream, (len(kept), duplicates, len(letters)))
+            if beside is not None and beside.write is not None:
+                beside.write(txn)
         for observer in self._observers:
             observer.observe(kept)
         refused = [
@@ -152,6 +174,22 @@ class Ingest:
                 "the store keeps the views of another definition by now: another process or a change has "
                 "taken it over; open it again with the declaration that is served"
             )
+
+
+def _letters(
+    stream: str, checked: Validated, beside: Beside | None, now_us: Instant
+) -> list[DeadLetter]:
+    """The letters to bury: of what could not be read first, then of the rows."""
+    if beside is None:
+        return [replace(letter, buried_us=now_us) for letter in checked.letters]
+    origin = beside.origin
+    return [
+        DeadLetter(stream, one.reason, one.detail, one.row, one.origin, now_us)
+        for one in beside.poison
+    ] + [
+        replace(letter, buried_us=now_us, origin={} if origin is None else origin(row))
+        for row, letter in zip(checked.letter_rows.tolist(), checked.letters, strict=True)
+    ]
 
 
 def read_counts(txn: Transaction, streams: Sequence[str]) -> Counts:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,13 +13,28 @@ import numpy as np
 import numpy.typing as npt
 
 from sevenfold.errors import InputError
+from sevenfold.sources.csv_file import Reject, header_of, load_csv
+from sevenfold.sources.raw import EXACT, Raw
+from sevenfold.spec.field import Flag, Integer, Number
+from sevenfold.spec.stream import Stream
 from sevenfold.types import Texts
 
-__all__ = ["Chunk", "Progress", "read_chunks"]
+__all__ = ["Chunk", "Piece", "Progress", "read_chunks", "read_pieces"]
 
 Chunk: TypeAlias = dict[str, npt.NDArray[Any] | Texts]
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with (rows read so far, rows in all)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """Rows of a file from number `begin` of its `total`, and the lines of it that are no rows."""
+
+    rows: Mapping[str, Raw]
+    begin: int
+    total: int
+    rejects: Sequence[Reject] = field(default_factory=list)
+
 
 _READERS = {".parquet": "read_parquet", ".csv": "read_csv", ".tsv": "read_csv", ".gz": "read_csv"}
 _INTEGERS = {
@@ -30,6 +47,15 @@ _INTEGERS = {
     "UINTEGER",
     "UBIGINT",
 }
+# One thread keeps the rows in the order of the file; nothing is fetched from elsewhere.
+_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    "threads": 1,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+}
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_WHOLE = re.compile(r"-?[0-9]+")
+_SPELLED = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _LOCAL = {"DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"}
 
 
@@ -55,23 +81,126 @@ def read_chunks(
         )
     if chunk_rows < 1:
         raise InputError(f"chunks of {chunk_rows} rows: give at least 1")
-    # One thread keeps the rows in the order of the file; nothing is fetched from elsewhere.
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "threads": 1,
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-    }
-    with duckdb.connect(config=settings) as connection:
+    with duckdb.connect(config=_SETTINGS) as connection:
         total, names = _load(connection, reader, str(path), columns, order_by)
-        select = f"select {', '.join(_quoted(name) for name in names)} from loaded"
-        for start in range(0, total, chunk_rows):
-            read = connection.execute(
-                f"{select} where rowid >= ? and rowid < ? order by rowid",
-                [start, start + chunk_rows],
-            ).fetchnumpy()
-            yield {name: _column(values) for name, values in read.items()}
+        for start, chunk in _chunks(connection, names, total, chunk_rows):
+            yield chunk
             if progress is not None:
                 progress(min(start + chunk_rows, total), total)
+
+
+def read_pieces(
+    path: Path,
+    stream: Stream,
+    columns: Mapping[str, str] | None = None,
+    start: int = 0,
+    chunk_rows: int = 100_000,
+) -> Iterator[Piece]:
+    """The rows of a Parquet or CSV file of `stream`, from row `start` on, in the order they became known.
+
+    `columns` is as in `read_chunks`. The cells of a CSV file are text, but where the stream declares a number
+    and the text is one; lines that are no records come with the first piece, which is there though the file
+    has no row. Raises InputError for a file that cannot be read and for a column that it does not have.
+    """
+    order_by = stream.known or stream.time
+    with duckdb.connect(config=_SETTINGS) as connection:
+        if path.name.endswith(".parquet"):
+            total, names = _load(connection, "read_parquet", str(path), columns, order_by)
+            rejects, numeric = list[Reject](), set[str]()
+        else:
+            total, names, rejects = _load_text(connection, path, columns, order_by)
+            numeric = _numeric(stream)
+        if start >= total:
+            yield Piece({}, start, total, rejects)
+        for begin, chunk in _chunks(connection, names, total, chunk_rows, start):
+            told = {
+                name: _spoken(column) if name in numeric and isinstance(column, Texts) else column
+                for name, column in chunk.items()
+            }
+            yield Piece(told, begin, total, rejects if begin == start else [])
+
+
+def _chunks(
+    connection: duckdb.DuckDBPyConnection,
+    names: Sequence[str],
+    total: int,
+    chunk_rows: int,
+    start: int = 0,
+) -> Iterator[tuple[int, Chunk]]:
+    """The rows of the table `loaded`, with the number of the first of each chunk."""
+    select = f"select {', '.join(_quoted(name) for name in names)} from loaded"
+    for begin in range(start, total, chunk_rows):
+        read = connection.execute(
+            f"{select} where rowid >= ? and rowid < ? order by rowid",
+            [begin, begin + chunk_rows],
+        ).fetchnumpy()
+        yield begin, {name: _column(values) for name, values in read.items()}
+
+
+def _load_text(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    columns: Mapping[str, str] | None,
+    order_by: str,
+) -> tuple[int, list[str], list[Reject]]:
+    """Bring a CSV file into the table `loaded`, in the order of the instants in `order_by`."""
+    mark, there = header_of(path)
+    wanted = _wanted(columns, there, str(path))
+    if order_by not in wanted:
+        raise InputError(f"'{path}' has no column {order_by!r}; it has {', '.join(there)}")
+    rejects = load_csv(connection, path, mark, there, "read")
+    picked = ", ".join(f"{_quoted(own)} as {_quoted(name)}" for name, own in wanted.items())
+    time = _quoted(wanted[order_by])
+    connection.execute(
+        f"create temp table loaded as select {picked} from read order by "
+        f"coalesce(try_cast({time} as bigint), epoch_us(try_cast({time} as timestamp))), rowid"
+    )
+    return _counted(connection), list(wanted), rejects
+
+
+def _numeric(stream: Stream) -> set[str]:
+    """The fields of a stream that hold numbers, its times too: text that is a whole number is one there."""
+    numbers = {
+        name for name, field in stream.fields.items() if isinstance(field, Number | Integer | Flag)
+    }
+    return numbers | {stream.time, *([stream.known] if stream.known else [])}
+
+
+def _spoken(texts: Texts) -> Sequence[Any] | npt.NDArray[Any]:
+    """The cells, as numbers where they are spelled as JSON spells them; an array when all are or are null."""
+    cells = texts.to_list()
+    try:
+        whole = np.array([np.nan if cell is None else float(cell) for cell in cells])
+        plain = all(cell is None or _SPELLED.fullmatch(cell) for cell in cells)
+    except ValueError:
+        plain = False
+    if plain and (np.abs(whole[~np.isnan(whole)]) < EXACT).all():
+        return whole
+    return [_number(cell) for cell in cells]
+
+
+def _number(cell: str | None) -> str | float | int | None:
+    if cell is None or not _SPELLED.fullmatch(cell):
+        return f"{cell}T00:00:00" if cell and _DATE.fullmatch(cell) else cell
+    if _WHOLE.fullmatch(cell) and len(cell) < 300:
+        return int(cell)
+    return float(cell)
+
+
+def _wanted(columns: Mapping[str, str] | None, there: Sequence[str], path: str) -> dict[str, str]:
+    """The file's name of each wanted column; InputError for one that the file does not have."""
+    wanted = dict(columns) if columns is not None else {name: name for name in there}
+    missing = sorted({own for own in wanted.values() if own not in there})
+    if missing or not wanted:
+        raise InputError(
+            f"{path!r} has no column {', '.join(map(repr, missing)) or 'at all'}; it has {', '.join(there)}"
+        )
+    return wanted
+
+
+def _counted(connection: duckdb.DuckDBPyConnection) -> int:
+    counted = connection.execute("select count(*) from loaded").fetchone()
+    return int(counted[0]) if counted else 0
 
 
 def _load(
@@ -85,12 +214,7 @@ def _load(
     try:
         described = connection.execute(f"describe select * from {reader}(?)", [path]).fetchall()
         types = {str(row[0]): str(row[1]) for row in described}
-        wanted = dict(columns) if columns is not None else {name: name for name in types}
-        missing = sorted({own for own in wanted.values() if own not in types})
-        if missing or not wanted:
-            raise InputError(
-                f"{path!r} has no column {', '.join(map(repr, missing)) or 'at all'}; it has {', '.join(types)}"
-            )
+        wanted = _wanted(columns, list(types), path)
         if order_by is not None and order_by not in wanted:
             raise InputError(f"order_by={order_by!r} is not one of the columns {', '.join(wanted)}")
         picked = ", ".join(
@@ -99,10 +223,10 @@ def _load(
         connection.execute(f"create temp table read as select {picked} from {reader}(?)", [path])
         order = "" if order_by is None else f" order by {_quoted(order_by)}, rowid"
         connection.execute(f"create temp table loaded as select * from read{order}")
-        counted = connection.execute("select count(*) from loaded").fetchone()
+        total = _counted(connection)
     except duckdb.Error as error:
         raise InputError(f"{path!r} cannot be read: {error}") from error
-    return (int(counted[0]) if counted else 0), list(wanted)
+    return total, list(wanted)
 
 
 def _expression(name: str, kind: str) -> str:

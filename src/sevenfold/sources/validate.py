@@ -33,6 +33,7 @@ from sevenfold.types import US_PER_S, DeadLetter, EventBatch, Instant, Ints, Tex
 
 __all__ = ["Validated", "Validator", "validate"]
 
+_Arrival = tuple[Instant | None, Instant | None]
 _NOTHING: Hashes = np.zeros((0, 2), dtype=np.uint64)
 
 
@@ -63,7 +64,8 @@ class Validator:
     """The checks of one stream.
 
     With `known_us`, the rows arrive live at that instant; without, they are history, known at the time
-    in the field `stream.known` or `stream.delay` after they happened. Raises TimeError for a stream whose
+    in the field `stream.known` or `stream.delay` after they happened, but at `latest_us` where that is
+    given and earlier: then a row that happens later still is from the future. Raises TimeError for a stream whose
     time zone or durations cannot be used.
     """
 
@@ -73,13 +75,12 @@ class Validator:
         self._delay_us = parse_duration(stream.delay)
         self._skew_us = parse_duration(stream.skew)
         self._optional = {entity.name for entity in stream.optional_keys}
-        names = [stream.time, *(stream.key_field(entity) for entity in stream.keys), *stream.fields]
-        names += [] if stream.id == CONTENT else [stream.id]
-        names += [] if stream.known is None else [stream.known]
-        self._names = tuple(dict.fromkeys(names))
+        self._names = stream.names()
         self._name_hashes = [name_hash(name) for name in self._names]
 
-    def rows(self, rows: Sequence[Any], known_us: Instant | None = None) -> Validated:
+    def rows(
+        self, rows: Sequence[Any], known_us: Instant | None = None, latest_us: Instant | None = None
+    ) -> Validated:
         """The events and dead letters of rows as JSON gives them: a mapping a row, else it is refused."""
         flaws = Flaws(len(rows))
         fit = [type(row) is dict or isinstance(row, Mapping) for row in rows]
@@ -91,12 +92,17 @@ class Validator:
         )
         columns = {name: RawColumn.of([row.get(name) for row in objects]) for name in self._names}
         rest = self._undeclared(objects, flaws) if self.stream.id == CONTENT else _NOTHING
-        batch = self._events(columns, rest, known_us, flaws)
+        batch = self._events(columns, rest, (known_us, latest_us), flaws)
         told = flaws.told()
         bad = [objects[row] if fit[row] else {"row": rows[row]} for row, _, _ in told]
         return self._answer(batch, told, bad, flaws)
 
-    def columns(self, columns: Mapping[str, Raw], known_us: Instant | None = None) -> Validated:
+    def columns(
+        self,
+        columns: Mapping[str, Raw],
+        known_us: Instant | None = None,
+        latest_us: Instant | None = None,
+    ) -> Validated:
         """The events and dead letters of columns of equal length.
 
         Raises InputError when a declared column is not there or the lengths differ.
@@ -115,7 +121,7 @@ class Validator:
         raw = {name: RawColumn.of(column) for name, column in columns.items()}
         flaws = Flaws(lengths.pop())
         rest = self._undeclared_columns(raw, flaws) if self.stream.id == CONTENT else _NOTHING
-        batch = self._events(raw, rest, known_us, flaws)
+        batch = self._events(raw, rest, (known_us, latest_us), flaws)
         told = flaws.told()
         picked = np.array([row for row, _, _ in told], dtype=np.intp)
         cells = [column.pick(picked) for column in raw.values()]
@@ -126,13 +132,13 @@ class Validator:
         self,
         columns: Mapping[str, RawColumn],
         rest: Hashes,
-        known_us: Instant | None,
+        arrival: _Arrival,
         flaws: Flaws,
     ) -> EventBatch:
         """The events of the rows in which nothing is wrong; what is wrong is put into `flaws`."""
         stream = self.stream
         event_us = parse_times(columns[stream.time], stream.time, self._zone, flaws)
-        known = self._known(columns, event_us, known_us, flaws)
+        known = self._known(columns, event_us, arrival, flaws)
         keys = {
             entity.name: self._keys(entity.name, stream.key_field(entity), columns, flaws)
             for entity in stream.keys
@@ -158,17 +164,20 @@ class Validator:
         self,
         columns: Mapping[str, RawColumn],
         event_us: Ints,
-        known_us: Instant | None,
+        arrival: _Arrival,
         flaws: Flaws,
     ) -> Ints:
         """When each row became known (n,); rows that happen later than the skew allows are refused."""
         stream = self.stream
+        known_us, latest_us = arrival
         if known_us is not None:
             known = np.full(len(event_us), known_us, dtype=np.int64)
         elif stream.known is not None:
             known = parse_times(columns[stream.known], stream.known, self._zone, flaws)
         else:
-            return event_us + self._delay_us
+            known = event_us + self._delay_us
+        if latest_us is not None:
+            known = np.minimum(known, latest_us)
         ahead = event_us - known
         flaws.add(
             ahead > self._skew_us,

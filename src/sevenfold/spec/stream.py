@@ -48,3 +48,10 @@ class Stream:
     def key_field(self, entity: Entity) -> str:
         """The name of the field that carries the key of `entity`."""
         return self.key_fields.get(entity.name, entity.name)
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all fields that a row of the stream has, each once: time, keys, fields, id, known."""
+        names = [self.time, *(self.key_field(entity) for entity in self.keys), *self.fields]
+        names += [] if self.id == CONTENT else [self.id]
+        names += [] if self.known is None else [self.known]
+        return tuple(dict.fromkeys(names))

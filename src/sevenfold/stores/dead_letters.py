@@ -23,7 +23,20 @@ _DEPTH = 16  # how deep a row is kept; what lies deeper is kept as its text
 _INT64 = 1 << 63
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(tuple[str, str, str, dict[str, Any]]).decode
+
+
+class _Kept(msgspec.Struct, array_like=True):
+    """A letter as it is kept; the first release wrote no more than the first four."""
+
+    stream: str
+    reason: str
+    detail: str
+    row: dict[str, Any]
+    origin: dict[str, Any] = {}
+    buried_us: int = 0
+
+
+_decode = msgspec.msgpack.Decoder(_Kept).decode
 
 
 def bury(txn: Transaction, letters: Sequence[DeadLetter]) -> None:
@@ -36,7 +49,16 @@ def bury(txn: Transaction, letters: Sequence[DeadLetter]) -> None:
         [
             (
                 (start + i).to_bytes(8, "big"),
-                _encode((letter.stream, letter.reason, letter.detail, _row(letter.row))),
+                _encode(
+                    _Kept(
+                        letter.stream,
+                        letter.reason,
+                        letter.detail,
+                        _row(letter.row),
+                        _row(letter.origin),
+                        letter.buried_us,
+                    )
+                ),
             )
             for i, letter in enumerate(letters)
         ],
@@ -65,10 +87,7 @@ def exhume(txn: Transaction, limit: int, reason: str | None = None) -> list[Dead
     if limit < 1:
         return found
     for key, value in txn.scan(DEAD, reverse=True):
-        try:
-            letter = DeadLetter(*_decode(value))
-        except msgspec.MsgspecError as error:
-            raise StoreError(f"dead letter {key.hex()} is damaged: {error}") from error
+        letter = _read(value, key)
         if reason is None or letter.reason == reason:
             found.append(letter)
             if len(found) == limit:
@@ -88,14 +107,14 @@ def letter_stream(value: bytes) -> str:
 
 def letters(txn: Transaction, start: bytes, limit: int) -> list[tuple[bytes, DeadLetter]]:
     """Up to `limit` letters from the key `start` on, oldest first, with their keys."""
-    return [(key, _read(value)) for key, value in islice(txn.scan(DEAD, start), limit)]
+    return [(key, _read(value, key)) for key, value in islice(txn.scan(DEAD, start), limit)]
 
 
-def _read(value: bytes) -> DeadLetter:
+def _read(value: bytes, key: bytes = b"") -> DeadLetter:
     try:
-        return DeadLetter(*_decode(value))
+        return DeadLetter(**msgspec.structs.asdict(_decode(value)))
     except msgspec.MsgspecError as error:
-        raise StoreError(f"a dead letter is damaged: {error}") from error
+        raise StoreError(f"dead letter {key.hex()} is damaged: {error}") from error
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:

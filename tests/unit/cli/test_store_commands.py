@@ -328,3 +328,47 @@ def test_a_server_answers_until_it_is_asked_to_stop(
         out, err = server.communicate(timeout=30)
     assert server.returncode == 0, err
     assert json.loads(out.splitlines()[-1])["system"] == "tea"
+
+
+def test_a_folder_is_taken_in_and_gone_on_with(tea: Path, home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    for name, rows in (("a.csv", "i < 100"), ("b.parquet", "i >= 100 and i < 200")):
+        write(SALES + f" where {rows}", folder / name)
+    address = f"folder:{folder}?settle=0 s"
+    taken = answer("ingest", tea, "sales", address, "--home", home)
+    assert (taken["rows"], taken["events"], taken["notes"]) == (200, 200, [])
+    write(SALES + " where i >= 200", folder / "c.csv")
+    (folder / "d.parquet").write_bytes(b"PAR1 and nothing of the kind PAR1")
+    again = answer("ingest", tea, "sales", address, "--home", home)
+    assert (again["events"], again["duplicates"], again["position"]) == (100, 0, 300)
+    assert "d.parquet is set aside" in again["notes"][0]
+
+
+def test_json_lines_are_taken_in(tea: Path, home: Path, tmp_path: Path) -> None:
+    line = '{"line": "l1", "customer": "c1", "item": 1, "pieces": 2, "basket": "b", "sold_at": "2024-01-01T00:00:00Z"}'
+    file = tmp_path / "sales.jsonl"
+    file.write_text(f"{line}\nnot json\n", "utf-8")
+    taken = answer("ingest", tea, "sales", file, "--home", home)
+    assert (taken["events"], taken["dead_letters_by_reason"]) == (1, {"not_json": 1})
+    assert answer("ingest", tea, "sales", file, "--home", home)["rows"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("folder:nowhere",), "no folder nowhere"),
+        (("folder:.", "--resume"), "--resume is for a file"),
+        (("sales.csv", "--follow"), "--follow is for an address"),
+    ],
+)
+def test_a_source_that_cannot_be_read_is_refused(
+    tea: Path,
+    sales: Path,
+    home: Path,
+    arguments: tuple[str, ...],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tea.parent)
+    assert said in refusal("ingest", tea.name, "sales", *arguments, "--home", home)
