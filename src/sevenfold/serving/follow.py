@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 
 from sevenfold.errors import InputError
@@ -49,7 +49,7 @@ class Follower:
     ) -> None:
         self._ingest, self._store, self._stream, self._source = ingest, store, stream, source
         self._late, self._onward = late, onward
-        self._batches: Iterator[Batch] | None = None
+        self._batches: Generator[Batch, None, None] | None = None
         self.taken = Taken()
         fresh = KeptSource(stream.name, source.name)
         with store.read() as txn:
@@ -86,7 +86,10 @@ class Follower:
         return True
 
     def close(self) -> None:
-        """Let go of the source."""
+        """Let go of the source, in the middle of a read too."""
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
         self._source.close()
 
     def _take(self, batch: Batch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class FolderSource:
         self._place, self._stream, self._clock = place, stream, clock
         self._columns, self._settle_us = columns, settle_us
 
-    def read(self, offset: Offset) -> Iterator[Batch]:
+    def read(self, offset: Offset) -> Generator[Batch, None, None]:
         """The rows of the files that are new since `offset`; see the class for which."""
         self.waiting = 0
         for found in self._files():

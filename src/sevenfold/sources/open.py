@@ -3,50 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
 from sevenfold.clock import Clock
-from sevenfold.errors import InputError, TimeError
+from sevenfold.errors import InputError
 from sevenfold.sources.folder import FolderSource
-from sevenfold.sources.protocol import Source
+from sevenfold.sources.protocol import Address, Source
 from sevenfold.spec.stream import Stream
-from sevenfold.spec.units import parse_duration
 
-__all__ = ["SCHEMES", "Address", "is_address", "open_source"]
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """An address apart: `scheme:place?option=value`, with the names of the fields that go by others there."""
-
-    url: str
-    scheme: str
-    place: str
-    options: Mapping[str, str]
-    columns: Mapping[str, str] | None
-
-    def required(self, name: str) -> str:
-        """An option that must be there."""
-        if not self.options.get(name):
-            raise InputError(f"{self.shown}: give {name}, as ?{name}=...")
-        return self.options[name]
-
-    def duration_us(self, name: str, usual: str) -> int:
-        """An option that is a duration."""
-        try:
-            return parse_duration(self.options.get(name, usual))
-        except TimeError as error:
-            raise InputError(f"{self.shown}: {name}: {error}") from error
-
-    @property
-    def shown(self) -> str:
-        """The address without its options, and without what stands before an @ in it."""
-        head, slashes, rest = self.place.partition("//")
-        rest = rest.rpartition("@")[2] if slashes else rest
-        return f"{self.scheme}:{head}{slashes}{rest}"
+__all__ = ["SCHEMES", "is_address", "open_source"]
 
 
 Opener = Callable[[Address, Stream, Clock], Source]
@@ -76,9 +43,15 @@ def _elsewhere(module: str, extra: str | None = None) -> Opener:
     return opened
 
 
+_TABLE = frozenset({"table", "cursor", "key", "overlap"})
+# What an address may say to the driver itself.
+_LIBPQ = frozenset({"host", "port", "user", "password", "dbname"})
+_LIBPQ |= frozenset({"sslmode", "sslrootcert", "connect_timeout"})
 _OPENERS: Mapping[str, tuple[Opener, frozenset[str]]] = {
     "folder": (_folder, frozenset({"settle"})),
     "file": (_folder, frozenset({"settle"})),
+    "sqlite": (_elsewhere("sqlite"), _TABLE),
+    "postgresql": (_elsewhere("postgres", "postgres"), _TABLE | _LIBPQ),
 }
 SCHEMES = tuple(_OPENERS)
 """How the address of a source begins."""

@@ -7,13 +7,15 @@ nothing comes twice, whatever the source itself remembers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+from sevenfold.errors import InputError, TimeError
 from sevenfold.sources.raw import Raw
+from sevenfold.spec.units import parse_duration
 
-__all__ = ["Batch", "Offset", "Origin", "Poison", "Source", "row_count"]
+__all__ = ["Address", "Batch", "Offset", "Origin", "Poison", "Source", "row_count"]
 
 Offset: TypeAlias = Mapping[str, Any]
 """How far each part has been read: values that MessagePack can hold, by the name of the part."""
@@ -50,6 +52,37 @@ class Batch:
     notes: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address apart: `scheme:place?option=value`, with the names of the fields that go by others there."""
+
+    url: str
+    scheme: str
+    place: str
+    options: Mapping[str, str]
+    columns: Mapping[str, str] | None
+
+    def required(self, name: str) -> str:
+        """An option that must be there."""
+        if not self.options.get(name):
+            raise InputError(f"{self.shown}: give {name}, as ?{name}=...")
+        return self.options[name]
+
+    def duration_us(self, name: str, usual: str) -> int:
+        """An option that is a duration."""
+        try:
+            return parse_duration(self.options.get(name, usual))
+        except TimeError as error:
+            raise InputError(f"{self.shown}: {name}: {error}") from error
+
+    @property
+    def shown(self) -> str:
+        """The address without its options, and without what stands before an @ in it."""
+        head, slashes, rest = self.place.partition("//")
+        rest = rest.rpartition("@")[2] if slashes else rest
+        return f"{self.scheme}:{head}{slashes}{rest}"
+
+
 class Source(Protocol):
     """A place where rows of one stream come from."""
 
@@ -63,7 +96,7 @@ class Source(Protocol):
         """How many parts were there at the last read, and not ready to be read."""
         ...
 
-    def read(self, offset: Offset) -> Iterator[Batch]:
+    def read(self, offset: Offset) -> Generator[Batch, None, None]:
         """What has come since `offset`, in order; ends when there is nothing more for now.
 
         Every batch moves the offset, and reading on from it gives what the batches after it would have.
