@@ -1,129 +1,99 @@
 """The point-in-time join: ours against DuckDB's ASOF join and Polars' join_asof on the same rows.
 
-A million labels ask for the last values of three views, five columns each, of a million events a view (100,000
-keys). All contenders start from the same columns in memory and must give the same values, which is checked.
-`windowed` adds four windows of count, sum, mean, min and max, which neither peer does as of an instant.
+A million labels ask for the last values of three views, five columns each, of ten million events a view, at 10
+and at 100 events a key. All contenders must give the same values, which is checked. `cold` starts from columns in
+memory, as the peers do; `kept` reads segments by key from disk. `windowed` adds four windows of count, sum, mean,
+min and max, which neither peer has as of an instant. A ratio is the larger one of both densities; `_10` and
+`_100` are those of each. `peak_of_bound` is the memory of a process that reads five times its bound.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import polars as pl
 
-import sevenfold as sf
 from benchmarks.measure import Report, cpu_times, figure, ratio
+from benchmarks.workload import COLUMNS, VIEWS, Workload, keep, make, ours_input, plans
 from sevenfold.engines.offline import read_at
-from sevenfold.features.frame import Spine
-from sevenfold.features.plan import Plan, compile_plan
-from sevenfold.types import EventBatch, Floats, Ints, Texts
+from sevenfold.types import Floats
 
 PACKAGES = ("sevenfold", "numpy", "numba", "duckdb", "polars")
-VIEWS, COLUMNS = 3, 5
-DAY_US = 86_400_000_000
-WINDOWS = ("1 h", "24 h", "7 d", "30 d")
-
-
-@dataclass(frozen=True)
-class Workload:
-    """Labels and events as columns; keys are whole numbers."""
-
-    label_key: Ints
-    label_us: Ints
-    keys: list[Ints]
-    event_us: list[Ints]
-    columns: list[list[Floats]]
+LABELS, EVENTS = 1_000_000, 10_000_000
+DENSITIES = (10, 100)
+BOUND_MIB = 384
+"""What the process of the memory test may hold at its peak, interpreter and libraries among it."""
 
 
 def run(repeat: int, scale: float) -> Report:
     """Measure the join."""
-    rows = int(1_000_000 * scale)
-    work = make(rows, rows, max(1, rows // 10), seed=7)
-    last, windowed = plans()
-    spine, events = ours_input(work)
-    expected = read_at(last, last.names, spine, events).values
-    check(expected, duckdb_asof(work), "DuckDB")
-    check(expected, polars_asof(work), "Polars")
     report = Report("offline")
-    runs = {
-        "last_value_ours": lambda: read_at(last, last.names, spine, events),
-        "last_value_duckdb_asof": lambda: duckdb_asof(work),
-        "last_value_polars": lambda: polars_asof(work),
-        "windowed_ours": lambda: read_at(windowed, windowed.names, spine, events),
-    }
-    for name, contender in runs.items():
-        report.results[f"{name}_cpu_s"] = figure(cpu_times(contender, repeat), "cpu-s")
-    took = report.results
-    ours = took["last_value_ours_cpu_s"]
-    report.ratios["last_value_vs_duckdb_asof"] = ratio(ours, took["last_value_duckdb_asof_cpu_s"])
-    report.ratios["last_value_vs_polars"] = ratio(ours, took["last_value_polars_cpu_s"])
-    report.ratios["windowed_vs_last_value"] = ratio(took["windowed_ours_cpu_s"], ours)
-    report.notes.append(
-        f"{rows} labels x {VIEWS} views of {rows} events, {max(1, rows // 10)} keys"
-    )
+    for density in DENSITIES:
+        measure(report, repeat, scale, density)
+    for name in sorted({key.rsplit("_", 1)[0] for key in report.ratios}):
+        report.ratios[name] = max(report.ratios[f"{name}_{density}"] for density in DENSITIES)
+    labels, events = int(LABELS * scale), int(EVENTS * scale)
+    report.notes.append(f"{labels} labels x {VIEWS} views of {events} events")
     return report
 
 
-def make(labels: int, events: int, keys: int, seed: int) -> Workload:
-    """Uniform random keys and instants over 90 days; events of a view have different instants."""
-    rng = np.random.default_rng(seed)
-    instants = [np.sort(rng.choice(90 * DAY_US, events, replace=True)) for _ in range(VIEWS)]
-    return Workload(
-        rng.integers(0, keys, labels),
-        rng.integers(30 * DAY_US, 90 * DAY_US, labels),
-        [rng.integers(0, keys, events) for _ in range(VIEWS)],
-        instants,
-        [[rng.normal(size=events) for _ in range(COLUMNS)] for _ in range(VIEWS)],
-    )
+def measure(report: Report, repeat: int, scale: float, density: int) -> None:
+    """All contenders at `density` events a key."""
+    events_n = int(EVENTS * scale)
+    work = make(int(LABELS * scale), events_n, max(1, events_n // density), seed=7)
+    last, windowed = plans()
+    spine, events = ours_input(work)
+    with tempfile.TemporaryDirectory() as folder:
+        build = cpu_times(lambda: keep(Path(folder), events), 1, warm=0)
+        kept = keep(Path(folder), events)
+        expected = read_at(last, last.names, spine, events).values
+        check(expected, read_at(last, last.names, spine, kept).values, "the kept history")
+        check(expected, duckdb_asof(work), "DuckDB")
+        check(expected, polars_asof(work), "Polars")
+        runs = {
+            "last_value_ours": lambda: read_at(last, last.names, spine, events),
+            "last_value_kept": lambda: read_at(last, last.names, spine, kept),
+            "last_value_duckdb_asof": lambda: duckdb_asof(work),
+            "last_value_polars": lambda: polars_asof(work),
+            "windowed_ours": lambda: read_at(windowed, windowed.names, spine, events),
+            "windowed_kept": lambda: read_at(windowed, windowed.names, spine, kept),
+        }
+        took = {name: figure(cpu_times(one, repeat), "cpu-s") for name, one in runs.items()}
+        if density == DENSITIES[-1]:
+            peak, held = memory(Path(folder), scale)
+            report.results["peak_mib"] = figure([peak], "MiB")
+            report.results["input_mib"] = figure([held], "MiB")
+            report.ratios |= {f"peak_of_bound_{d}": peak / BOUND_MIB for d in DENSITIES}
+    report.results |= {f"{name}_{density}_cpu_s": result for name, result in took.items()}
+    report.results[f"build_{density}_cpu_s"] = figure(build, "cpu-s")
+    duck, ours = took["last_value_duckdb_asof"], took["last_value_ours"]
+    report.ratios |= {
+        f"last_value_vs_duckdb_asof_{density}": ratio(ours, duck),
+        f"last_value_kept_vs_duckdb_asof_{density}": ratio(took["last_value_kept"], duck),
+        f"last_value_vs_polars_{density}": ratio(ours, took["last_value_polars"]),
+        f"windowed_vs_last_value_{density}": ratio(took["windowed_ours"], ours),
+        f"windowed_vs_duckdb_asof_{density}": ratio(took["windowed_ours"], duck),
+    }
 
 
-def plans() -> tuple[Plan, Plan]:
-    """The plan of the last values, and that of the windows."""
-    user = sf.Entity("user")
-    fields = {f"x{i}": sf.Number() for i in range(COLUMNS)}
-    streams = [sf.Stream(f"s{v}", time="at", keys=[user], fields=fields) for v in range(VIEWS)]
-    last = [
-        sf.aggregate(user, stream, *(sf.last(name) for name in fields), name=stream.name)
-        for stream in streams
-    ]
-    kinds = (sf.sum, sf.mean, sf.min, sf.max)
-    windowed = [
-        sf.aggregate(
-            user,
-            stream,
-            sf.count(windows=WINDOWS),
-            *(kind("x0", windows=WINDOWS) for kind in kinds),
-            name=stream.name,
-        )
-        for stream in streams
-    ]
-    return compile_plan(last), compile_plan(windowed)
-
-
-def ours_input(work: Workload) -> tuple[Spine, dict[str, EventBatch]]:
-    """The workload as our engine takes it; the keys become text once, as they are in a log."""
-    spine = Spine(work.label_us, {"user": Texts.of(list(map(str, work.label_key.tolist())))})
-    events = {}
-    for v in range(VIEWS):
-        n = len(work.keys[v])
-        empty = Texts(np.empty(0, np.uint8), np.zeros(n + 1, np.int64), np.ones(n, np.bool_))
-        events[f"s{v}"] = EventBatch(
-            f"s{v}",
-            work.event_us[v],
-            work.event_us[v],
-            empty,
-            {"user": Texts.of(list(map(str, work.keys[v].tolist())))},
-            {f"x{i}": work.columns[v][i] for i in range(COLUMNS)},
-        )
-    return spine, events
+def memory(folder: Path, scale: float) -> tuple[float, float]:
+    """The peak of a process of its own that reads the segments, and the size of what it reads, in MiB."""
+    command = [sys.executable, "-m", "benchmarks.bounded", str(folder), str(BOUND_MIB), str(scale)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    held = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return float(done.stdout), held / (1 << 20)
 
 
 def duckdb_asof(work: Workload) -> Floats:
     """DuckDB's ASOF LEFT JOIN with a strict bound, in the labels' order."""
     out = []
     with duckdb.connect() as connection:
+        connection.execute("set enable_progress_bar = false")
         labels = {"row": np.arange(len(work.label_key)), "k": work.label_key, "t": work.label_us}
         connection.register("labels", labels)
         for v in range(VIEWS):

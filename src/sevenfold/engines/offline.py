@@ -12,30 +12,36 @@ from sevenfold.algebra.grouping import bucket, group
 from sevenfold.algebra.layout import Groups
 from sevenfold.algebra.lookup import is_lookup, lookup
 from sevenfold.algebra.replay import replay
+from sevenfold.engines.histories import keyed_parts
 from sevenfold.errors import InputError
 from sevenfold.features.assemble import ViewValues, assemble
 from sevenfold.features.frame import FeatureFrame, Spine
 from sevenfold.features.keyed import KeyedEvents, key_events
 from sevenfold.features.plan import Plan, Reading, ViewPlan
 from sevenfold.features.reach import reading_hashes
+from sevenfold.stores.history import StreamHistory
 from sevenfold.types import EventBatch, Ints
 
-__all__ = ["read_at"]
+__all__ = ["MEMORY_BYTES", "read_at"]
 
 Hashes = npt.NDArray[np.uint64]
+MEMORY_BYTES = 1 << 30
+"""What a read of kept histories holds of their events at a time."""
 
 
 def read_at(
     plan: Plan,
     names: Sequence[str],
     spine: Spine,
-    events: Mapping[str, EventBatch],
+    events: Mapping[str, EventBatch | StreamHistory],
     progress: Callable[[str], None] | None = None,
+    memory_bytes: int = MEMORY_BYTES,
 ) -> FeatureFrame:
     """The features `names` of every row of `spine`, in its order: never a lost or a doubled row.
 
-    `events` holds each stream's events in log order. Only events of the spine's keys are walked, each once
-    a view. Raises NotFoundError for an unknown feature and InputError for a missing key or stream.
+    `events` holds each stream's events in log order, or its history, of which about `memory_bytes` are held
+    at a time. Only events of the spine's keys are walked, each once a view. Raises NotFoundError for an
+    unknown feature and InputError for a missing key or stream.
     """
     plan.require(names)
     found: dict[str, ViewValues] = {}
@@ -46,8 +52,8 @@ def read_at(
         _require(view, events)
         if progress is not None:
             progress(reading.name)
-        keyed = key_events(view, events[view.stream], hashes)
-        found[reading.name] = _read_view(view, keyed, reads, spine.t_us)
+        source = events[view.stream]
+        found[reading.name] = _read_view(view, source, (hashes, reads), spine.t_us, memory_bytes)
     return assemble(plan, names, spine, found)
 
 
@@ -77,7 +83,7 @@ def _time_order(t_us: Ints) -> Ints:
     return np.argsort(t_us, kind="stable").astype(np.int64)
 
 
-def _require(view: ViewPlan, events: Mapping[str, EventBatch]) -> None:
+def _require(view: ViewPlan, events: Mapping[str, object]) -> None:
     if view.stream not in events:
         raise InputError(
             f"features of {view.name!r} need the events of stream {view.stream!r}; "
@@ -85,14 +91,33 @@ def _require(view: ViewPlan, events: Mapping[str, EventBatch]) -> None:
         )
 
 
-def _read_view(view: ViewPlan, keyed: KeyedEvents, reads: Groups, t_us: Ints) -> ViewValues:
-    n, width = len(t_us), view.layout.n_reads
+def _read_view(
+    view: ViewPlan,
+    source: EventBatch | StreamHistory,
+    keys: tuple[Hashes, Groups],
+    t_us: Ints,
+    memory_bytes: int,
+) -> ViewValues:
+    hashes, reads = keys
+    out = _room(view, len(t_us))
+    if isinstance(source, EventBatch):
+        _fill(view, key_events(view, source, hashes), reads, t_us, out)
+    else:
+        for keyed, some_reads in keyed_parts(view, source, hashes, reads, memory_bytes):
+            _fill(view, keyed, some_reads, t_us, out)
+    return out
+
+
+def _room(view: ViewPlan, n: int) -> ViewValues:
+    width = view.layout.n_reads
+    if is_lookup(view.layout):  # written a column at a time
+        return np.empty((width, n), dtype=np.float64).T, np.empty((width, n), dtype=np.uint8).T
+    return np.empty((n, width), dtype=np.float64), np.empty((n, width), dtype=np.uint8)
+
+
+def _fill(view: ViewPlan, keyed: KeyedEvents, reads: Groups, t_us: Ints, out: ViewValues) -> None:
     if is_lookup(view.layout):
-        # A column at a time: each lies together.
-        out = np.empty((width, n), dtype=np.float64).T, np.empty((width, n), dtype=np.uint8).T
         times = keyed.event_us, keyed.known_us
         lookup(view.layout, keyed.slices, times, partial(keyed.number, view), reads, t_us, out)
-        return out
-    out = np.empty((n, width), dtype=np.float64), np.empty((n, width), dtype=np.uint8)
-    replay(view.layout, keyed.slices, keyed.columns(view), reads, t_us, out)
-    return out
+    else:
+        replay(view.layout, keyed.slices, keyed.columns(view), reads, t_us, out)

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from sevenfold.errors import RegistryError
-from sevenfold.registry.durable import sync_folder
+from sevenfold.stores.durable import sync_folder
 
 __all__ = ["Promotion", "append", "current", "previous", "read_history", "trim"]
 

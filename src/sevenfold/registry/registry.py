@@ -25,7 +25,6 @@ from sevenfold.errors import ArtifactError, NotFoundError, RegistryError
 from sevenfold.models.loader import load_model
 from sevenfold.models.protocol import Model
 from sevenfold.registry import history as histories
-from sevenfold.registry.durable import locked, replace_file, sync_folder, sync_tree
 from sevenfold.registry.history import Promotion
 from sevenfold.registry.manifest import (
     FORMAT,
@@ -37,6 +36,7 @@ from sevenfold.registry.manifest import (
     signature,
     write_manifest,
 )
+from sevenfold.stores.durable import locked, replace_file, sync_folder, sync_tree
 
 __all__ = ["ModelVersion", "Registry"]
 

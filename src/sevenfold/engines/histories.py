@@ -1,0 +1,161 @@
+"""Events of wanted keys from a stream's kept history, a bounded part of the keys at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from sevenfold.algebra.grouping import bucket, match
+from sevenfold.algebra.layout import Groups, Slices
+from sevenfold.features.columns import counted, key_hashes
+from sevenfold.features.keyed import KeyedEvents
+from sevenfold.features.plan import ViewPlan
+from sevenfold.stores.history import StreamHistory, cuts
+from sevenfold.stores.segment import LazyColumns, Segment
+from sevenfold.types import Column, EventBatch, Ints, Texts
+
+__all__ = ["keyed_parts"]
+
+Hashes = npt.NDArray[np.uint64]
+_DENSE = 4
+"""Rows are mapped as they lie while at least one in so many of them is wanted."""
+
+
+def keyed_parts(
+    view: ViewPlan, history: StreamHistory, hashes: Hashes, reads: Groups, memory_bytes: int
+) -> Iterator[tuple[KeyedEvents, Groups]]:
+    """The events of the keys `hashes` (g, 2) with their reads, in parts that cover every key once.
+
+    A part holds events of at most about `memory_bytes`, or those of one key. What it gives does not depend
+    on how many parts there are.
+    """
+    order = np.lexsort((hashes[:, 1], hashes[:, 0]))
+    hashes, reads = hashes[order], _ordered(reads, order)
+    segments, head = history.of(view.entities)
+    found = [segment.find(hashes) for segment in segments]
+    of_key = np.zeros(len(hashes), dtype=np.int64)
+    if head is not None:
+        of_key = match(hashes, np.ascontiguousarray(key_hashes(view.entities, head.keys)))
+    sizes = np.sum([ends - begins for begins, ends in found], axis=0, dtype=np.int64)
+    # Beside the columns of a view there is a copy of them at times, and where each event lies.
+    event_bytes = 8 * (2 * (len(view.numbers) + len(view.marks)) + 6)
+    for low, high in cuts(np.broadcast_to(sizes, len(hashes)), max(memory_bytes // event_bytes, 1)):
+        part = [(begins[low:high], ends[low:high]) for begins, ends in found]
+        starts, rows = reads
+        part_reads = Groups(starts[low : high + 1] - starts[low], rows[starts[low] : starts[high]])
+        if len(segments) == 1 and head is None:
+            yield _one(view, segments[0], part[0]), part_reads
+        else:
+            later = None if head is None else (head, of_key, low, high)
+            yield _several(view, segments, part, later), part_reads
+
+
+def _ordered(reads: Groups, order: Ints) -> Groups:
+    """The reads with their keys in another order."""
+    sizes = np.diff(reads.starts)[order]
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    return Groups(starts, reads.rows[_ranges(reads.starts[:-1][order], sizes)])
+
+
+def _ranges(begins: Ints, sizes: Ints) -> Ints:
+    """The positions of ranges of `sizes` from `begins` on, one after the other."""
+    ends = np.cumsum(sizes)
+    steps: Ints = np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.int64)
+    steps += np.repeat(begins - (ends - sizes), sizes)
+    return steps
+
+
+def _one(view: ViewPlan, segment: Segment, found: tuple[Ints, Ints]) -> KeyedEvents:
+    """The events of keys that lie in one segment: mapped where most are wanted, else gathered."""
+    begins, ends = found
+    sizes = ends - begins
+    inside = sizes > 0
+    low = int(begins[inside].min()) if inside.any() else 0
+    high = int(ends[inside].max()) if inside.any() else 0
+    if (high - low) <= _DENSE * int(sizes.sum()):
+        batch = segment.batch(slice(low, high))
+        slices = Slices(np.where(inside, begins - low, 0), np.where(inside, ends - low, 0))
+    else:
+        batch = segment.batch(_ranges(begins, sizes))
+        upto = np.cumsum(sizes)
+        slices = Slices(upto - sizes, upto)
+    return _counted(view, batch, slices, segment.meta.has_nulls)
+
+
+def _counted(
+    view: ViewPlan, batch: EventBatch, slices: Slices, nulls: dict[str, bool]
+) -> KeyedEvents:
+    """The events that the view counts."""
+
+    def has_nulls(name: str) -> bool:
+        return nulls.get(name, True)
+
+    counts = counted(view, batch)
+    if counts is None:
+        return KeyedEvents(slices, batch.event_us, batch.known_us, batch, has_nulls=has_nulls)
+    rows = np.flatnonzero(counts)
+    before = np.concatenate([[0], np.cumsum(counts)])
+    kept = Slices(before[slices.begins], before[slices.ends])
+    known_us = batch.known_us[rows]
+    event_us = known_us if batch.event_us is batch.known_us else batch.event_us[rows]
+    return KeyedEvents(kept, event_us, known_us, batch, rows, has_nulls)
+
+
+def _several(
+    view: ViewPlan,
+    segments: Sequence[Segment],
+    found: Sequence[tuple[Ints, Ints]],
+    later: tuple[EventBatch, Ints, int, int] | None,
+) -> KeyedEvents:
+    """The events of keys that lie in several segments and the head, of each key the older ones first."""
+    parts, ids = [], []
+    n_keys = 0
+    for segment, (begins, ends) in zip(segments, found, strict=True):
+        n_keys = len(begins)
+        parts.append(segment.batch(_ranges(begins, ends - begins)))
+        ids.append(np.repeat(np.arange(n_keys), ends - begins))
+    if later is not None:
+        head, of_key, low, high = later
+        n_keys = high - low
+        rows = np.flatnonzero((of_key >= low) & (of_key < high))
+        parts.append(_taken(head, rows))
+        ids.append(of_key[rows] - low)
+    groups = bucket(np.concatenate(ids), n_keys)
+    batch = _joined(parts, groups.rows)
+    return _counted(view, batch, Slices(groups.starts[:-1], groups.starts[1:]), {})
+
+
+def _taken(batch: EventBatch, rows: Ints) -> EventBatch:
+    keys = LazyColumns(tuple(batch.keys), lambda name: batch.keys[name].take(rows))
+    fields = LazyColumns(tuple(batch.fields), lambda name: _rows(batch.fields[name], rows))
+    ids = batch.event_ids.take(rows)
+    return EventBatch(batch.stream, batch.event_us[rows], batch.known_us[rows], ids, keys, fields)
+
+
+def _joined(parts: Sequence[EventBatch], rows: Ints) -> EventBatch:
+    """The batches one after the other, then those of their events that are at `rows`."""
+    first = parts[0]
+    known_us = np.concatenate([part.known_us for part in parts])[rows]
+    event_us = np.concatenate([part.event_us for part in parts])[rows]
+    same = np.array_equal(event_us, known_us)
+    keys = LazyColumns(
+        tuple(first.keys), lambda name: Texts.concat([part.keys[name] for part in parts]).take(rows)
+    )
+    fields = LazyColumns(
+        tuple(first.fields), lambda name: _rows(_whole([p.fields[name] for p in parts]), rows)
+    )
+    nothing = Texts.of([None] * 0)
+    return EventBatch(first.stream, known_us if same else event_us, known_us, nothing, keys, fields)
+
+
+def _whole(columns: Sequence[Column]) -> Column:
+    texts = [column for column in columns if isinstance(column, Texts)]
+    if texts:
+        return Texts.concat(texts)
+    return np.concatenate([column for column in columns if not isinstance(column, Texts)])
+
+
+def _rows(column: Column, rows: Ints) -> Column:
+    return column.take(rows) if isinstance(column, Texts) else column[rows]

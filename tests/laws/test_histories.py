@@ -1,0 +1,88 @@
+"""Reading from a kept history gives what reading from the events themselves gives, bit for bit."""
+
+import itertools
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import sevenfold as sf
+from sevenfold.engines.offline import read_at
+from sevenfold.features.frame import Spine
+from sevenfold.features.plan import Plan, compile_plan
+from sevenfold.stores.history import StreamHistory, merge
+from sevenfold.stores.segment import Segment, write_segment
+from sevenfold.testing.strategies import Log, logs
+from sevenfold.types import EventBatch, Texts
+from tests.laws.views import AGGREGATES, item, positive, stream, user
+
+VIEWS = [
+    sf.aggregate(user, stream, *AGGREGATES, name="all"),
+    sf.aggregate([user, item], stream, sf.last("x"), sf.since_last(), name="newest"),
+    sf.aggregate(item, stream, sf.sum("x", windows=["24 h"]), where=positive, name="some"),
+    sf.aggregate(item, stream, sf.last("x"), where=positive, name="newest_of_some"),
+    sf.aggregate(user, stream, sf.distinct("item", cap=8), sf.count("tag"), name="texts"),
+]
+FEW_BYTES = 400  # a handful of events a part
+
+
+def kept(folder: Path, plan: Plan, batch: EventBatch, cuts: Sequence[int]) -> StreamHistory:
+    """Segments between `cuts`, and what follows the last cut as the head."""
+    segments: dict[tuple[str, ...], tuple[Segment, ...]] = {}
+    for entities in dict.fromkeys(view.entities for view in plan.views):
+        place = folder / "+".join(entities)
+        segments[entities] = tuple(
+            write_segment(
+                place / f"{begin:020d}-{end:020d}", "s", entities, batch.take(np.arange(begin, end))
+            )
+            for begin, end in itertools.pairwise([0, *cuts])
+        )
+    last = cuts[-1] if cuts else 0
+    head = batch.take(np.arange(last, len(batch))) if last < len(batch) else None
+    return StreamHistory("s", segments, dict.fromkeys(segments, head))
+
+
+def spine(log: Log) -> Spine:
+    keys = {
+        "user": Texts.of([user for _, user, _ in log.reads]),
+        "item": Texts.of([item for _, _, item in log.reads]),
+    }
+    return Spine(np.array([t_us for t_us, _, _ in log.reads], dtype=np.int64), keys)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(logs(), st.data())
+def test_a_history_reads_as_its_events_do_however_it_is_cut(log: Log, data: st.DataObject) -> None:
+    plan = compile_plan(VIEWS)
+    n = len(log.batch)
+    cuts = sorted(data.draw(st.sets(st.integers(1, n), max_size=3)))
+    memory = data.draw(st.sampled_from([1, FEW_BYTES, 1 << 30]))
+    expected = read_at(plan, plan.names, spine(log), {"s": log.batch})
+    with tempfile.TemporaryDirectory() as folder:
+        history = kept(Path(folder), plan, log.batch, cuts)
+        found = read_at(plan, plan.names, spine(log), {"s": history}, memory_bytes=memory)
+    assert found.values.tobytes() == expected.values.tobytes()
+    assert found.states.tolist() == expected.states.tolist()
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(logs(), st.integers(1, 30), st.data())
+def test_merged_segments_are_the_segment_of_all_their_events(
+    log: Log, at_once: int, data: st.DataObject
+) -> None:
+    n = len(log.batch)
+    cuts = sorted(data.draw(st.sets(st.integers(1, n), min_size=1, max_size=3)) | {n})
+    with tempfile.TemporaryDirectory() as folder:
+        plan = compile_plan(VIEWS)
+        parts = kept(Path(folder, "parts"), plan, log.batch, cuts)
+        whole = kept(Path(folder, "whole"), plan, log.batch, [n])
+        for entities, (expected,) in whole.segments.items():
+            place = Path(folder, "merged", "+".join(entities), expected.path.name)
+            merged = merge(place, parts.segments[entities], at_once)
+            names = sorted(path.name for path in expected.path.iterdir())
+            assert sorted(path.name for path in merged.path.iterdir()) == names
+            for name in names:
+                assert (merged.path / name).read_bytes() == (expected.path / name).read_bytes()
