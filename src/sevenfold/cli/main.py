@@ -20,6 +20,7 @@ _COMMANDS = (
     "ingest",
     "data",
     "features",
+    "history",
     "serve",
     "diff",
     "change",

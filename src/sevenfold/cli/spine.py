@@ -28,7 +28,7 @@ from sevenfold.stores.log import read_stream
 from sevenfold.stores.open import open_store
 from sevenfold.types import EventBatch, Texts
 
-__all__ = ["load_events", "log_events", "read_spine", "readable", "write_filled"]
+__all__ = ["load_events", "read_spine", "readable", "write_filled"]
 
 _TIME = "t"
 _AT_ONCE = 1 << 62
@@ -97,15 +97,6 @@ def load_events(
         ingest_file(ingest, stream, read_events(stream, Path(file), columns, progress))
         events |= _of_streams(store, plan)
     return events
-
-
-def log_events(plan: Plan, url: str) -> dict[str, EventBatch]:
-    """The events of a store's log."""
-    store = open_store(url, readonly=True)
-    try:
-        return _of_streams(store, plan)
-    finally:
-        store.close()
 
 
 def write_filled(spine: Path, frame: FeatureFrame, out: Path) -> None:

@@ -104,6 +104,17 @@ class History:
                 if folder.is_dir():
                     shutil.rmtree(folder)
 
+    def discard_damaged(self) -> list[str]:
+        """Read all segments through and delete the damaged ones; their paths."""
+        damaged = []
+        for path in sorted(self.path.glob("*/*/[0-9]*")):
+            try:
+                Segment.open(path).verify()
+            except StoreError:
+                shutil.rmtree(path)
+                damaged.append(str(path))
+        return damaged
+
     def _extend(
         self,
         txn: Transaction,

@@ -21,6 +21,7 @@ from sevenfold.features.plan import compile_plan
 from sevenfold.models.dataset import Dataset
 from sevenfold.models.rule import RuleModel
 from sevenfold.registry.registry import Registry
+from sevenfold.stores import history
 
 SALES = """
     select 'l' || i as line, 'c' || (i % 7) as customer, i % 5 as item, 1 + i % 3 as pieces,
@@ -193,6 +194,29 @@ def test_rows_are_filled_in_their_order_from_the_log_and_from_a_file(
     """).fetchall()
     place = len(own[0]) + told["features"].index("item__count_7d")
     assert [row[place] for row in rows] == [count for (count,) in counts]
+
+
+def test_a_history_is_kept_verified_and_made_again(
+    tea: Path, sales: Path, spine: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "no store" in refusal("history", tea, "--home", home)
+    answer("ingest", tea, "sales", sales, "--home", home)
+    assert "300 in the log" in run("history", tea, "--home", home).output
+    before, after = tmp_path / "before.parquet", tmp_path / "after.parquet"
+    answer("features", tea, "--spine", spine, "--out", before, "--home", home)
+    monkeypatch.setattr(history, "HEAD_EVENTS", 1)
+    told = answer("history", tea, "--home", home)
+    one = {"segments": 1, "events": 300, "head": 0}
+    assert told["kept"] == {"sales": {"item": one, "customer+item": one}}
+    files = [*home.glob("history/sales/item/*/field.pieces")]
+    raw = bytearray(files[0].read_bytes())
+    raw[8] ^= 1
+    files[0].write_bytes(raw)
+    assert len(answer("history", tea, "--home", home, "--verify")["damaged"]) == 1
+    assert answer("history", tea, "--home", home, "--verify")["damaged"] == []
+    assert answer("history", tea, "--home", home, "--drop")["kept"] == told["kept"]
+    answer("features", tea, "--spine", spine, "--out", after, "--home", home, "--memory", 1)
+    assert filled(after) == filled(before)
 
 
 def test_a_time_without_a_zone_is_refused_or_read_as_told(
