@@ -16,7 +16,7 @@ from sevenfold.stores.history import StreamHistory, cuts
 from sevenfold.stores.segment import LazyColumns, Segment
 from sevenfold.types import Column, EventBatch, Ints, Texts
 
-__all__ = ["keyed_parts"]
+__all__ = ["in_key_order", "keyed_parts"]
 
 Hashes = npt.NDArray[np.uint64]
 _DENSE = 4
@@ -28,11 +28,10 @@ def keyed_parts(
 ) -> Iterator[tuple[KeyedEvents, Groups]]:
     """The events of the keys `hashes` (g, 2) with their reads, in parts that cover every key once.
 
+    The keys come in order: see `in_key_order`.
     A part holds events of at most about `memory_bytes`, or those of one key. What it gives does not depend
     on how many parts there are.
     """
-    order = np.lexsort((hashes[:, 1], hashes[:, 0]))
-    hashes, reads = hashes[order], _ordered(reads, order)
     segments, head = history.of(view.entities)
     found = [segment.find(hashes) for segment in segments]
     of_key = np.zeros(len(hashes), dtype=np.int64)
@@ -52,11 +51,16 @@ def keyed_parts(
             yield _several(view, segments, part, later), part_reads
 
 
-def _ordered(reads: Groups, order: Ints) -> Groups:
-    """The reads with their keys in another order."""
+def in_key_order(hashes: Hashes, reads: Groups) -> tuple[Hashes, Groups]:
+    """The keys and their reads, in the order in which segments keep keys."""
+    order = np.argsort(hashes[:, 0])
+    first = hashes[order, 0]
+    if (first[1:] == first[:-1]).any():  # two of 2^64, or keys made to meet
+        order = np.lexsort((hashes[:, 1], hashes[:, 0]))
     sizes = np.diff(reads.starts)[order]
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    return Groups(starts, reads.rows[_ranges(reads.starts[:-1][order], sizes)])
+    rows = reads.rows[_ranges(reads.starts[:-1][order], sizes)]
+    return hashes[order], Groups(starts, rows)
 
 
 def _ranges(begins: Ints, sizes: Ints) -> Ints:

@@ -12,7 +12,7 @@ from sevenfold.algebra.grouping import bucket, group
 from sevenfold.algebra.layout import Groups
 from sevenfold.algebra.lookup import is_lookup, lookup
 from sevenfold.algebra.replay import replay
-from sevenfold.engines.histories import keyed_parts
+from sevenfold.engines.histories import in_key_order, keyed_parts
 from sevenfold.errors import InputError
 from sevenfold.features.assemble import ViewValues, assemble
 from sevenfold.features.frame import FeatureFrame, Spine
@@ -48,12 +48,12 @@ def read_at(
     keys = _SpineKeys(spine)
     for reading in plan.readings_for(names):
         view = reading.view
-        hashes, reads = keys.of(reading, found)
         _require(view, events)
+        source = events[view.stream]
+        wanted = keys.of(reading, found, in_order=not isinstance(source, EventBatch))
         if progress is not None:
             progress(reading.name)
-        source = events[view.stream]
-        found[reading.name] = _read_view(view, source, (hashes, reads), spine.t_us, memory_bytes)
+        found[reading.name] = _read_view(view, source, wanted, spine.t_us, memory_bytes)
     return assemble(plan, names, spine, found)
 
 
@@ -64,9 +64,15 @@ class _SpineKeys:
         self._spine = spine
         self._by_time = _time_order(spine.t_us)
         self._known: dict[tuple[str, ...], tuple[Hashes, Groups]] = {}
+        self._in_order: set[tuple[str, ...]] = set()
 
-    def of(self, reading: Reading, found: Mapping[str, ViewValues]) -> tuple[Hashes, Groups]:
-        """The different keys, uint64 (g, 2), and the rows of each in order of time."""
+    def of(
+        self, reading: Reading, found: Mapping[str, ViewValues], in_order: bool
+    ) -> tuple[Hashes, Groups]:
+        """The different keys, uint64 (g, 2), and the rows of each in order of time.
+
+        With `in_order` the keys are in the order of segments, else in any.
+        """
         links = reading.links
         ways = tuple(links[e].name if e in links else e for e in reading.view.entities)
         if ways not in self._known:
@@ -74,6 +80,9 @@ class _SpineKeys:
             each = np.ascontiguousarray(np.broadcast_to(hashes, (len(self._spine), 2)))
             ids, firsts = group(each)
             self._known[ways] = each[firsts], bucket(ids, len(firsts), self._by_time)
+        if in_order and ways not in self._in_order:
+            self._known[ways] = in_key_order(*self._known[ways])
+            self._in_order.add(ways)
         return self._known[ways]
 
 

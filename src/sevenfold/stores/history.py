@@ -172,6 +172,8 @@ def merge(path: Path, segments: Sequence[Segment], at_once: int = _MERGE_EVENTS)
     hashes = _union([segment.hashes for segment in segments])
     found = [segment.find(hashes) for segment in segments]
     sizes = np.sum([ends - begins for begins, ends in found], axis=0)
+    if not len(hashes):  # the columns are to be there all the same
+        writer.add(hashes, np.zeros(1, dtype=np.int64), first.batch(slice(0, 0)))
     for low, high in cuts(sizes, at_once):
         writer.add(
             hashes[low:high], *_merged(segments, [(b[low:high], e[low:high]) for b, e in found])
