@@ -17,6 +17,8 @@ __all__ = ["main"]
 # In the order in which a system comes to life.
 _COMMANDS = (
     "check",
+    "search",
+    "lineage",
     "ingest",
     "data",
     "features",

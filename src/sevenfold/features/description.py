@@ -13,7 +13,7 @@ from sevenfold.features.plan import Plan
 from sevenfold.hashing import canonical_json, digest
 from sevenfold.spec.aggregate import Aggregate, FeatureView, Source
 from sevenfold.spec.field import Category
-from sevenfold.spec.naming import feature_names
+from sevenfold.spec.naming import endings, feature_names
 from sevenfold.spec.on_demand import OnDemand, parameters
 from sevenfold.spec.stream import Stream
 from sevenfold.spec.table import Table
@@ -149,7 +149,9 @@ def _view_parts(view: FeatureView) -> Iterator[dict[str, str]]:
             parts["source"] = _source(aggregate.source)
         parts |= _categories(view, (aggregate.source, view.where))
         for window in aggregate.windows or (None,):
-            yield parts | {"window": _duration(window) if window else "lifetime"}
+            parts = parts | {"window": _duration(window) if window else "lifetime"}
+            for ending in endings(aggregate):
+                yield parts | ({"output": ending.removeprefix("_")} if ending else {})
 
 
 def _categories(view: FeatureView, sources: Sequence[Source | None]) -> dict[str, str]:

@@ -97,9 +97,10 @@ def forgotten(txn: Transaction) -> Forgotten:
 
 
 def personal_fields(system: System, stream: str) -> frozenset[str]:
-    """The fields of a stream that are declared personal."""
+    """The fields of a stream that are declared personal, by name or by a class."""
     declared = system.streams[stream].fields
-    return frozenset(declared).intersection(system.requirements.privacy.personal)
+    named = frozenset(declared).intersection(system.requirements.privacy.personal)
+    return named | {name for name, field in declared.items() if field.pii}
 
 
 @dataclass

@@ -75,7 +75,7 @@ class Aggregate:
 class FeatureView:
     """Features that share entities and stream: one state record a key.
 
-    `where` is a row-level function giving the events that count.
+    `where` is a row-level function giving the events that count; `owner` answers for the view.
     """
 
     entities: tuple[Entity, ...]
@@ -84,6 +84,7 @@ class FeatureView:
     name: Name
     where: RowFunction | None = None
     description: str = ""
+    owner: str = ""
 
 
 def aggregate(
@@ -93,6 +94,7 @@ def aggregate(
     name: str | None = None,
     where: RowFunction | None = None,
     description: str = "",
+    owner: str = "",
 ) -> FeatureView:
     """A feature view: `aggregates` over the events of `stream`, for each key of `entity`.
 
@@ -101,7 +103,7 @@ def aggregate(
     """
     entities = _listed(entity)
     view_name = "_x_".join(_names(*entities)) if name is None else name
-    return FeatureView(entities, stream, tuple(aggregates), view_name, where, description)
+    return FeatureView(entities, stream, tuple(aggregates), view_name, where, description, owner)
 
 
 def attribute(
@@ -112,6 +114,7 @@ def attribute(
     age: bool = False,
     name: str | None = None,
     description: str = "",
+    owner: str = "",
 ) -> FeatureView:
     """The newest values of `fields` of a table keyed by `entity`, its nulls included.
 
@@ -126,7 +129,7 @@ def attribute(
     if age:
         kinds += (Aggregate("age", fields[0] if fields else None, name="age"),)
     view_name = "_".join(_names(*entities, table)) if name is None else name
-    return FeatureView(entities, table, kinds, view_name, description=description)
+    return FeatureView(entities, table, kinds, view_name, None, description, owner)
 
 
 def count(

@@ -6,8 +6,18 @@ from collections.abc import Iterator
 
 from sevenfold.errors import Problem
 from sevenfold.spec.aggregate import Aggregate
-from sevenfold.spec.declaration import Declaration, duration_us, functions, twice, unknown, views
+from sevenfold.spec.declaration import (
+    Declaration,
+    duration_us,
+    functions,
+    links,
+    twice,
+    unknown,
+    views,
+)
 from sevenfold.spec.field import CONTENT, Category, Integer, Number
+from sevenfold.spec.lineage import trace
+from sevenfold.spec.model import Rule
 from sevenfold.spec.on_demand import parameters
 from sevenfold.spec.stream import Stream
 from sevenfold.spec.units import default_hop_us, duration_text
@@ -91,6 +101,29 @@ def forbidden_fields_are_not_read(system: Declaration) -> Iterator[Problem]:
             yield Problem(path, message, "make sure that there is a ground for it", "C-20", "info")
 
 
+def models_read_no_personal_data_that_they_forbid(system: Declaration) -> Iterator[Problem]:
+    """C-20: no feature of a model is computed from a field of a class of personal data that it forbids."""
+    if not any(not isinstance(model, Rule) and model.forbid_pii for model in system.models):
+        return
+    lineage = trace(system)
+    for i, model in enumerate(system.models):
+        forbidden = () if isinstance(model, Rule) else model.forbid_pii
+        for j, name in enumerate(model.features):
+            node = lineage.nodes.get(f"feature:{name}")
+            if node is None:
+                continue
+            for kind in sorted(set(node.pii).intersection(forbidden)):
+                used = [
+                    n.name for n in lineage.upstream(node) if n.kind == "field" and kind in n.pii
+                ]
+                message = (
+                    f"{name!r} is computed from {', '.join(used)}, personal data of class {kind!r}, "
+                    f"which {model.name!r} forbids"
+                )
+                remedy = "take the feature out, or do not forbid the class"
+                yield Problem(f"$.models[{i}].features[{j}]", message, remedy, "C-20")
+
+
 def retention_covers_what_is_read(system: Declaration) -> Iterator[Problem]:
     """C-20: data have a retention, and no window or split reaches beyond it."""
     retention = system.requirements.privacy.retention
@@ -128,6 +161,13 @@ def retention_of_streams_holds_what_is_read(system: Declaration) -> Iterator[Pro
                 longest = duration_text(reach_us)
                 message = f"it reaches {longest} back with its hop, events are kept for {retention}"
                 yield Problem(where, message, f"keep them for {longest}, or reach less far", "C-20")
+    for path, link in links(system):
+        kept_us, ttl_us = duration_us(link.table.retention), duration_us(link.ttl)
+        if kept_us is not None and (ttl_us is None or ttl_us > kept_us):
+            message = (
+                f"{link.table.name!r} keeps rows for {link.table.retention}, the link leads on"
+            )
+            yield Problem(f"{path}.ttl", message, f"give ttl={link.table.retention!r}", "C-20")
 
 
 def retention_of_answers_lets_them_be_learned_from(system: Declaration) -> Iterator[Problem]:
@@ -157,7 +197,7 @@ def _memory_us(aggregate: Aggregate) -> int | None:
     for window in aggregate.windows:
         window_us = duration_us(window) or 0
         hop_us = 0
-        if aggregate.kind != "attribute":
+        if aggregate.kind not in ("attribute", "age"):
             hop_us = duration_us(aggregate.hop) or default_hop_us(window_us)
         reaches.append(window_us + hop_us)
     return max(reaches)
@@ -199,6 +239,7 @@ DATA_RULES = (
     field_bounds_leave_room,
     privacy_names_fields,
     forbidden_fields_are_not_read,
+    models_read_no_personal_data_that_they_forbid,
     retention_covers_what_is_read,
     retention_of_streams_holds_what_is_read,
     retention_of_answers_lets_them_be_learned_from,

@@ -1,4 +1,7 @@
-"""What a field of an event may hold."""
+"""What a field of an event may hold.
+
+Of each kind `pii` names the class of personal data that it is, such as "contact" or "location"; '' is none.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ class Number:
     unit: str = ""
     low: float | None = None
     high: float | None = None
+    pii: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,8 @@ class Integer:
     unit: str = ""
     low: int | None = None
     high: int | None = None
+    pii: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +44,30 @@ class Category:
 
     values: tuple[str, ...]
     other: bool = False
+    pii: str = ""
+    description: str = ""
 
-    def __init__(self, values: tuple[str, ...] | list[str], other: bool = False) -> None:
+    def __init__(
+        self,
+        values: tuple[str, ...] | list[str],
+        other: bool = False,
+        pii: str = "",
+        description: str = "",
+    ) -> None:
         # What is no list is left as it is, for the checks to refuse.
         listed = tuple(values) if isinstance(values, list) else values
         object.__setattr__(self, "values", listed)
         object.__setattr__(self, "other", other)
+        object.__setattr__(self, "pii", pii)
+        object.__setattr__(self, "description", description)
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
     """True or false, held as 1 and 0; the numbers 1 and 0 and the texts `true` and `false` are read too."""
+
+    pii: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +75,8 @@ class Id:
     """A short text that names something: counted and compared, never computed with."""
 
     max_bytes: Count = 256
+    pii: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +84,8 @@ class Text:
     """Free text, kept in the log."""
 
     max_bytes: Count = 10_000
+    pii: str = ""
+    description: str = ""
 
 
 Field: TypeAlias = Number | Integer | Category | Flag | Id | Text

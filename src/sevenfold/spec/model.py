@@ -33,17 +33,24 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class LogisticRegression:
-    """A linear model of the probability that an item comes true."""
+    """A linear model of the probability that an item comes true.
+
+    No feature may be computed from a field of a class of personal data in `forbid_pii`.
+    """
 
     features: Sequence[str]
     l2: Weight = 1e-3
     role: Role = "challenger"
     name: Name = "logistic"
+    forbid_pii: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class LightGBM:
-    """Boosted trees by LambdaMART, one list a request."""
+    """Boosted trees by LambdaMART, one list a request.
+
+    No feature may be computed from a field of a class of personal data in `forbid_pii`.
+    """
 
     features: Sequence[str]
     n_trees: Count = 200
@@ -57,6 +64,7 @@ class LightGBM:
     threads: Count = 1
     role: Role = "strong"
     name: Name = "lightgbm"
+    forbid_pii: Sequence[str] = ()
 
 
 ModelSpec: TypeAlias = Rule | LogisticRegression | LightGBM

@@ -120,3 +120,12 @@ def test_a_request_time_function_is_altered_with_what_it_reads() -> None:
         "input user__count_7d",
         "input user__count_30d",
     ]
+
+
+def test_each_place_of_the_latest_has_its_parts() -> None:
+    found = compare_features(
+        described(view(sf.last_k("x", 2), sf.var("x"))),
+        described(view(sf.last_k("x", 3), sf.var("x"))),
+    )
+    assert "user__last_3_x_3" in found.added
+    assert "user__var_x" in found.unchanged

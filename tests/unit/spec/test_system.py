@@ -41,6 +41,8 @@ def test_a_declaration_is_json(parts: dict[str, Any]) -> None:
         "unit": "",
         "low": 1,
         "high": 10_000,
+        "pii": "",
+        "description": "",
     }
     assert outline["task"]["label"]["outcome"] == "lines"
     assert outline["features"][0]["aggregates"][1]["source"] == {
