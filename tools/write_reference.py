@@ -21,6 +21,7 @@ import sevenfold
 from sevenfold import errors
 from sevenfold.serving.openapi import openapi
 from sevenfold.spec.check_data import DATA_RULES
+from sevenfold.spec.check_expect import EXPECT_RULES
 from sevenfold.spec.check_features import FEATURE_RULES
 from sevenfold.spec.check_operation import OPERATION_RULES
 from sevenfold.spec.check_tables import TABLE_RULES
@@ -89,6 +90,7 @@ def checks_page() -> str:
 
 _RULES = {
     "Data": DATA_RULES,
+    "Expectations": EXPECT_RULES,
     "Features": FEATURE_RULES,
     "Tables": TABLE_RULES,
     "Everything else": OPERATION_RULES,

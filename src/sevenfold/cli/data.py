@@ -33,6 +33,7 @@ def command(system: str, home: Path | None, dead: int) -> None:
     For every stream, rows in = events + duplicates + dead letters.
     """
     from sevenfold.cli.load import load_system
+    from sevenfold.serving.alerts import read_alerts
     from sevenfold.stores.dead_letters import count_by_reason, exhume
     from sevenfold.stores.log import last_known_us, position
     from sevenfold.stores.open import open_store
@@ -50,6 +51,10 @@ def command(system: str, home: Path | None, dead: int) -> None:
                 "predictions": txn.count(PREDICTIONS),
                 "streams": _streams(declared, txn),
                 "dead_letters_by_reason": count_by_reason(txn),
+                "alerts": [
+                    {"stream": stream, "expectation": name, "batches": count}
+                    for (stream, name), count in read_alerts(txn).items()
+                ],
                 "dead_letters": [_letter(letter) for letter in exhume(txn, dead)],
             }
     finally:
@@ -98,6 +103,9 @@ def _text(result: dict[str, Any]) -> str:
     reasons = sorted(result["dead_letters_by_reason"].items(), key=lambda item: (-item[1], item[0]))
     if reasons:
         parts.append(table(["dead letters", "rows"], reasons))
+    if result["alerts"]:
+        alerts = [[one["stream"], one["expectation"], one["batches"]] for one in result["alerts"]]
+        parts.append(table(["stream", "not as expected", "batches"], alerts))
     parts.append(
         f"log: {result['position']:,} events, the last known at {result['last_known'] or '-'}; "
         f"{result['predictions']:,} predictions"

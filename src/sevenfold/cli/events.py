@@ -118,4 +118,6 @@ def ingest_file(
         taken.duplicates += result.duplicates
         taken.position = result.position
         taken.dead.update(refusal.reason for refusal in result.refused)
+        taken.alerts.update(alert.expectation for alert in result.alerts)
+        taken.notes.extend(alert.detail for alert in result.alerts)
     return taken

@@ -205,6 +205,7 @@ def _show(system: str, stream: str, taken: Taken) -> None:
         "dead_letters": sum(taken.dead.values()),
         "dead_letters_by_reason": dict(taken.dead.most_common()),
         "position": taken.position,
+        "alerts": dict(taken.alerts.most_common()),
         "notes": taken.notes,
     }
     lines = [
@@ -213,4 +214,6 @@ def _show(system: str, stream: str, taken: Taken) -> None:
     ]
     if taken.dead:
         lines.append(table(["dead letters", "rows"], taken.dead.most_common()))
+    if taken.alerts:
+        lines.append(table(["not as expected", "batches"], taken.alerts.most_common()))
     show(result, "\n".join(lines))

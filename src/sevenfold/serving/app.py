@@ -171,6 +171,8 @@ class App:
         result = self._service.accept(request.stream, rows, request.known_us)
         refused = [RefusedEvent(r.index, r.reason, r.message) for r in result.refused]
         self._metrics.rows(result.events, result.duplicates, [r.reason for r in refused])
+        for alert in result.alerts:
+            self._metrics.alert(request.stream, alert.expectation)
         answer = EventsAnswer(
             result.position, result.events, result.duplicates, len(refused), refused
         )

@@ -28,6 +28,7 @@ class Taken:
     position: int = 0
     dead: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    alerts: Counter[str] = field(default_factory=Counter)
 
 
 class Follower:
@@ -116,7 +117,9 @@ class Follower:
         taken.position = result.position
         taken.dead.update(refusal.reason for refusal in result.refused)
         taken.dead.update(poison.reason for poison in batch.poison)
+        taken.alerts.update(alert.expectation for alert in result.alerts)
         taken.notes.extend(batch.notes)
+        taken.notes.extend(alert.detail for alert in result.alerts)
 
     def _require_after_the_log(self, batch: Batch) -> None:
         if self._end_us is None:

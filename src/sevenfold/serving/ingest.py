@@ -11,8 +11,10 @@ from sevenfold.clock import Clock
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import NotFoundError, ServingError
 from sevenfold.features.plan import ViewPlan
+from sevenfold.serving.alerts import count_alerts, volume_alerts
 from sevenfold.serving.backfill import backfill, kept_views
 from sevenfold.serving.schema import keep_schemas
+from sevenfold.sources.expectations import Alert
 from sevenfold.sources.protocol import Origin, Poison
 from sevenfold.sources.raw import Raw
 from sevenfold.sources.validate import Validated, Validator
@@ -48,12 +50,16 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """What became of the rows: every one is an event, a duplicate or refused; `position` is the log's end."""
+    """What became of the rows: every one is an event, a duplicate or refused; `position` is the log's end.
+
+    `alerts` are the expectations of the stream that they breach.
+    """
 
     position: int
     events: int
     duplicates: int
     refused: list[Refusal] = field(default_factory=list)
+    alerts: Sequence[Alert] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +163,10 @@ class Ingest:
             bury(txn, letters)
             duplicates = len(batch) - len(kept)
             _count(txn, stream, (len(kept), duplicates, len(letters)))
+            alerts = [*checked.alerts]
+            if not history:
+                alerts += volume_alerts(txn, stream, validator.stream.expect, len(kept), now_us)
+            count_alerts(txn, stream, alerts)
             if beside is not None and beside.write is not None:
                 beside.write(txn)
         for observer in self._observers:
@@ -165,7 +175,7 @@ class Ingest:
             Refusal(int(row), letter.reason, letter.detail)
             for row, letter in zip(checked.letter_rows.tolist(), checked.letters, strict=True)
         ]
-        return IngestResult(end, len(kept), duplicates, refused)
+        return IngestResult(end, len(kept), duplicates, refused, alerts)
 
     def _require_ours(self, txn: Transaction) -> None:
         """Refuse to write where another definition has taken over: its states would miss these events."""

@@ -42,6 +42,12 @@ class Metrics:
         self._dead = Counter(
             "sevenfold_dead_letters", "Rows refused, by reason", ["reason"], registry=self._registry
         )
+        self._alerts = Counter(
+            "sevenfold_expectation_breaches",
+            "Batches that were not as their stream expects",
+            ["stream", "expectation"],
+            registry=self._registry,
+        )
         self._rungs = Counter(
             "sevenfold_answers",
             "Answers, by the rung that served",
@@ -123,6 +129,10 @@ class Metrics:
         self._rows.labels("dead_letter").inc(len(reasons))
         for reason in reasons:
             self._dead.labels(reason).inc()
+
+    def alert(self, stream: str, expectation: str) -> None:
+        """Note a breach of what a stream expects."""
+        self._alerts.labels(stream, expectation).inc()
 
     def text(self, position: int, version: int) -> bytes:
         """All of it as /metrics answers, with the log's end and the model's version now."""

@@ -23,6 +23,7 @@ from sevenfold.sources.content import (
     name_hash,
     sum_of_fields,
 )
+from sevenfold.sources.expectations import Alert, alerts_of, refuse_unexpected
 from sevenfold.sources.flaws import Flaws
 from sevenfold.sources.raw import OTHER, Raw, RawColumn
 from sevenfold.sources.times import LocalTime, parse_times
@@ -41,13 +42,15 @@ _NOTHING: Hashes = np.zeros((0, 2), dtype=np.uint64)
 class Validated:
     """What became of the rows: `batch` of `event_rows` (m,), and `letters` of `letter_rows` (k,).
 
-    The events are in the order of their rows; together the two index arrays hold every row once.
+    The events are in the order of their rows; together the two index arrays hold every row once. `alerts` are
+    the expectations of the stream that the batch breaches.
     """
 
     batch: EventBatch
     letters: list[DeadLetter]
     event_rows: Ints
     letter_rows: Ints
+    alerts: Sequence[Alert] = ()
 
 
 def validate(
@@ -158,6 +161,8 @@ class Validator:
             )
         clamped = np.minimum(event_us, known)
         batch = EventBatch(stream.name, clamped, known, ids, keys, fields)
+        if stream.expect:
+            refuse_unexpected(stream.expect, batch, flaws)
         return batch if flaws.free.all() else batch.take(flaws.free)
 
     def _known(
@@ -273,7 +278,9 @@ class Validator:
             DeadLetter(name, reason, detail, row)
             for (_, reason, detail), row in zip(told, rows, strict=True)
         ]
-        return Validated(batch, letters, np.flatnonzero(flaws.free), np.flatnonzero(~flaws.free))
+        alerts = alerts_of(self.stream.expect, batch)
+        rows_of = np.flatnonzero(flaws.free), np.flatnonzero(~flaws.free)
+        return Validated(batch, letters, *rows_of, alerts)
 
 
 def _refuse_unspoken(column: RawColumn, hashes: Hashes, name: str, flaws: Flaws) -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from sevenfold.errors import Problem
 from sevenfold.spec.check_data import DATA_RULES
+from sevenfold.spec.check_expect import EXPECT_RULES
 from sevenfold.spec.check_features import FEATURE_RULES
 from sevenfold.spec.check_operation import OPERATION_RULES
 from sevenfold.spec.check_tables import TABLE_RULES
@@ -18,7 +19,13 @@ __all__ = ["check"]
 
 Rule = Callable[[Declaration], Iterator[Problem]]
 
-_RULES: tuple[Rule, ...] = (*DATA_RULES, *FEATURE_RULES, *TABLE_RULES, *OPERATION_RULES)
+_RULES: tuple[Rule, ...] = (
+    *DATA_RULES,
+    *EXPECT_RULES,
+    *FEATURE_RULES,
+    *TABLE_RULES,
+    *OPERATION_RULES,
+)
 _SEVERITIES = ("error", "warning", "info")
 
 

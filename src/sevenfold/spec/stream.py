@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from sevenfold.spec.entity import Entity
+from sevenfold.spec.expect import Expectation
 from sevenfold.spec.field import CONTENT, Field
 from sevenfold.spec.quantity import Delay, Duration, Name
 
@@ -26,7 +27,7 @@ class Stream:
     happened an event of the past became known (history has no arrival stamp of its own), `horizon` how
     long an id is remembered, `timezone` how a time without an offset is to be read, `skew` how far an
     event may lie ahead of the log's clock before it is refused. With `retention` an event leaves the log that
-    long after it became known; without it, events are kept. `owner` answers for the stream.
+    long after it became known; without it, events are kept. `owner` answers for the stream, `expect` says what its rows are like.
     """
 
     name: Name
@@ -44,6 +45,7 @@ class Stream:
     description: str = ""
     retention: Duration | None = None
     owner: str = ""
+    expect: Sequence[Expectation] = ()
 
     def key_field(self, entity: Entity) -> str:
         """The name of the field that carries the key of `entity`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sevenfold.spec.entity import Entity
+from sevenfold.spec.expect import Expectation
 from sevenfold.spec.field import CONTENT, Field, Flag
 from sevenfold.spec.stream import RowFunction, Stream
 
@@ -45,6 +46,7 @@ class Table(Stream):
         skew: str = "5 s",
         timezone: str | None = None,
         description: str = "",
+        expect: Sequence[Expectation] = (),
         retention: str | None = None,
         owner: str = "",
     ) -> None:
@@ -62,6 +64,7 @@ class Table(Stream):
             "skew": skew,
             "timezone": timezone,
             "description": description,
+            "expect": expect,
             "retention": retention,
             "owner": owner,
             "entity": entity,
