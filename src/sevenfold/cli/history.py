@@ -70,12 +70,12 @@ def command(system: str, home: Path | None, verify: bool, drop: bool) -> None:
 
 def history_of(home: Path, plan: Plan) -> History:
     """The history of a home, by the keys of the plan's views."""
-    from sevenfold.stores.history import History
+    from sevenfold.stores.history import HISTORY, History
 
     wanted: dict[str, list[tuple[str, ...]]] = {}
     for view in plan.views:
         wanted.setdefault(view.stream, []).append(view.entities)
-    return History(home / "history", wanted)
+    return History(home / HISTORY, wanted)
 
 
 def kept_events(

@@ -147,18 +147,22 @@ def _joined(parts: Sequence[EventBatch], rows: Ints) -> EventBatch:
     keys = LazyColumns(
         tuple(first.keys), lambda name: Texts.concat([part.keys[name] for part in parts]).take(rows)
     )
-    fields = LazyColumns(
-        tuple(first.fields), lambda name: _rows(_whole([p.fields[name] for p in parts]), rows)
-    )
+    names = dict.fromkeys(name for part in parts for name in part.fields)
+    fields = LazyColumns(tuple(names), lambda name: _rows(_whole(parts, name), rows))
     nothing = Texts.of([None] * 0)
     return EventBatch(first.stream, known_us if same else event_us, known_us, nothing, keys, fields)
 
 
-def _whole(columns: Sequence[Column]) -> Column:
-    texts = [column for column in columns if isinstance(column, Texts)]
-    if texts:
-        return Texts.concat(texts)
-    return np.concatenate([column for column in columns if not isinstance(column, Texts)])
+def _whole(parts: Sequence[EventBatch], name: str) -> Column:
+    """A field of all parts: null where it was not declared when they were logged."""
+    columns = {i: part.fields[name] for i, part in enumerate(parts) if name in part.fields}
+    if any(isinstance(column, Texts) for column in columns.values()):
+        empty = [Texts.of([None] * len(part)) for part in parts]
+        return Texts.concat(
+            [c if isinstance(c := columns.get(i), Texts) else empty[i] for i in range(len(parts))]
+        )
+    nulls = [np.full(len(part), np.nan) for part in parts]
+    return np.concatenate([np.asarray(columns.get(i, nulls[i])) for i in range(len(parts))])
 
 
 def _rows(column: Column, rows: Ints) -> Column:

@@ -40,7 +40,7 @@ from sevenfold.stores.block import decode_block, encode_block, position_of
 from sevenfold.stores.compact import COMPACT
 from sevenfold.stores.dead_letters import letters
 from sevenfold.stores.kv import Store, Transaction
-from sevenfold.stores.log import blocks, position
+from sevenfold.stores.log import blocks, note_rewrite, position
 from sevenfold.stores.memory import MemoryStore
 from sevenfold.stores.tables import DEAD, LOG, META, PREDICTIONS, REQUESTS, STATE
 from sevenfold.types import Column, EventBatch, Texts
@@ -216,6 +216,8 @@ class Forgetting:
                 block = encode_block(clean, 0, len(clean), position_of(block_key))
                 txn.put(LOG, block_key, block)
                 order.events += int(traces.mine.sum())
+            if found:
+                note_rewrite(txn)
             _proceed(txn, order, next(txn.scan(LOG, order.cursor), None) is None)
 
     def _traces(self, order: Order, batch: EventBatch) -> _Traces | None:

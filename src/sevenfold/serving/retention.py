@@ -17,13 +17,15 @@ from sevenfold.spec.units import parse_duration
 from sevenfold.stores.block import decode_block, encode_block, key_of, position_of
 from sevenfold.stores.dead_letters import letter_stream, next_letter
 from sevenfold.stores.kv import Store, Transaction
+from sevenfold.stores.log import note_rewrite
 from sevenfold.stores.tables import DEAD, LOG, META, PREDICTIONS, REQUESTS
-from sevenfold.types import US_PER_S, Instant
+from sevenfold.types import US_PER_DAY, US_PER_S, Instant
 
 __all__ = ["Removed", "Retention"]
 
 _CURSOR = b"retained/"
 _MARKS = b"retained-letters"
+_DAY = b"retained-day/"
 _BLOCKS = 8
 _ROWS = 512
 _EVERY_US = 60 * US_PER_S
@@ -112,6 +114,7 @@ class Retention:
                 txn.delete(LOG, key)
             txn.put_many(LOG, put)
             txn.put(META, cursor, after)
+            _note_once_a_day(txn, stream, cutoff_us)
         self.removed.events += events
         return bool(gone) or len(page) == _BLOCKS
 
@@ -160,3 +163,11 @@ class Retention:
                     txn.delete(DEAD, key)
             self.removed.dead_letters += len(doomed[:_ROWS])
         return bool(doomed)
+
+
+def _note_once_a_day(txn: Transaction, stream: str, cutoff_us: Instant) -> None:
+    """Void what was made of the log, such as its history by key: once a day, for it has to be made again."""
+    day = (cutoff_us // US_PER_DAY).to_bytes(8, "big", signed=True)
+    if txn.get(META, _DAY + stream.encode()) != day:
+        txn.put(META, _DAY + stream.encode(), day)
+        note_rewrite(txn)

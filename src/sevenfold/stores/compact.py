@@ -7,6 +7,7 @@ import shutil
 from itertools import islice
 from pathlib import Path
 
+from sevenfold.stores.history import HISTORY
 from sevenfold.stores.kv import Store
 from sevenfold.stores.lmdb import LmdbStore
 from sevenfold.stores.tables import META, TABLES
@@ -36,11 +37,12 @@ def compact(path: Path) -> tuple[int, int]:
     """The bytes of the store's file before and after it was written anew; nobody may have it open.
 
     Every item is put into a new file, rather than pages copied, because a page keeps bytes of what it held
-    before. The new file takes the place of the old when it is whole and on disk: a process killed at it
+    before. The histories beside the store, made of its log, go too. The new file takes the place of the old when it is whole and on disk: a process killed at it
     leaves one of the two.
     """
     partial = path / _FOLDER
     shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(path.parent / HISTORY, ignore_errors=True)
     before = (path / "data.mdb").stat().st_size
     source, target = LmdbStore(path, readonly=True), LmdbStore(partial, zeroed=True)
     try:

@@ -17,21 +17,25 @@ import numpy.typing as npt
 
 from sevenfold.algebra.grouping import bucket
 from sevenfold.errors import StoreError
-from sevenfold.stores.durable import locked
+from sevenfold.stores.durable import locked, replace_file
 from sevenfold.stores.kv import Transaction
-from sevenfold.stores.log import blocks, position
+from sevenfold.stores.log import blocks, levelled, position, rewrites
 from sevenfold.stores.segment import Segment, SegmentWriter, write_segment
 from sevenfold.types import EventBatch, Ints
 
-__all__ = ["HEAD_EVENTS", "History", "StreamHistory", "merge"]
+__all__ = ["HEAD_EVENTS", "HISTORY", "History", "StreamHistory", "merge"]
 
 Hashes = npt.NDArray[np.uint64]
 Entities = tuple[str, ...]
 Progress = Callable[[int, int], None]
 
+HISTORY = "history"
+"""The folder of a home's history, beside its store."""
+
 HEAD_EVENTS = 200_000
 """The events that stay in the log until they are worth a segment."""
 
+_REWRITES = "rewrites"
 _SEGMENT_EVENTS = 2_000_000
 _MERGE_EVENTS = 4_000_000
 
@@ -78,6 +82,9 @@ class History:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path / "lock"):
+            if not self._is_of(txn):
+                self._delete_all()
+                replace_file(self.path / _REWRITES, b"%d" % rewrites(txn))
             end = position(txn)
             for stream, keys in self._wanted.items():
                 for entities in keys:
@@ -86,8 +93,12 @@ class History:
     def at(self, txn: Transaction) -> dict[str, StreamHistory]:
         """Every stream's history up to the end of the log; streams without an event are left out."""
         found = {}
+        is_current = self._is_of(txn)
         for stream, keys in self._wanted.items():
-            segments = {entities: tuple(self._sound(stream, entities)) for entities in keys}
+            segments = {
+                entities: tuple(self._sound(stream, entities)) if is_current else ()
+                for entities in keys
+            }
             heads = {
                 entities: _log_from(txn, stream, kept[-1].stop if kept else 0)
                 for entities, kept in segments.items()
@@ -100,9 +111,19 @@ class History:
         """Delete every segment: the log holds something else now, or the files are damaged."""
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path / "lock"):
-            for folder in self.path.iterdir():
-                if folder.is_dir():
-                    shutil.rmtree(folder)
+            self._delete_all()
+
+    def _delete_all(self) -> None:
+        for folder in self.path.iterdir():
+            if folder.is_dir():
+                shutil.rmtree(folder)
+
+    def _is_of(self, txn: Transaction) -> bool:
+        """Whether the segments are of the log as it is: none of their events was changed or taken out since."""
+        try:
+            return int((self.path / _REWRITES).read_bytes()) == rewrites(txn)
+        except (OSError, ValueError):
+            return False
 
     def discard_damaged(self) -> list[str]:
         """Read all segments through and delete the damaged ones; their paths."""
@@ -137,7 +158,9 @@ class History:
                 begin = kept[-1].stop if kept else 0
                 name = f"{begin:020d}-{stop:020d}"
                 kept.append(
-                    write_segment(folder / name, stream, entities, EventBatch.concat(parts))
+                    write_segment(
+                        folder / name, stream, entities, EventBatch.concat(levelled(parts))
+                    )
                 )
                 kept = _settled(kept)
             at = stop
@@ -199,12 +222,11 @@ def _merged(
     parts, ids = [], []
     for segment, (begins, ends) in zip(segments, found, strict=True):
         inside = ends > begins
-        if inside.any():
-            rows = slice(int(begins[inside].min()), int(ends[inside].max()))
-            parts.append(segment.batch(rows))
-            ids.append(np.repeat(np.arange(len(begins)), ends - begins))
+        low = int(begins[inside].min()) if inside.any() else 0
+        parts.append(segment.batch(slice(low, low + int((ends - begins).sum()))))
+        ids.append(np.repeat(np.arange(len(begins)), ends - begins))
     groups = bucket(np.concatenate(ids), len(found[0][0]))
-    return groups.starts, EventBatch.concat(parts).take(groups.rows)
+    return groups.starts, EventBatch.concat(levelled(parts)).take(groups.rows)
 
 
 def _union(parts: Sequence[Hashes]) -> Hashes:
@@ -234,4 +256,4 @@ def _opened(path: Path) -> Segment | None:
 
 def _log_from(txn: Transaction, stream: str, start: int) -> EventBatch | None:
     parts = [batch for _, batch in blocks(txn, stream, start)]
-    return EventBatch.concat(parts) if parts else None
+    return EventBatch.concat(levelled(parts)) if parts else None

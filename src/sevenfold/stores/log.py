@@ -28,14 +28,17 @@ __all__ = [
     "frontier_us",
     "last_known_us",
     "levelled",
+    "note_rewrite",
     "position",
     "raise_frontier",
     "read_stream",
+    "rewrites",
 ]
 
 _POSITION = b"position"
 _LAST_KNOWN = b"last_known_us"
 _FRONTIER = b"frontier_us"
+_REWRITES = b"rewrites"
 _BEFORE_ALL = -(1 << 62)
 
 
@@ -58,6 +61,16 @@ def raise_frontier(txn: Transaction, t_us: Instant) -> None:
     """Note a read at `t_us`: no event may become known before it any more."""
     if t_us > frontier_us(txn):
         txn.put(META, _FRONTIER, _packed(t_us))
+
+
+def rewrites(txn: Transaction) -> int:
+    """How often events that were in the log have been changed or taken out: what was made of it before is void."""
+    return _number(txn, _REWRITES, 0)
+
+
+def note_rewrite(txn: Transaction) -> None:
+    """Note that events of the log were changed or taken out."""
+    txn.put(META, _REWRITES, _packed(rewrites(txn) + 1))
 
 
 def floor_us(txn: Transaction) -> Instant:

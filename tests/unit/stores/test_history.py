@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,14 @@ import pytest
 from sevenfold.errors import StoreError
 from sevenfold.hashing import hash128
 from sevenfold.stores import history as module
-from sevenfold.stores.history import History, StreamHistory
-from sevenfold.stores.log import append
+from sevenfold.stores.block import key_of
+from sevenfold.stores.compact import compact
+from sevenfold.stores.history import HISTORY, History, StreamHistory
+from sevenfold.stores.lmdb import LmdbStore
+from sevenfold.stores.log import append, note_rewrite, read_stream
 from sevenfold.stores.memory import MemoryStore
 from sevenfold.stores.segment import Segment, write_segment
+from sevenfold.stores.tables import LOG
 from sevenfold.types import EventBatch, Texts
 
 WANTED = {"sales": [("customer",), ("customer", "item")]}
@@ -177,6 +182,40 @@ def test_dropped_segments_are_gone_and_come_back(store: MemoryStore, tmp_path: P
     assert held(extended(store, tmp_path), ("customer",)) == before
 
 
+def test_a_log_that_was_rewritten_has_no_old_segments(store: MemoryStore, tmp_path: Path) -> None:
+    log_more(store, 0, 300)
+    log_more(store, 300, 700)
+    extended(store, tmp_path)
+    with store.write() as txn:
+        for key, _ in txn.scan(LOG, b"", key_of(300)):
+            txn.delete(LOG, key)
+        note_rewrite(txn)
+    with store.read() as txn:
+        left = read_stream(txn, "sales")
+        assert left is not None
+        whole = StreamHistory("sales", {("customer",): ()}, {("customer",): left})
+        stale = History(tmp_path, WANTED).at(txn)["sales"]
+    assert held(stale, ("customer",)) == held(whole, ("customer",))
+    assert held(extended(store, tmp_path), ("customer",)) == held(whole, ("customer",))
+
+
+def test_a_field_that_came_later_is_null_before(store: MemoryStore, tmp_path: Path) -> None:
+    early, late = events(0, 300), events(300, 700)
+    fewer = {"note": early.fields["note"]}
+    with store.write() as txn:
+        append(txn, replace(early, fields=fewer))
+    extended(store, tmp_path)
+    with store.write() as txn:
+        append(txn, late)
+    segments, _ = extended(store, tmp_path).of(("customer",))
+    prices = np.concatenate(
+        [np.asarray(s.batch(slice(0, len(s))).fields["price"]) for s in segments]
+    )
+    known = np.concatenate([s.batch(slice(0, len(s))).known_us for s in segments])
+    assert np.isnan(prices[known < 3_000]).all()
+    assert not np.isnan(prices[known >= 3_000]).all()
+
+
 def test_a_key_that_is_not_kept_is_refused(store: MemoryStore, tmp_path: Path) -> None:
     log_more(store, 0, 10)
     with pytest.raises(
@@ -188,3 +227,15 @@ def test_a_key_that_is_not_kept_is_refused(store: MemoryStore, tmp_path: Path) -
 def test_streams_without_events_are_left_out(store: MemoryStore, tmp_path: Path) -> None:
     with store.read() as txn:
         assert History(tmp_path, WANTED).at(txn) == {}
+
+
+def test_a_store_written_anew_leaves_no_history_of_what_it_held(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path / "store", map_bytes=1 << 24)
+    with store.write() as txn:
+        append(txn, events(0, 300))
+    with store.read() as txn:
+        History(tmp_path / HISTORY, WANTED).extend(txn, 50)
+    store.close()
+    assert list((tmp_path / HISTORY).rglob("known_us"))
+    compact(tmp_path / "store")
+    assert not (tmp_path / HISTORY).exists()
