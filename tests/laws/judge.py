@@ -5,6 +5,7 @@ import warnings
 
 from hypothesis import HealthCheck, Phase, given, settings
 
+from sevenfold.errors import StoreError
 from sevenfold.testing.engine_suite import LAWS
 from sevenfold.testing.strategies import logs
 from tests.laws.views import FEATURES
@@ -16,7 +17,8 @@ def main(examples: int) -> int:
     warnings.filterwarnings("ignore", category=RuntimeWarning)
     try:
         _hold(examples)
-    except (AssertionError, IndexError) as error:  # IndexError: a write beyond the room of a state
+    # IndexError: a write beyond the room of a state; StoreError: a state that is not one of its view.
+    except (AssertionError, IndexError, StoreError) as error:
         sys.stdout.write(f"BROKEN {error}\n")
         return 3
     sys.stdout.write("HELD\n")

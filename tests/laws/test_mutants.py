@@ -158,8 +158,8 @@ MUTANTS = {
     ),
     "online applies a batch backwards": (
         "engines/online.py",
-        "events = bucket(ids, len(firsts))",
-        "events = bucket(ids, len(firsts), np.arange(len(ids) - 1, -1, -1))",
+        "bucket(place[ids], len(firsts))",
+        "bucket(place[ids], len(firsts), np.arange(len(ids) - 1, -1, -1))",
     ),
     "online reads a tick late": (
         "engines/online.py",
@@ -178,8 +178,8 @@ MUTANTS = {
     ),
     "online counts a second delivery later": (
         "stores/dedupe.py",
-        "known_us, width) > horizon_us",
-        "known_us, width) >= 0",
+        "runs.latest(hashes) > horizon_us",
+        "runs.latest(hashes) >= 0",
     ),
     "offline gives rows in the order of keys": (
         "algebra/replay.py",

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sevenfold.errors import InputError, StoreError
+from sevenfold.hashing import digest, hash128
+from sevenfold.stores import runs
 from sevenfold.stores.dedupe import fresh
 from sevenfold.stores.memory import MemoryStore
-from sevenfold.stores.tables import IDS
+from sevenfold.stores.tables import IDS, META
 from sevenfold.types import US_PER_DAY, US_PER_S, Texts
 
 DELIVERIES = st.lists(
@@ -85,21 +87,18 @@ def test_what_was_rolled_back_is_new_again() -> None:
     assert ask(store, [2], ["a"], 10) == [True]
 
 
-def test_old_ids_are_forgotten_in_bounded_slices() -> None:
+def test_old_ids_are_forgotten() -> None:
     store = MemoryStore()
     horizon = 60 * US_PER_S
     n = 3_000
     ask(store, list(range(n)), [f"id{i}" for i in range(n)], horizon)
+    ask(store, [horizon], ["between"], horizon)
     with store.read() as txn:
-        before = txn.count(IDS)
-    sizes = []
-    for i in range(60):
-        ask(store, [10 * horizon + i], [f"late{i}"], horizon)
-        with store.read() as txn:
-            sizes.append(txn.count(IDS))
-    removed = -np.diff([before, *sizes])
-    assert removed.max() <= 66
-    assert sizes[-1] <= 60
+        assert txn.count(IDS) >= 4
+    ask(store, [10 * horizon], ["late"], horizon)
+    with store.read() as txn:
+        assert txn.count(IDS) == 1
+        assert sum(len(value) for _, value in txn.scan(IDS)) == 24
 
 
 def test_a_changed_horizon_still_knows_the_ids_it_has() -> None:
@@ -119,14 +118,106 @@ def test_times_before_1970_work() -> None:
     assert ask(store, [8], ["b"], 10) == [True]
 
 
-def test_a_damaged_cell_is_a_store_error() -> None:
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs so small that a few ids are cut into chunks and merged many times."""
+    for name, value in {"_TAIL": 3, "_MERGED": 2, "_LARGEST": 40, "_CHUNK": 4}.items():
+        monkeypatch.setattr(runs, name, value)
+
+
+@pytest.mark.usefixtures("small")
+def test_many_small_batches_through_many_merges() -> None:
+    rng = np.random.default_rng(3)
+    for horizon in (30, 400, 10_000):
+        store = MemoryStore()
+        known = np.sort(rng.integers(0, 2_000, 1_500)).tolist()
+        names = [f"id{i}" for i in rng.integers(0, 400, 1_500).tolist()]
+        got: list[bool] = []
+        cuts = [0, *np.sort(rng.choice(1_500, 200, replace=False)).tolist(), 1_500]
+        for begin, end in pairwise(cuts):
+            got += ask(store, known[begin:end], names[begin:end], horizon)
+        assert got == by_hand(list(zip(known, names, strict=True)), horizon)
+        with store.read() as txn:
+            entries = sum(len(v) for k, v in txn.scan(IDS) if not k.endswith(b"\xff" * 4)) // 24
+        assert entries <= 400 + 3 * sum(got[-200:])
+
+
+@pytest.mark.usefixtures("small")
+def test_a_rolled_back_run_is_not_remembered() -> None:
+    """Its number is used again by another one, whose filter must not be taken for its."""
     store = MemoryStore()
-    ask(store, [1], ["a"], 10)
+    names = [f"id{i}" for i in range(40)]
+    with suppress(KeyError), store.write() as txn:
+        fresh(txn, "s", Texts.of(names), np.arange(40), 100)
+        assert not fresh(txn, "s", Texts.of(names), np.arange(40, 80), 100).any()
+        raise KeyError
+    others = [f"other{i}" for i in range(40)]
+    assert all(ask(store, list(range(40)), others, 100))
+    assert all(ask(store, [40] * 40, names, 100))
+    assert not any(ask(store, [41] * 80, names + others, 100))
+
+
+def test_hashes_that_share_a_half_are_told_apart_and_lie_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runs, "_CHUNK", 4)
+    monkeypatch.setattr(runs, "_TAIL", 1)
+    store = MemoryStore()
+    hashes = np.array([[i // 10, i] for i in range(60)], dtype=np.uint64)
+    with store.write() as txn:
+        found = runs.Runs(txn, b"pref")
+        found.add(hashes[::2], np.arange(0, 60, 2), 0)
+        latest = runs.Runs(txn, b"pref").latest(hashes)
+    assert latest.tolist() == [i if i % 2 == 0 else runs.NEVER for i in range(60)]
+
+
+def test_a_filter_misses_nothing_and_asks_seldom_in_vain() -> None:
+    rng = np.random.default_rng(5)
+    hashes = rng.integers(0, 1 << 63, (40_000, 2), dtype=np.uint64) * np.uint64(2)
+    hashes += rng.integers(0, 2, hashes.shape, dtype=np.uint64)
+    blocks = np.zeros((20_000 // 32, 8), dtype=np.uint64)
+    runs._fill(blocks, hashes[:20_000])
+    assert runs._may_hold(blocks, hashes[:20_000]).all()
+    assert runs._may_hold(blocks, hashes[20_000:]).mean() < 0.005
+
+
+def test_the_cells_of_the_first_version_are_taken_over() -> None:
+    store = MemoryStore()
+    prefix = bytes.fromhex(digest(b"s", 4))
+    names = Texts.of(["a", "b"])
+    rows = np.zeros((2, 3), dtype="<u8")
+    rows[:, 0], rows[:, 1:] = [5, 9], hash128(names)
+    with store.write() as txn:
+        txn.put(META, b"ids/" + prefix.hex().encode(), (10).to_bytes(8, "big"))
+        for i in range(2):
+            txn.put(IDS, prefix + i.to_bytes(8, "big"), rows[i].tobytes())
+    assert ask(store, [15, 16, 16], ["a", "b", "c"], 10) == [False, False, True]
+    assert ask(store, [16, 19], ["a", "b"], 10) == [True, False]
+    with store.read() as txn:
+        assert txn.get(META, b"ids/" + prefix.hex().encode()) is None
+
+
+@pytest.mark.parametrize("n", [10, 3_000])
+def test_damage_is_a_store_error(n: int) -> None:
+    store = MemoryStore()
+    names = [f"id{i}" for i in range(n)]
+    ask(store, [1] * n, names, 10)
     with store.write() as txn:
         key, value = next(txn.scan(IDS))
         txn.put(IDS, key, value[:-1])
     with pytest.raises(StoreError, match="table of event ids is damaged"):
-        ask(store, [2], ["a"], 10)
+        ask(store, [2] * n, names, 10)
+    with store.write() as txn:
+        for key, _ in list(txn.scan(IDS)):
+            txn.delete(IDS, key)
+    runs._cache.clear()
+    with pytest.raises(StoreError, match="table of event ids is damaged"):
+        ask(store, [3] * n, names, 10)
+    with store.write() as txn:
+        name = b"runs/" + bytes.fromhex(digest(b"s", 4)).hex().encode()
+        txn.put(META, name, (txn.get(META, name) or b"")[:-1])
+    with pytest.raises(StoreError, match="table of event ids is damaged"):
+        ask(store, [4] * n, names, 10)
 
 
 def test_a_negative_horizon_is_refused() -> None:
