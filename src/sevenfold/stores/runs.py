@@ -112,7 +112,7 @@ class Runs:
         while True:
             by_level: dict[int, list[_Run]] = {}
             for run in self._runs:
-                if 0 < run.level and run.entries < _LARGEST:
+                if run.level > 0 and run.entries < _LARGEST:
                     by_level.setdefault(run.level, []).append(run)
             full = [runs for runs in by_level.values() if len(runs) >= _MERGED]
             if not full:
