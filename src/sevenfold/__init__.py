@@ -106,6 +106,7 @@ if TYPE_CHECKING:  # what an editor and a type checker see of the names below
         PredictionLog,
     )
     from sevenfold.spec.stream import (
+        Lookup,
         Stream,
     )
     from sevenfold.spec.system import (
@@ -178,7 +179,7 @@ _HOME = {
     "sevenfold.spec.requirements": ("Guardrail", "Latency", "Privacy", "Requirements", "Scale"),
     "sevenfold.spec.retrieve": ("BoughtBefore", "BoughtTogether", "Popular"),
     "sevenfold.spec.serving": ("Pipeline", "PredictionLog"),
-    "sevenfold.spec.stream": ("Stream",),
+    "sevenfold.spec.stream": ("Lookup", "Stream"),
     "sevenfold.spec.system": ("System",),
     "sevenfold.spec.table": ("Table",),
     "sevenfold.spec.task": ("Label", "Ranking"),
@@ -225,6 +226,7 @@ __all__ = [  # noqa: RUF022  in the order in which a reader looks a name up
     "LeakageError",
     "LightGBM",
     "LogisticRegression",
+    "Lookup",
     "max",
     "mean",
     "min",

@@ -8,15 +8,16 @@ from hypothesis import HealthCheck, Phase, given, settings
 from sevenfold.errors import StoreError
 from sevenfold.testing.engine_suite import LAWS
 from sevenfold.testing.strategies import logs
+from tests.laws.enrichment import check_enrichment, histories
 from tests.laws.views import FEATURES
 
 
-def main(examples: int) -> int:
-    """All laws on each of `examples` logs."""
+def main(examples: int, what: str = "engines") -> int:
+    """All laws of the engines, or that of enrichment, on each of `examples` logs."""
     # Without compilation, integers wrap by way of a warning.
     warnings.filterwarnings("ignore", category=RuntimeWarning)
     try:
-        _hold(examples)
+        (_hold if what == "engines" else _hold_enrichment)(examples)
     # IndexError: a write beyond the room of a state; StoreError: a state that is not one of its view.
     except (AssertionError, IndexError, StoreError) as error:
         sys.stdout.write(f"BROKEN {error}\n")
@@ -42,5 +43,21 @@ def _hold(examples: int) -> None:
     holds()
 
 
+def _hold_enrichment(examples: int) -> None:
+    @settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(histories(largest=16))
+    def holds(history) -> None:
+        check_enrichment(history)
+
+    holds()
+
+
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    sys.exit(main(int(sys.argv[1]), *sys.argv[2:]))

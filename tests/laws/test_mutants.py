@@ -103,8 +103,8 @@ MUTANTS = {
     ),
     "a deleted row still leads on": (
         "features/plan.py",
-        "delete = table.delete if isinstance(table, Table) else None",
-        "delete = None",
+        "    delete = _deletes(table)\n",
+        "    delete = None\n",
     ),
     "the view is read by the key that was given": (
         "features/reach.py",
@@ -239,13 +239,64 @@ MUTANTS = {
 }
 
 
-def judge(library: Path, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
-    """The laws over the library in `library`."""
+ENRICHMENT = {
+    "an event sees the row that is known with it": (
+        "serving/runs.py",
+        "    parts.sort(key=lambda part: part.stream in tables)\n",
+        "    parts.sort(key=lambda part: part.stream not in tables)\n",
+    ),
+    "streams come in one after the other": (
+        "serving/runs.py",
+        "np.lexsort((place, which, known_us))",
+        "np.lexsort((place, known_us, which))",
+    ),
+    "a late row overwrites a newer one": (
+        "engines/rows.py",
+        "if old is None or new.event_us >= old.event_us",
+        "if old is None or new.event_us >= 0",
+    ),
+    "of rows at one instant the earlier known holds": (
+        "engines/rows.py",
+        "if old is None or new.event_us >= old.event_us",
+        "if old is None or new.event_us > old.event_us",
+    ),
+    "of rows in one batch the last in the log holds": (
+        "engines/rows.py",
+        "np.lexsort((np.arange(len(rows)), batch.event_us[rows], ids))",
+        "np.lexsort((np.arange(len(rows)), ids))",
+    ),
+    "a deleted row is looked up": (
+        "engines/rows.py",
+        "Row(event_us, None if is_gone else list(cells))",
+        "Row(event_us, list(cells))",
+    ),
+    "a lookup ignores its ttl": (
+        "serving/enrich.py",
+        "known_us - since[ids] < parse_duration(lookup.ttl)",
+        "known_us - since[ids] < 1 << 62",
+    ),
+    "an event has the row of another": (
+        "serving/enrich.py",
+        "            rows = read_rows(txn, view, hashes[firsts])\n",
+        "            rows = read_rows(txn, view, hashes[firsts])[::-1]\n",
+    ),
+    "the log has the events as they came": (
+        "serving/ingest.py",
+        "        append(txn, kept)\n",
+        "        append(txn, batch)\n",
+    ),
+}
+
+
+def judge(
+    library: Path, what: str = "engines", timeout_s: float = 240
+) -> subprocess.CompletedProcess[str]:
+    """The laws of `what` over the library in `library`."""
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(library), str(ROOT)]),
         "NUMBA_DISABLE_JIT": "1",
     }
-    command = [sys.executable, "-m", "tests.laws.judge", str(EXAMPLES)]
+    command = [sys.executable, "-m", "tests.laws.judge", str(EXAMPLES), what]
     return subprocess.run(
         command,
         env=environment,
@@ -265,21 +316,22 @@ def library(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_library_itself_passes(library: Path) -> None:
-    done = judge(library)
+@pytest.mark.parametrize("what", ["engines", "enrichment"])
+def test_the_library_itself_passes(library: Path, what: str) -> None:
+    done = judge(library, what)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "HELD" in done.stdout
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.parametrize("name", [*MUTANTS, *ENRICHMENT])
 def test_a_planted_mistake_is_caught(library: Path, name: str) -> None:
-    place, right, wrong = MUTANTS[name]
+    place, right, wrong = (MUTANTS | ENRICHMENT)[name]
     file = library / "sevenfold" / place
     source = file.read_text()
     assert source.count(right) == 1, (
         f"{right!r} is {source.count(right)} times in {place}: renew the mutant"
     )
     file.write_text(source.replace(right, wrong))
-    done = judge(library)
+    done = judge(library, "enrichment" if name in ENRICHMENT else "engines")
     assert done.returncode == 3, f"not caught: {done.stdout}{done.stderr[-2000:]}"
     assert "BROKEN" in done.stdout

@@ -87,16 +87,43 @@ def load_events(
 ) -> dict[str, EventBatch]:
     """The events of files, after the same checks, order and deduplication as in a store."""
     events: dict[str, EventBatch] = {}
+    if any(system.stream(name).enrich for name in files):
+        return _load_together(system, plan, files, progress)
     for name, file in files.items():
         stream = system.stream(name)
         columns = field_columns(stream, Path(file))
         # A log for each: in one, what comes second would count as known only after all that came first.
         store = open_store("memory:")
         # Only the log is wanted: an engine of an empty plan keeps no state.
-        ingest = Ingest(store, system.streams, OnlineEngine(compile_plan([])), SystemClock())
+        ingest = Ingest(
+            store, system.streams, OnlineEngine(compile_plan([], system.data)), SystemClock()
+        )
         ingest_file(ingest, stream, read_events(stream, Path(file), columns, progress))
         events |= _of_streams(store, plan)
     return events
+
+
+def _load_together(
+    system: System, plan: Plan, files: Mapping[str, str], progress: Progress
+) -> dict[str, EventBatch]:
+    """The events of files of which some are enriched by others: one log, in the order of what was known."""
+    rows: dict[str, Chunk] = {}
+    for name, file in files.items():
+        stream = system.stream(name)
+        tables = {lookup.table.name for lookup in stream.enrich.values()}
+        absent = sorted(tables - files.keys())
+        if absent:
+            raise InputError(
+                f"events of {name!r} are enriched from {absent[0]!r}: give its file too, "
+                f"{absent[0]}=FILE"
+            )
+        columns = field_columns(stream, Path(file))
+        chunks: list[Any] = list(read_chunks(file, columns, None, _AT_ONCE, progress))
+        rows.update((name, chunk) for chunk in chunks)
+    store = open_store("memory:")
+    engine = OnlineEngine(compile_plan([], system.data))
+    Ingest(store, system.streams, engine, SystemClock()).accept_together(rows, history=True)
+    return _of_streams(store, plan)
 
 
 def write_filled(spine: Path, frame: FeatureFrame, out: Path) -> None:

@@ -9,10 +9,11 @@ import numpy.typing as npt
 
 from sevenfold.algebra.grouping import bucket, match
 from sevenfold.algebra.layout import Groups, Slices
-from sevenfold.features.columns import counted, key_hashes
+from sevenfold.features.columns import counted, event_hashes
 from sevenfold.features.keyed import KeyedEvents
 from sevenfold.features.plan import ViewPlan
 from sevenfold.stores.history import StreamHistory, cuts
+from sevenfold.stores.log import levelled
 from sevenfold.stores.segment import LazyColumns, Segment
 from sevenfold.types import Column, EventBatch, Ints, Texts
 
@@ -36,7 +37,7 @@ def keyed_parts(
     found = [segment.find(hashes) for segment in segments]
     of_key = np.zeros(len(hashes), dtype=np.int64)
     if head is not None:
-        of_key = match(hashes, np.ascontiguousarray(key_hashes(view.entities, head.keys)))
+        of_key = match(hashes, np.ascontiguousarray(event_hashes(view, head)))
     sizes = np.sum([ends - begins for begins, ends in found], axis=0, dtype=np.int64)
     # Beside the columns of a view there is a copy of them at times, and where each event lies.
     event_bytes = 8 * (2 * (len(view.numbers) + len(view.marks)) + 6)
@@ -140,6 +141,7 @@ def _taken(batch: EventBatch, rows: Ints) -> EventBatch:
 
 def _joined(parts: Sequence[EventBatch], rows: Ints) -> EventBatch:
     """The batches one after the other, then those of their events that are at `rows`."""
+    parts = levelled(list(parts))
     first = parts[0]
     known_us = np.concatenate([part.known_us for part in parts])[rows]
     event_us = np.concatenate([part.event_us for part in parts])[rows]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from sevenfold.algebra.grouping import bucket, group
 from sevenfold.algebra.layout import Groups
 from sevenfold.algebra.packed import first_damaged, read_packed, update_packed
+from sevenfold.engines.rows import keep_rows
 from sevenfold.errors import StoreError
 from sevenfold.features.assemble import ViewValues, assemble
 from sevenfold.features.columns import ViewColumns, view_columns
@@ -42,7 +43,8 @@ class OnlineEngine:
         """Bring every view of the batch's stream up to the batch, which must be in log order."""
         views = [view for view in self.plan.views if view.stream == batch.stream and len(batch)]
         # All is read before anything is written: a page that a transaction has written is slower to find.
-        touched = [entry for view in views if (entry := _touch(view, batch)) is not None]
+        tiled = [view for view in views if not view.kept]
+        touched = [entry for view in tiled if (entry := _touch(view, batch)) is not None]
         states = _gather(txn, [(entry.view, entry.keys) for entry in touched])
         items: list[tuple[bytes, bytes]] = []
         for entry, (old, ends) in zip(touched, states, strict=True):
@@ -53,6 +55,9 @@ class OnlineEngine:
             values = [raw[begin:end] for begin, end in pairwise(cuts)]
             items += zip(entry.keys, values, strict=True)
         txn.put_many(_TABLE, items)
+        for view in views:
+            if view.kept:
+                keep_rows(txn, view, batch)
 
     def read(self, txn: Transaction, names: Sequence[str], spine: Spine) -> FeatureFrame:
         """The features `names` of a request: `spine` has one instant, later than all that was applied.

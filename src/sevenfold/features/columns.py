@@ -20,6 +20,7 @@ from sevenfold.types import EventBatch, Floats, Ints, Texts
 __all__ = [
     "ViewColumns",
     "counted",
+    "event_hashes",
     "key_hashes",
     "mark_column",
     "mark_deletes",
@@ -51,6 +52,16 @@ class ViewColumns:
         return Columns(self.event_us, self.known_us, self.numbers, self.marks)
 
 
+def event_hashes(view: ViewPlan, batch: EventBatch) -> Hashes:
+    """The hashes of the keys that events have for a view, uint64 (n, 2).
+
+    Events from before the stream had one of the keys touch none: the null key.
+    """
+    if all(entity in batch.keys for entity in view.entities):
+        return key_hashes(view.entities, batch.keys)
+    return np.zeros((len(batch), 2), dtype=np.uint64)
+
+
 def key_hashes(entities: tuple[str, ...], keys: Any) -> Hashes:
     """The hashes of composite keys, uint64 (n, 2), from a mapping of entity name to Texts."""
     return combine128([hash128(keys[entity]) for entity in entities])
@@ -62,7 +73,7 @@ def view_columns(view: ViewPlan, batch: EventBatch) -> ViewColumns:
     Raises InputError when the batch is not in log order.
     """
     require_log_order(batch)
-    hashes = key_hashes(view.entities, batch.keys)
+    hashes = event_hashes(view, batch)
     keep = hashes.any(axis=1)
     counts = counted(view, batch)
     if counts is not None:

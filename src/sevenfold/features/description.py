@@ -160,7 +160,7 @@ def _categories(view: FeatureView, sources: Sequence[Source | None]) -> dict[str
     for source in sources:
         names = (source,) if isinstance(source, str) else parameters(source) if source else ()
         for name in names or ():
-            field = view.stream.fields.get(name)
+            field = view.stream.logged.get(name)
             if isinstance(field, Category):
                 other = ", other" if field.other else ""
                 found[f"values of {name}"] = f"{', '.join(map(str, field.values))}{other}"

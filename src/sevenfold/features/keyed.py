@@ -14,7 +14,7 @@ from sevenfold.algebra.layout import Columns, Slices
 from sevenfold.algebra.lookup import Numbers
 from sevenfold.features.columns import (
     counted,
-    key_hashes,
+    event_hashes,
     mark_column,
     mark_deletes,
     number_column,
@@ -88,7 +88,7 @@ def key_events(view: ViewPlan, batch: EventBatch, wanted: Hashes) -> KeyedEvents
     Raises InputError when the batch is not in log order.
     """
     require_log_order(batch)
-    ids = match(wanted, np.ascontiguousarray(key_hashes(view.entities, batch.keys)))
+    ids = match(wanted, np.ascontiguousarray(event_hashes(view, batch)))
     counts = counted(view, batch)
     if counts is not None:
         ids[~counts] = -1

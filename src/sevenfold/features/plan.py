@@ -20,7 +20,7 @@ from sevenfold.spec.table import Table
 from sevenfold.spec.through import Through
 from sevenfold.spec.units import default_hop_us, parse_duration
 
-__all__ = ["KeyPart", "Plan", "Reading", "ViewPlan", "compile_plan"]
+__all__ = ["KeyPart", "Plan", "Reading", "ViewPlan", "compile_plan", "row_views"]
 
 _OF_ROWS = ("attribute", "age")
 
@@ -43,7 +43,7 @@ class ViewPlan:
 
     `numbers` and `marks` are the sources of its columns; `names` its features, one for each read of
     `layout`, or none when it holds the keys of a link; with `has_rows` it keeps the newest row of a table,
-    whose deletes `delete` tells; `view_id` is the 8 bytes before its keys in a store, different for every name and definition.
+    whose deletes `delete` tells; with `kept` it keeps those fields of it as they are; `view_id` is the 8 bytes before its keys in a store, different for every name and definition.
     """
 
     name: str
@@ -58,6 +58,7 @@ class ViewPlan:
     delete: Source | None
     hashes: tuple[str, ...]
     view_id: bytes
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,11 +189,16 @@ class Plan:
         return {name: hashes[name] for name in names}
 
 
-def compile_plan(features: Sequence[FeatureView | Through | OnDemand]) -> Plan:
-    """The plan of the declared features; raises SpecError with every problem at once."""
+def compile_plan(
+    features: Sequence[FeatureView | Through | OnDemand], streams: Iterable[Stream] = ()
+) -> Plan:
+    """The plan of the declared features; raises SpecError with every problem at once.
+
+    With `streams` it also keeps the rows that their events are enriched from, which an ingest needs.
+    """
     compiler = _Compiler()
     readings = tuple(compiler.reading(f, {}) for f in features if not isinstance(f, OnDemand))
-    views = tuple(compiler.views.values())
+    views = (*compiler.views.values(), *row_views(streams).values())
     plan = Plan(views, tuple(f for f in features if isinstance(f, OnDemand)), readings)
     problems = [
         *_twice("views", [v.name for v in views]),
@@ -234,6 +240,39 @@ class _Compiler:
         return _read_by("/".join([*before, name]), view, (), view.hashes, links)
 
 
+def row_views(streams: Iterable[Stream]) -> dict[str, ViewPlan]:
+    """The view that keeps the rows of each table that events of `streams` are enriched from, by table."""
+    wanted: dict[str, tuple[Stream, set[str]]] = {}
+    for stream in streams:
+        for lookup in stream.enrich.values():
+            wanted.setdefault(lookup.table.name, (lookup.table, set()))[1].add(lookup.field)
+    return {
+        name: _compile_rows(table, tuple(sorted(names))) for name, (table, names) in wanted.items()
+    }
+
+
+def _compile_rows(table: Stream, kept: tuple[str, ...]) -> ViewPlan:
+    name, delete = f"{table.name}.rows", _deletes(table)
+    entities = tuple(entity.name for entity in table.keys)
+    of_rows = None if delete is None else _identity(table, delete)
+    hashes = (definition_hash(["rows", entities, table.name, of_rows, kept]),)
+    return ViewPlan(
+        name,
+        entities,
+        table.name,
+        None,
+        (),
+        (),
+        lay_out([]),
+        (),
+        True,
+        delete,
+        hashes,
+        bytes.fromhex(definition_hash([name, hashes]))[:8],
+        kept,
+    )
+
+
 def _read_by(
     name: str,
     view: ViewPlan,
@@ -254,7 +293,7 @@ def _read_by(
 def _compile_link(name: str, feature: Through) -> ViewPlan:
     """The view that keeps the key in a field of a table's newest row."""
     table, field_name = feature.table, feature.link
-    delete = table.delete if isinstance(table, Table) else None
+    delete = _deletes(table)
     entities = tuple(entity.name for entity in table.keys)
     ttl_us = parse_duration(feature.ttl) if feature.ttl else 0
     of_rows = None if delete is None else _identity(table, delete)
@@ -338,7 +377,11 @@ def _compile_view(view: FeatureView) -> ViewPlan:
 def _delete(view: FeatureView) -> Source | None:
     """Which rows are deletes to the attributes of a view; to other aggregates a delete is a row."""
     of_rows = any(aggregate.kind in _OF_ROWS for aggregate in view.aggregates)
-    return view.stream.delete if of_rows and isinstance(view.stream, Table) else None
+    return _deletes(view.stream) if of_rows else None
+
+
+def _deletes(table: Stream) -> Source | None:
+    return table.delete if isinstance(table, Table) else None
 
 
 def _identity(stream: Stream, source: Source | None) -> Any:
@@ -346,7 +389,7 @@ def _identity(stream: Stream, source: Source | None) -> Any:
     if source is None:
         return None
     names = (source,) if isinstance(source, str) else parameters(source) or ()
-    fields = {name: stream.fields.get(name) for name in names}
+    fields = {name: stream.logged.get(name) for name in names}
     categories = {
         n: [list(f.values), f.other] for n, f in fields.items() if isinstance(f, Category)
     }

@@ -43,7 +43,7 @@ class Logged:
     @cached_property
     def plan(self) -> Plan:
         """The plan of the system's features."""
-        return compile_plan(self.system.features)
+        return compile_plan(self.system.features, self.system.data)
 
     @cached_property
     def features(self) -> tuple[str, ...]:

@@ -187,7 +187,9 @@ class Round:
             if reading.view.stream == batch.stream:
                 touches = np.ones(len(batch), dtype=np.bool_)
                 for entity, hashes in wanted.items():
-                    touches &= match(hashes, hash128(batch.keys[entity])) >= 0
+                    # Events from before the stream had the key touch none.
+                    column = batch.keys.get(entity)
+                    touches &= column is not None and match(hashes, hash128(column)) >= 0
                 keep |= touches
         if keep.any():
             kept = (seq + np.flatnonzero(keep), batch.take(keep))
@@ -436,5 +438,5 @@ def _nothing(stream: Stream) -> EventBatch:
         none,
         empty,
         {entity.name: empty for entity in stream.keys},
-        {name: np.empty(0) for name in stream.fields},
+        {name: np.empty(0) for name in stream.logged},
     )

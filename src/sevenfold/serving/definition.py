@@ -33,7 +33,7 @@ class Definition:
     @cached_property
     def plan(self) -> Plan:
         """The plan of the features."""
-        return compile_plan(self.system.features)
+        return compile_plan(self.system.features, self.system.data)
 
     @cached_property
     def features(self) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from sevenfold.algebra.grouping import match
 from sevenfold.clock import elapsed_s
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import InputError, NotFoundError
-from sevenfold.features.columns import key_hashes
+from sevenfold.features.columns import event_hashes
 from sevenfold.features.plan import KeyPart, Plan, ViewPlan
 from sevenfold.hashing import digest, key_bytes
 from sevenfold.serving.backfill import drop_behind
@@ -98,7 +98,7 @@ def forgotten(txn: Transaction) -> Forgotten:
 
 def personal_fields(system: System, stream: str) -> frozenset[str]:
     """The fields of a stream that are declared personal, by name or by a class."""
-    declared = system.streams[stream].fields
+    declared = system.streams[stream].logged
     named = frozenset(declared).intersection(system.requirements.privacy.personal)
     return named | {name for name, field in declared.items() if field.pii}
 
@@ -244,7 +244,7 @@ class Forgetting:
         for view in self._views():
             if view.stream != batch.stream:
                 continue
-            hashes = key_hashes(view.entities, batch.keys)
+            hashes = event_hashes(view, batch)
             keyed = hashes.any(axis=1)
             if order.entity in view.entities:
                 order.states += sum(
@@ -289,7 +289,7 @@ class Forgetting:
                 for view in views:
                     if view.stream != batch.stream:
                         continue
-                    mine = np.ascontiguousarray(key_hashes(view.entities, batch.keys))
+                    mine = np.ascontiguousarray(event_hashes(view, batch))
                     keep = match(hashes[view.view_id], mine) >= 0
                     if keep.any():
                         OnlineEngine(Plan((view,), ())).apply(into, batch.take(keep))
@@ -394,7 +394,7 @@ def _keys(view: ViewPlan, hashes: npt.NDArray[np.uint64]) -> list[bytes]:
 
 def _reads(view: ViewPlan, names: Collection[str]) -> bool:
     """Whether a view computes from one of the fields or keys."""
-    for source in (*view.numbers, *view.marks, view.where, view.delete):
+    for source in (*view.numbers, *view.marks, *view.kept, view.where, view.delete):
         if isinstance(source, KeyPart):
             read: tuple[str, ...] = (source.field,)
         elif isinstance(source, str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -13,6 +14,8 @@ from sevenfold.errors import NotFoundError, ServingError
 from sevenfold.features.plan import ViewPlan
 from sevenfold.serving.alerts import count_alerts, volume_alerts
 from sevenfold.serving.backfill import backfill, kept_views
+from sevenfold.serving.enrich import Enriching
+from sevenfold.serving.runs import runs
 from sevenfold.serving.schema import keep_schemas
 from sevenfold.sources.expectations import Alert
 from sevenfold.sources.protocol import Origin, Poison
@@ -84,6 +87,16 @@ class Beside:
     write: Callable[[Transaction], None] | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Checked:
+    """Rows that were looked at, the letters to bury with them, when that was, and whether they are history."""
+
+    rows: Validated
+    letters: list[DeadLetter]
+    now_us: Instant
+    history: bool
+
+
 class Ingest:
     """The one door into a store: the log, the states and the counts of an ingest commit together.
 
@@ -114,6 +127,7 @@ class Ingest:
         self._ids = {view.view_id for view in engine.plan.views}
         self._validators = {name: Validator(stream) for name, stream in streams.items()}
         self._horizons = {name: parse_duration(s.horizon) for name, s in streams.items()}
+        self._enriching = Enriching(streams, self._ids)
 
     @property
     def views(self) -> tuple[ViewPlan, ...]:
@@ -142,6 +156,52 @@ class Ingest:
         and at `known_us` at the latest where that is given. What is `beside` them commits with them.
         Raises NotFoundError for a stream that the system does not declare.
         """
+        checked = self._checked(stream, rows, known_us, history, beside)
+        with self._store.write() as txn:
+            self._require_ours(txn)
+            kept = self._take(txn, checked.rows.batch)
+            result = self._settle(txn, stream, checked, len(kept))
+            if beside is not None and beside.write is not None:
+                beside.write(txn)
+        self._tell([kept])
+        return result
+
+    def accept_together(
+        self,
+        rows: Mapping[str, Sequence[Any] | Mapping[str, Raw]],
+        known_us: Instant | None = None,
+        history: bool = False,
+    ) -> dict[str, IngestResult]:
+        """Take rows of several streams in, in the order in which they became known; all or nothing.
+
+        Each event is enriched by the rows of tables that were known before it, as if each had come alone.
+        At one instant events come before rows of tables, which they cannot see.
+        """
+        checked = {
+            name: self._checked(name, given, known_us, history) for name, given in rows.items()
+        }
+        kept: list[EventBatch] = []
+        with self._store.write() as txn:
+            self._require_ours(txn)
+            batches = [one.rows.batch for one in checked.values()]
+            kept += [self._take(txn, part) for part in runs(batches, self._enriching.tables)]
+            events = Counter(dict.fromkeys(checked, 0))
+            for part in kept:
+                events[part.stream] += len(part)
+            results = {
+                name: self._settle(txn, name, one, events[name]) for name, one in checked.items()
+            }
+        self._tell(kept)
+        return results
+
+    def _checked(
+        self,
+        stream: str,
+        rows: Sequence[Any] | Mapping[str, Raw],
+        known_us: Instant | None,
+        history: bool,
+        beside: Beside | None = None,
+    ) -> _Checked:
         if stream not in self._validators:
             known = ", ".join(self._validators)
             raise NotFoundError(f"$.stream: no stream {stream!r}; there are {known}")
@@ -153,29 +213,41 @@ class Ingest:
         else:
             checked = validator.rows(rows, *arrival)
         letters = _letters(stream, checked, beside, now_us)
-        with self._store.write() as txn:
-            self._require_ours(txn)
-            batch = arrange(checked.batch, max(floor_us(txn), self.read_us))
-            new = fresh(txn, stream, batch.event_ids, batch.known_us, self._horizons[stream])
-            kept = batch if new.all() else batch.take(new)
-            end = append(txn, kept) if len(kept) else position(txn)
-            self._engine.apply(txn, kept)
-            bury(txn, letters)
-            duplicates = len(batch) - len(kept)
-            _count(txn, stream, (len(kept), duplicates, len(letters)))
-            alerts = [*checked.alerts]
-            if not history:
-                alerts += volume_alerts(txn, stream, validator.stream.expect, len(kept), now_us)
-            count_alerts(txn, stream, alerts)
-            if beside is not None and beside.write is not None:
-                beside.write(txn)
-        for observer in self._observers:
-            observer.observe(kept)
+        return _Checked(checked, letters, now_us, history)
+
+    def _take(self, txn: Transaction, batch: EventBatch) -> EventBatch:
+        """The events that are new, as they are now at the end of the log and in the states."""
+        batch = arrange(batch, max(floor_us(txn), self.read_us))
+        horizon_us = self._horizons[batch.stream]
+        new = fresh(txn, batch.stream, batch.event_ids, batch.known_us, horizon_us)
+        kept = self._enriching.fill(txn, batch if new.all() else batch.take(new))
+        append(txn, kept)
+        self._engine.apply(txn, kept)
+        return kept
+
+    def _settle(
+        self, txn: Transaction, stream: str, checked: _Checked, events: int
+    ) -> IngestResult:
+        """What became of the rows, counted, the refused ones buried; `events` of them are in the log."""
+        rows, letters = checked.rows, checked.letters
+        bury(txn, letters)
+        duplicates = len(rows.batch) - events
+        _count(txn, stream, (events, duplicates, len(letters)))
+        alerts = [*rows.alerts]
+        if not checked.history:
+            expect = self._validators[stream].stream.expect
+            alerts += volume_alerts(txn, stream, expect, events, checked.now_us)
+        count_alerts(txn, stream, alerts)
         refused = [
             Refusal(int(row), letter.reason, letter.detail)
-            for row, letter in zip(checked.letter_rows.tolist(), checked.letters, strict=True)
+            for row, letter in zip(rows.letter_rows.tolist(), rows.letters, strict=True)
         ]
-        return IngestResult(end, len(kept), duplicates, refused, alerts)
+        return IngestResult(position(txn), events, duplicates, refused, alerts)
+
+    def _tell(self, kept: Sequence[EventBatch]) -> None:
+        for batch in kept:
+            for observer in self._observers:
+                observer.observe(batch)
 
     def _require_ours(self, txn: Transaction) -> None:
         """Refuse to write where another definition has taken over: its states would miss these events."""

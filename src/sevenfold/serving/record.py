@@ -42,7 +42,7 @@ def record_of(definition: Definition) -> DefinitionRecord:
         describe_features(definition.plan, system.features),
         {model.name: list(model.features) for model in system.models},
         {
-            stream.name: {name: describe_field(field) for name, field in stream.fields.items()}
+            stream.name: {name: describe_field(field) for name, field in stream.logged.items()}
             for stream in system.data
         },
         {step: digest(canonical_json(outline(getattr(system, step)))) for step in FIXED_STEPS},

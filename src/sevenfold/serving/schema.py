@@ -29,9 +29,9 @@ def keep_schemas(store: Store, streams: Mapping[str, Stream]) -> None:
     after: dict[str, dict[str, Any]] = {}
     for name, stream in streams.items():
         after[name] = before[name] | {
-            n: describe_field(field) for n, field in stream.fields.items()
+            n: describe_field(field) for n, field in stream.logged.items()
         }
-        for field in before[name].keys() & stream.fields.keys():
+        for field in before[name].keys() & stream.logged.keys():
             reason = clash(before[name][field], after[name][field])
             if reason:
                 path = f"$.data.{name}.fields.{field}"

@@ -144,7 +144,7 @@ class Validator:
         known = self._known(columns, event_us, arrival, flaws)
         keys = {
             entity.name: self._keys(entity.name, stream.key_field(entity), columns, flaws)
-            for entity in stream.keys
+            for entity in stream.given_keys
         }
         fields = {
             name: parse_field(field, name, columns[name], flaws)

@@ -204,7 +204,7 @@ def _memory_us(aggregate: Aggregate) -> int | None:
 
 
 def _names(stream: Stream) -> list[str]:
-    return [*stream.fields, *(stream.key_field(entity) for entity in stream.keys)]
+    return [*stream.logged, *(stream.key_field(entity) for entity in stream.keys)]
 
 
 def _reads(system: Declaration) -> Iterator[tuple[str, str]]:

@@ -141,7 +141,7 @@ def nothing_peeks(system: Declaration) -> Iterator[Problem]:
 
 def _outcome_fields(system: Declaration) -> set[str]:
     label = system.task.label
-    return {label.name, "label", "outcome", label.outcome.time, *label.outcome.fields}
+    return {label.name, "label", "outcome", label.outcome.time, *label.outcome.logged}
 
 
 def _functions(system: Declaration) -> dict[str, OnDemand]:
@@ -197,7 +197,7 @@ def source_problems(path: str, stream: Stream, source: Source, kind: str) -> Ite
     """What is wrong with what an aggregate of `kind` reads of a stream's events."""
     keys = [entity.name for entity in stream.keys] if kind in _COUNTS else []
     if isinstance(source, str):
-        known = [*stream.fields, *keys]
+        known = [*stream.logged, *keys]
         if source not in known:
             yield unknown(path, f"field of {stream.name!r}", source, known)
         elif kind not in _COUNTS:
@@ -208,15 +208,15 @@ def source_problems(path: str, stream: Stream, source: Source, kind: str) -> Ite
         message = "a row-level function has plain parameters, the fields it reads"
         yield Problem(path, message, "write def name(field, ...)")
     for name in names or ():
-        if name not in stream.fields:
-            yield unknown(f"{path}.{name}", f"field of {stream.name!r}", name, list(stream.fields))
+        if name not in stream.logged:
+            yield unknown(f"{path}.{name}", f"field of {stream.name!r}", name, list(stream.logged))
         else:
             yield from _number_problems(f"{path}.{name}", stream, name)
 
 
 def _number_problems(path: str, stream: Stream, name: str) -> Iterator[Problem]:
-    if not isinstance(stream.fields[name], Number | Integer | Category | Flag):
-        kind = type(stream.fields[name]).__name__
+    if not isinstance(stream.logged[name], Number | Integer | Category | Flag):
+        kind = type(stream.logged[name]).__name__
         message = f"field {name!r} is a {kind}, which cannot be computed with"
         remedy = "count it or count its distinct values, or declare it a number"
         yield Problem(path, message, remedy)

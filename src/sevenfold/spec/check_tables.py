@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from sevenfold.errors import Problem
 from sevenfold.spec.check_features import source_problems
-from sevenfold.spec.declaration import Declaration, links, unknown, views
+from sevenfold.spec.declaration import Declaration, duration_us, links, unknown, views
 from sevenfold.spec.field import Id, Text
-from sevenfold.spec.stream import Stream
+from sevenfold.spec.stream import Lookup, Stream
 from sevenfold.spec.table import Table
 from sevenfold.spec.through import Through
 
@@ -60,6 +60,61 @@ def links_can_be_followed(system: Declaration) -> Iterator[Problem]:
             yield Problem(f"{path}.entity", message, remedy)
 
 
+def links_outlast_no_row(system: Declaration) -> Iterator[Problem]:
+    """C-20: a link is not older than the rows that the log keeps.
+
+    Else a replay of the log would not find the row that the state still knows.
+    """
+    for path, link in links(system):
+        kept_us, ttl_us = duration_us(link.table.retention), duration_us(link.ttl)
+        if kept_us is not None and (ttl_us is None or ttl_us > kept_us):
+            table, retention = link.table.name, link.table.retention
+            message = f"the link may be of any age, and {table!r} keeps rows for {retention}"
+            yield Problem(f"{path}.ttl", message, f"give a ttl of at most {retention}", "C-20")
+
+
+def lookups_can_be_made(system: Declaration) -> Iterator[Problem]:
+    """An event is enriched from declared tables by keys of its own, under a name that is free."""
+    streams = {stream.name: stream for stream in system.data}
+    for i, stream in enumerate(system.data):
+        given = [entity.name for entity in stream.given_keys]
+        taken = [*stream.fields, stream.time, stream.id, stream.known]
+        for name, lookup in stream.enrich.items():
+            path, table = f"$.data[{i}].enrich.{name}", lookup.table
+            if streams.get(table.name) is not table or table is stream:
+                known = [known for known, one in streams.items() if one is not stream]
+                yield unknown(f"{path}.table", "other stream of $.data", table.name, known)
+            yield from _lookup_problems(path, stream, lookup, given)
+            if name in taken:
+                message = f"{name!r} is in the rows of {stream.name!r} already"
+                yield Problem(path, message, "give the looked-up field another name")
+
+
+def _lookup_problems(
+    path: str, stream: Stream, lookup: Lookup, given: list[str]
+) -> Iterator[Problem]:
+    table = lookup.table
+    if table.enrich:
+        message = f"{table.name!r} is enriched itself"
+        yield Problem(f"{path}.table", message, "look up in a table that is not")
+    for entity in table.keys:
+        if entity.name not in given:
+            yield Problem(
+                f"{path}.table",
+                f"a row of {table.name!r} is named by {entity.name!r}, which rows of "
+                f"{stream.name!r} do not name; they name {', '.join(given) or 'nothing'}",
+                "add the key to the rows, or take another table",
+            )
+    if lookup.field not in table.fields:
+        known = list(table.fields)
+        yield unknown(f"{path}.field", f"field of {table.name!r}", lookup.field, known)
+    elif not isinstance(table.fields[lookup.field], Id) and path.rpartition(".")[2] in (
+        stream.key_field(entity) for entity in stream.keys
+    ):
+        message = f"{lookup.field!r} becomes a key and holds no names"
+        yield Problem(f"{path}.field", message, "declare it sf.Id()")
+
+
 def _wanted(link: Through) -> list[str]:
     below = link.view
     return list(below.needs) if isinstance(below, Through) else [e.name for e in below.entities]
@@ -76,4 +131,6 @@ TABLE_RULES = (
     deletes_can_be_read,
     attributes_are_read_by_the_whole_key,
     links_can_be_followed,
+    links_outlast_no_row,
+    lookups_can_be_made,
 )

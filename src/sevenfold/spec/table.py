@@ -9,7 +9,7 @@ from typing import Any
 from sevenfold.spec.entity import Entity
 from sevenfold.spec.expect import Expectation
 from sevenfold.spec.field import CONTENT, Field, Flag
-from sevenfold.spec.stream import RowFunction, Stream
+from sevenfold.spec.stream import Lookup, RowFunction, Stream
 
 __all__ = ["Table"]
 
@@ -27,6 +27,7 @@ class Table(Stream):
 
     keys: Sequence[Entity] = field(init=False)
     optional_keys: Sequence[Entity] = field(init=False)
+    enrich: Mapping[str, Lookup] = field(init=False)
     entity: Entity | Sequence[Entity] = field(kw_only=True)
     delete: str | RowFunction | None = field(kw_only=True, default=None)
 
@@ -67,6 +68,7 @@ class Table(Stream):
             "expect": expect,
             "retention": retention,
             "owner": owner,
+            "enrich": {},
             "entity": entity,
             "delete": delete,
         }

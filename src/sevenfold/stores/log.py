@@ -147,13 +147,16 @@ def read_stream(txn: Transaction, stream: str) -> EventBatch | None:
 
 
 def levelled(parts: list[EventBatch]) -> list[EventBatch]:
-    """The parts with the fields of all of them: null where a field was not declared when they were logged."""
+    """The parts with the fields and keys of all of them: null where one was not declared when they were logged."""
     kinds = {name: column for part in parts for name, column in part.fields.items()}
+    entities = dict.fromkeys(name for part in parts for name in part.keys)
     return [
         part
-        if part.fields.keys() == kinds.keys()
+        if part.fields.keys() == kinds.keys() and part.keys.keys() == entities.keys()
         else replace(
-            part, fields={n: part.fields.get(n, _nulls(k, len(part))) for n, k in kinds.items()}
+            part,
+            keys={n: part.keys.get(n, Texts.of([None] * len(part))) for n in entities},
+            fields={n: part.fields.get(n, _nulls(k, len(part))) for n, k in kinds.items()},
         )
         for part in parts
     ]

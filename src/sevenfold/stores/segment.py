@@ -244,7 +244,9 @@ def by_key(entities: tuple[str, ...], batch: EventBatch) -> tuple[Hashes, Ints, 
 
     Events that do not touch the key are left out.
     """
-    hashes = combine128([hash128(batch.keys[entity]) for entity in entities])
+    # Events from before the stream had a key touch none.
+    none = np.zeros((len(batch), 2), dtype=np.uint64)
+    hashes = combine128([hash128(batch.keys[e]) if e in batch.keys else none for e in entities])
     touches = np.asarray(hashes.any(axis=1))
     if not touches.all():
         batch, hashes = batch.take(touches), hashes[touches]

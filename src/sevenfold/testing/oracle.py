@@ -18,13 +18,21 @@ import numpy as np
 from sevenfold.spec.aggregate import Aggregate, FeatureView, RowFunction, Source
 from sevenfold.spec.naming import endings, feature_names, state_name
 from sevenfold.spec.on_demand import OnDemand
-from sevenfold.spec.stream import Stream
+from sevenfold.spec.stream import Lookup, Stream
 from sevenfold.spec.table import Table
 from sevenfold.spec.through import Through
 from sevenfold.spec.units import default_hop_us, parse_duration
 from sevenfold.types import EventBatch, Texts, VectorState
 
-__all__ = ["OracleEvent", "OracleRow", "OracleValue", "events_of", "read_at", "value_at"]
+__all__ = [
+    "OracleEvent",
+    "OracleRow",
+    "OracleValue",
+    "events_of",
+    "looked_up",
+    "read_at",
+    "value_at",
+]
 
 _EPSILON = 2.0**-53
 _SMALLEST = 2.0**-1074
@@ -125,6 +133,20 @@ def _view(
         for window in aggregate.windows or (None,)
         for place in range(len(endings(aggregate)))
     ]
+
+
+def looked_up(
+    lookup: Lookup, event: OracleEvent, rows: Sequence[OracleEvent]
+) -> float | str | None:
+    """What an event is enriched with: the field of the row known strictly before the event became known."""
+    table, t_us = lookup.table, event.known_us
+    seen = _visible(None, event.keys, [entity.name for entity in table.keys], rows, t_us)
+    if not seen:
+        return None
+    newest = max(seen, key=_age_order)
+    if lookup.ttl and t_us - newest.event_us >= parse_duration(lookup.ttl):
+        return None
+    return None if _is_delete(table, newest) else _value(lookup.field, newest)
 
 
 def value_at(

@@ -30,6 +30,13 @@ def freshness(days_between: Any, popular_score: Any, request_time: Any) -> Any:
 def declare() -> dict[str, Any]:
     """The arguments of a good system, new objects each time."""
     customer, item = sf.Entity("customer"), sf.Entity("item")
+    prices = sf.Table(
+        "prices",
+        item,
+        {"list_price": sf.Number(), "supplier": sf.Id()},
+        time="at",
+        delete="withdrawn",
+    )
     lines = sf.Stream(
         "lines",
         time="sold_at",
@@ -42,13 +49,7 @@ def declare() -> dict[str, Any]:
             "note": sf.Text(),
         },
         optional_keys=[customer],
-    )
-    prices = sf.Table(
-        "prices",
-        item,
-        {"list_price": sf.Number(), "supplier": sf.Id()},
-        time="at",
-        delete="withdrawn",
+        enrich={"asked": sf.Lookup(prices, "list_price", ttl="90 d")},
     )
     supplier = sf.Entity("supplier")
     deliveries = sf.Stream("deliveries", time="at", keys=[supplier], fields={"late": sf.Number()})

@@ -14,7 +14,6 @@ from sevenfold.retrieval.fusion import candidate_fields
 from sevenfold.spec.check_data import DATA_RULES
 from sevenfold.spec.check_features import FEATURE_RULES
 from sevenfold.spec.check_operation import OPERATION_RULES, RANKING_METRICS, drift_noise
-from sevenfold.spec.check_tables import TABLE_RULES
 
 Spoiled = Callable[..., list[sf.Problem]]
 
@@ -301,43 +300,6 @@ FAULTS: list[tuple[tuple[str | int, ...], Any, str, str, str]] = [
     (("evaluation", "slices"), ["lnd"], "C-21", "$.evaluation.slices[0]", "error"),
     (("evaluation", "leakage_auc_max"), 1.5, "C-00", "$.evaluation.leakage_auc_max", "error"),
     (("evaluation", "gate", "max_loss"), 2, "C-00", "$.evaluation.gate.max_loss", "error"),
-    (("data", 1, "delete"), lambda lst: lst > 0, "C-00", "$.data[1].delete.lst", "error"),
-    (("data", 1, "delete"), of_pieces_and_more, "C-00", "$.data[1].delete", "error"),
-    (("data", 1, "delete"), 7, "C-00", "$.data[1].delete", "error"),
-    (("data", 1, "fields", "withdrawn"), sf.Text(), "C-00", "$.data[1].delete", "error"),
-    (("data", 1, "entity"), "item", "C-00", "$.data[1].entity", "error"),
-    (("features", 2, "entities"), (), "C-00", "$.features[2].entities", "error"),
-    (
-        ("features", 2, "stream"),
-        sf.Table("prices", [customer, item], {"list_price": sf.Number()}, time="at"),
-        "C-00",
-        "$.features[2].entities",
-        "error",
-    ),
-    (
-        ("features", 2, "aggregates", 0, "windows", 0),
-        "0 s",
-        "C-00",
-        "$.features[2].aggregates[0].windows[0]",
-        "error",
-    ),
-    (("features", 5, "link"), "suplier", "C-00", "$.features[5].link", "error"),
-    (("features", 5, "link"), "list_price", "C-00", "$.features[5].link", "error"),
-    (("features", 5, "table"), other, "C-00", "$.features[5].table", "error"),
-    (("features", 5, "table"), 7, "C-00", "$.features[5].table", "error"),
-    (("features", 5, "entity"), item, "C-00", "$.features[5].entity", "error"),
-    (("features", 5, "view", "entities"), (), "C-00", "$.features[5].view", "error"),
-    (
-        ("features", 5, "view", "entities"),
-        [item],
-        "C-00",
-        "$.features[5].view.entities[0]",
-        "error",
-    ),
-    (("features", 5, "view", "name"), "item", "C-00", "$.features[5].view.name", "error"),
-    (("features", 5, "name"), "item", "C-00", "$.features[5].name", "error"),
-    (("features", 5, "ttl"), "0 s", "C-00", "$.features[5].ttl", "error"),
-    (("task", "query"), (), "C-00", "$.features[1].entities[0]", "error"),
     (("serving", "retrieve"), (), "C-04", "$.serving.retrieve", "error"),
     (("serving", "retrieve", 0, "name"), "popular", "C-04", "$.serving.retrieve[2].name", "error"),
     (("serving", "retrieve", 0, "n"), 0, "C-00", "$.serving.retrieve[0].n", "error"),
@@ -427,7 +389,7 @@ def test_every_rule_has_a_planted_fault(parts: dict[str, Any]) -> None:
     found = {(p.check, p.path) for p in sf.check(sf.System(**parts))}
     found |= {(check, where) for _, _, check, where, _ in FAULTS}
     checks = {check for check, _ in found}
-    for rule in (*DATA_RULES, *FEATURE_RULES, *TABLE_RULES, *OPERATION_RULES):
+    for rule in (*DATA_RULES, *FEATURE_RULES, *OPERATION_RULES):
         code = (rule.__doc__ or "").partition(":")[0]
         assert code in checks or not code.startswith("C-") or code == "C-07", rule.__name__
 
