@@ -62,7 +62,8 @@ def command(
     Every row becomes an event, is recognised as a duplicate, or becomes a dead letter with its reason. The
     log is in the order in which things became known: a source that begins before its end is refused unless it
     is said what is meant. Addresses: folder:PATH, sqlite:PATH?table=NAME&cursor=COLUMN,
-    postgresql://USER@HOST/NAME?table=NAME&cursor=COLUMN. How far an address was read is kept with the events:
+    postgresql://USER@HOST/NAME?table=NAME&cursor=COLUMN, redis+stream://HOST:PORT/DB?stream=KEY,
+    kafka:HOST:PORT?topic=NAME. How far an address was read is kept with the events:
     the same command goes on from there.
     """
     from urllib.parse import quote

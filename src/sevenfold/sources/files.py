@@ -19,7 +19,15 @@ from sevenfold.spec.field import Flag, Integer, Number
 from sevenfold.spec.stream import Stream
 from sevenfold.types import Texts
 
-__all__ = ["Chunk", "Piece", "Progress", "read_chunks", "read_pieces"]
+__all__ = [
+    "Chunk",
+    "Piece",
+    "Progress",
+    "numeric_names",
+    "read_chunks",
+    "read_pieces",
+    "spoken_cell",
+]
 
 Chunk: TypeAlias = dict[str, npt.NDArray[Any] | Texts]
 Progress: TypeAlias = Callable[[int, int], None]
@@ -109,7 +117,7 @@ def read_pieces(
             rejects, numeric = list[Reject](), set[str]()
         else:
             total, names, rejects = _load_text(connection, path, columns, order_by)
-            numeric = _numeric(stream)
+            numeric = numeric_names(stream)
         if start >= total:
             yield Piece({}, start, total, rejects)
         for begin, chunk in _chunks(connection, names, total, chunk_rows, start):
@@ -158,7 +166,7 @@ def _load_text(
     return _counted(connection), list(wanted), rejects
 
 
-def _numeric(stream: Stream) -> set[str]:
+def numeric_names(stream: Stream) -> set[str]:
     """The fields of a stream that hold numbers, its times too: text that is a whole number is one there."""
     numbers = {
         name for name, field in stream.fields.items() if isinstance(field, Number | Integer | Flag)
@@ -176,10 +184,15 @@ def _spoken(texts: Texts) -> Sequence[Any] | npt.NDArray[Any]:
         plain = False
     if plain and (np.abs(whole[~np.isnan(whole)]) < EXACT).all():
         return whole
-    return [_number(cell) for cell in cells]
+    return [spoken_cell(cell) for cell in cells]
 
 
-def _number(cell: str | None) -> str | float | int | None:
+def spoken_cell(cell: str | None) -> str | float | int | None:
+    """A cell of text as the number that it spells; a date as its first moment; else as it is.
+
+    >>> spoken_cell("12"), spoken_cell("1.5e3"), spoken_cell("2024-02-29"), spoken_cell("twelve")
+    (12, 1500.0, '2024-02-29T00:00:00', 'twelve')
+    """
     if cell is None or not _SPELLED.fullmatch(cell):
         return f"{cell}T00:00:00" if cell and _DATE.fullmatch(cell) else cell
     if _WHOLE.fullmatch(cell) and len(cell) < 300:

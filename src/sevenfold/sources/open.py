@@ -47,10 +47,15 @@ _TABLE = frozenset({"table", "cursor", "key", "overlap"})
 # What an address may say to the driver itself.
 _LIBPQ = frozenset({"host", "port", "user", "password", "dbname"})
 _LIBPQ |= frozenset({"sslmode", "sslrootcert", "connect_timeout"})
+_LIBRDKAFKA = frozenset({"group.id", "security.protocol", "sasl.mechanism", "sasl.username"})
+_LIBRDKAFKA |= frozenset({"sasl.password", "ssl.ca.location", "client.id"})
 _OPENERS: Mapping[str, tuple[Opener, frozenset[str]]] = {
     "folder": (_folder, frozenset({"settle"})),
     "file": (_folder, frozenset({"settle"})),
     "sqlite": (_elsewhere("sqlite"), _TABLE),
+    "redis+stream": (_elsewhere("redis_stream", "redis"), frozenset({"stream", "field"})),
+    "rediss+stream": (_elsewhere("redis_stream", "redis"), frozenset({"stream", "field"})),
+    "kafka": (_elsewhere("kafka", "kafka"), _LIBRDKAFKA | {"topic"}),
     "postgresql": (_elsewhere("postgres", "postgres"), _TABLE | _LIBPQ),
 }
 SCHEMES = tuple(_OPENERS)
