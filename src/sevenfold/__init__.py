@@ -39,9 +39,11 @@ if TYPE_CHECKING:  # what an editor and a type checker see of the names below
         max,
         mean,
         min,
+        quantile,
         since_last,
         std,
         sum,
+        top_k,
         var,
     )
     from sevenfold.spec.check import (
@@ -155,9 +157,11 @@ _HOME = {
         "max",
         "mean",
         "min",
+        "quantile",
         "since_last",
         "std",
         "sum",
+        "top_k",
         "var",
     ),
     "sevenfold.spec.check": ("check",),
@@ -240,6 +244,7 @@ __all__ = [  # noqa: RUF022  in the order in which a reader looks a name up
     "PredictionLog",
     "Privacy",
     "Problem",
+    "quantile",
     "Ranking",
     "rate",
     "RegistryError",
@@ -263,6 +268,7 @@ __all__ = [  # noqa: RUF022  in the order in which a reader looks a name up
     "Through",
     "through",
     "TimeError",
+    "top_k",
     "var",
 ]
 

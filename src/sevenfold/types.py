@@ -36,12 +36,16 @@ US_PER_DAY = 86_400 * US_PER_S
 
 
 class VectorState:
-    """Why a value is what it is: the four states of a read."""
+    """Why a value is what it is: the states of a read.
+
+    An estimate is a value with a declared error, as a distinct count is beyond its cap.
+    """
 
     VALUE = 0
     NULL = 1
     MISSING = 2
     STALE = 3
+    ESTIMATE = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)

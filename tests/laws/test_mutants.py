@@ -62,7 +62,7 @@ MUTANTS = {
         "    rest = low\n",
     ),
     "distinct forgets that a value came again": (
-        "algebra/update.py",
+        "algebra/cardinality.py",
         "newest = max(newest, event_us)",
         "newest = min(newest, event_us)",
     ),
@@ -155,6 +155,51 @@ MUTANTS = {
         "algebra/recent.py",
         "if i < state[offset] and state[offset + 1 + 2 * i] >= tail:",
         "if i < state[offset]:",
+    ),
+    "quantile of the value below": (
+        "algebra/counted.py",
+        "            if below > rank:",
+        "            if below >= rank:",
+    ),
+    "counts dropped a tile too early": (
+        "algebra/counted.py",
+        "        if state[offset + 2 + 3 * i] >= oldest:",
+        "        if state[offset + 2 + 3 * i] > oldest:",
+    ),
+    "of equally frequent values the larger first": (
+        "algebra/counted.py",
+        "(before == count and values[2 * place - 2] < value)",
+        "(before == count and values[2 * place - 2] > value)",
+    ),
+    "one value too many is tracked": (
+        "algebra/counted.py",
+        "    if different >= tracked:",
+        "    if different > tracked:",
+    ),
+    "of equally rare values the smallest is forgotten": (
+        "algebra/counted.py",
+        "_is_larger(here, last)",
+        "_is_larger(last, here)",
+    ),
+    "what is pushed out is lost to the sketch": (
+        "algebra/cardinality.py",
+        "mark, state[at] = state[at], mark",
+        "state[at] = mark",
+    ),
+    "an estimate without its sketch": (
+        "algebra/cardinality.py",
+        "    for i in range(state[sketch]):",
+        "    for i in range(0):",
+    ),
+    "an estimate passes for exact": (
+        "algebra/cardinality.py",
+        "math.floor(estimate + 0.5)), True",
+        "math.floor(estimate + 0.5)), False",
+    ),
+    "a count at its cap is estimated": (
+        "algebra/cardinality.py",
+        "    if count <= tables.distincts[distinct, 1]:",
+        "    if count < tables.distincts[distinct, 1]:",
     ),
     "online applies a batch backwards": (
         "engines/online.py",

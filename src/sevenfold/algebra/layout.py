@@ -40,13 +40,16 @@ from sevenfold.algebra.reads import (
     MEAN,
     MIN,
     NEVER_US,
+    QUANTILE,
     SINCE_LAST,
+    SKETCH,
     STD,
     SUM,
+    TOP_K,
     VAR,
     Read,
 )
-from sevenfold.algebra.sections import section_of, sections_of
+from sevenfold.algebra.sections import Section, precision_of, section_of, sections_of
 from sevenfold.types import Floats, Ints
 
 __all__ = [
@@ -84,9 +87,11 @@ class Tables(NamedTuple):
     spread, columns with a first; level_columns (L, C): column in each slot; moments (L, M): slot of each
     spread; firsts (L, E): column of each first; spans (S, 5): level, slot, window, whether its sum and
     whether its extremes are wanted: what one pass over tiles gives; lasts (K, 3): column, nulls, offset;
-    decays (D, 3): column, half-life, offset; distincts (U, 5): column, capacity, longest window, hop,
-    offset; sections (V, 5): kind, column, capacity in entries, words an entry, offset; reads (F, 6): kind,
-    index of its span, level or section, place in the level, window, hop, outputs.
+    decays (D, 3): column, half-life, offset; distincts (U, 7): column, capacity, longest window, hop,
+    offset, its sketch, the precision of that; sections (V, 9): kind, column, capacity in entries, words an
+    entry, offset, longest window, hop, setting, first of its bounds; bounds (B,): of buckets; reads (F, 6):
+    kind, index of its span, level or section, place in the level, window, hop, outputs; numbers (F, 2): the
+    q and the error of a quantile.
     """
 
     levels: Ints
@@ -98,7 +103,9 @@ class Tables(NamedTuple):
     decays: Ints
     distincts: Ints
     sections: Ints
+    bounds: Floats
     reads: Ints
+    numbers: Floats
 
 
 class Columns(NamedTuple):
@@ -168,7 +175,7 @@ def lay_out(reads: Sequence[Read]) -> Layout:
     levels = _levels(reads)
     lasts = _distinct_keys(reads, _LASTS, lambda r: (r.column, int(r.nulls)))
     decays = _distinct_keys(reads, (DECAYED,), lambda r: (r.column, r.half_life_us))
-    marks = _distinct_keys(reads, (DISTINCT,), lambda r: (r.column, r.cap, r.level_hop_us))
+    marks = _distinct_keys(reads, (DISTINCT,), _mark)
     sections = sections_of(reads)
     first_decay = 1 + 2 * len(lasts)
     fixed = first_decay + 2 * len(decays)
@@ -181,20 +188,19 @@ def lay_out(reads: Sequence[Read]) -> Layout:
         level_rows.append((*room, *counts))
         offset += 1 + capacity * level.record
     distincts = []
-    for column, cap, hop in marks:
-        windows = [r.window_us for r in reads if _mark_of(r) == (column, cap, hop)]
-        distincts.append((column, cap, max(windows) if hop else 0, hop, offset))
-        offset += 1 + 2 * cap
-    section_rows = []
-    for section in sections:
-        section_rows.append((*section, offset))
-        offset += 1 + section.capacity * section.record
+    for column, cap, hop, precision in marks:
+        key = SKETCH, column, cap, hop, precision
+        sketch = list(sections).index(key)
+        distincts.append((column, cap, sections[key].longest, hop, offset, sketch, precision))
+        offset += 1 + 2 * (cap + 1)
+    section_rows, bounds, offset = _section_rows(sections, offset)
     spans = _spans(reads, levels)
     rows = []
     for read in reads:
-        place, slot = _place(read, levels, list(spans), lasts, decays, marks)
-        if read.kind == LAST_K:
-            place = section_of(read, sections)
+        if read.kind in _SECTIONS:
+            place, slot = section_of(read, sections), -1
+        else:
+            place, slot = _place(read, levels, list(spans), lasts, decays, marks)
         rows.append((read.kind, place, slot, read.window_us, read.level_hop_us, read.width))
         rows += [(FOLLOWS, 0, -1, 0, 0, 0)] * (read.width - 1)
     tables = Tables(
@@ -205,9 +211,11 @@ def lay_out(reads: Sequence[Read]) -> Layout:
         _table([(*span, *wanted) for span, wanted in spans.items()], 5),
         _table([(c, nulls, 1 + 2 * i) for i, (c, nulls) in enumerate(lasts)], 3),
         _table([(c, life, first_decay + 2 * i) for i, (c, life) in enumerate(decays)], 3),
-        _table(distincts, 5),
-        _table(section_rows, 5),
+        _table(distincts, 7),
+        _table(section_rows, 9),
+        np.array(bounds, dtype=np.float64),
         _table(rows, 6),
+        np.array([(r.q, r.error) for r in reads for _ in range(r.width)]).reshape(-1, 2),
     )
     return Layout(
         tables,
@@ -215,7 +223,7 @@ def lay_out(reads: Sequence[Read]) -> Layout:
         offset,
         sum(level.record for level in levels)
         + 2 * len(distincts)
-        + sum(section.record for section in sections),
+        + sum(section.record for section in sections.values()),
         max((r.column for r in reads if r.kind != DISTINCT), default=-1) + 1,
         max((r.column for r in reads if r.kind == DISTINCT), default=-1) + 1,
     )
@@ -223,6 +231,7 @@ def lay_out(reads: Sequence[Read]) -> Layout:
 
 _MERGED = (COUNT_ALL, COUNT, SUM, MEAN, MIN, MAX)
 _SPREADS = (VAR, STD)
+_SECTIONS = (LAST_K, QUANTILE, TOP_K)
 _LASTS = (LAST, ATTRIBUTE, AGE)
 
 
@@ -269,8 +278,22 @@ def _level_of(read: Read, levels: Sequence[_Level]) -> int:
     return [level.hop for level in levels].index(read.level_hop_us)
 
 
-def _mark_of(read: Read) -> tuple[int, int, int] | None:
-    return (read.column, read.cap, read.level_hop_us) if read.kind == DISTINCT else None
+def _section_rows(
+    sections: dict[tuple[int, ...], Section], offset: int
+) -> tuple[list[tuple[int, ...]], list[float], int]:
+    """The rows of the sections from word `offset` on, the bounds of them all, and the word after them."""
+    rows: list[tuple[int, ...]] = []
+    bounds: list[float] = []
+    for s in sections.values():
+        room = (s.kind, s.column, s.capacity, s.record, offset)
+        rows.append((*room, s.longest, s.hop, s.setting, len(bounds)))
+        bounds += s.bounds
+        offset += 1 + s.capacity * s.record
+    return rows, bounds, offset
+
+
+def _mark(read: Read) -> tuple[int, ...]:
+    return read.column, read.cap, read.level_hop_us, precision_of(read.error)
 
 
 def _distinct_keys(
@@ -308,5 +331,5 @@ def _place(
     if read.kind == DECAYED:
         return decays.index((read.column, read.half_life_us)), -1
     if read.kind == DISTINCT:
-        return marks.index((read.column, read.cap, read.level_hop_us)), -1
+        return marks.index(_mark(read)), -1
     return 0, -1

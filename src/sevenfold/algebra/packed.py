@@ -70,7 +70,7 @@ def _is_whole(tables: Tables, packed: Ints, begin: int, end: int) -> bool:
         if section < n_levels:
             most, record = tables.levels[section, 4], tables.levels[section, 5]
         elif section < before:
-            most, record = tables.distincts[section - n_levels, 1], 2
+            most, record = tables.distincts[section - n_levels, 1] + 1, 2
         else:
             most = tables.sections[section - before, 2]
             record = tables.sections[section - before, 3]

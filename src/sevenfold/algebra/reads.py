@@ -21,15 +21,18 @@ __all__ = [
     "MEAN",
     "MIN",
     "NEVER_US",
+    "QUANTILE",
     "SINCE_LAST",
+    "SKETCH",
     "STD",
     "SUM",
+    "TOP_K",
     "VAR",
     "Read",
 ]
 
 COUNT_ALL, COUNT, SUM, MEAN, MIN, MAX, LAST, SINCE_LAST, DECAYED, DISTINCT, ATTRIBUTE = range(11)
-VAR, STD, FIRST, LAST_K, FOLLOWS = range(11, 16)
+VAR, STD, FIRST, LAST_K, QUANTILE, TOP_K, FOLLOWS, SKETCH = range(11, 19)
 AGE = 64  # far from the others, so that those have room to grow
 KINDS = {
     "count": COUNT,
@@ -46,6 +49,8 @@ KINDS = {
     "std": STD,
     "first": FIRST,
     "last_k": LAST_K,
+    "quantile": QUANTILE,
+    "top_k": TOP_K,
     "age": AGE,
 }
 NEVER_US = -(1 << 63)
@@ -58,7 +63,9 @@ class Read:
     """One aggregate of one column over one window: an output of a view, or `width` of them.
 
     `column` indexes the number columns (or the mark columns, for distinct); -1 is no column.
-    `window_us` 0 is the lifetime; for an attribute it is the ttl and 0 is none.
+    `window_us` 0 is the lifetime; for an attribute it is the ttl and 0 is none. `error` is that of a
+    quantile or, beyond its cap, of a distinct count; `smallest` and `largest` are the magnitudes that a
+    quantile tells apart; `tracked` is how many values are counted for the `k` most frequent.
     """
 
     kind: int
@@ -69,11 +76,21 @@ class Read:
     cap: int = 0
     nulls: bool = False
     k: int = 1
+    q: float = 0.0
+    error: float = 0.05
+    smallest: float = 0.0
+    largest: float = 0.0
+    tracked: int = 0
 
     @property
     def width(self) -> int:
         """The number of outputs, one beside the other."""
-        return self.k
+        return 2 * self.k if self.kind == TOP_K else self.k
+
+    @property
+    def buckets(self) -> tuple[float, float, float]:
+        """What the buckets of a quantile depend on."""
+        return self.error, self.smallest, self.largest
 
     @property
     def level_hop_us(self) -> int:

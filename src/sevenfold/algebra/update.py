@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from sevenfold.algebra.cardinality import update_distinct
+from sevenfold.algebra.counted import bucket_of, count_item
 from sevenfold.algebra.layout import NEVER_US, Columns, Tables
 from sevenfold.algebra.moments import add_deviation
+from sevenfold.algebra.reads import LAST_K, QUANTILE, SKETCH
 from sevenfold.algebra.recent import add_recent
 from sevenfold.compiled import borrowed, called, kernel
 from sevenfold.types import Floats, Ints
@@ -37,7 +40,9 @@ def lend(tables: Tables) -> Tables:
         borrowed(tables.decays),
         borrowed(tables.distincts),
         borrowed(tables.sections),
+        borrowed(tables.bounds),
         borrowed(tables.reads),
+        borrowed(tables.numbers),
     )
 
 
@@ -145,11 +150,31 @@ def _update_rest(
 def _update_sections(
     tables: Tables, state: Ints, floats: Floats, columns: Columns, row: int
 ) -> None:
+    event_us, known_us = columns.event_us[row], columns.known_us[row]
     for i in range(tables.sections.shape[0]):
-        capacity, offset = tables.sections[i, 2], tables.sections[i, 4]
+        kind, offset = tables.sections[i, 0], tables.sections[i, 4]
+        if kind == SKETCH:
+            continue  # filled by the distinct count that it belongs to
         x = columns.numbers[row, tables.sections[i, 1]]
-        if not np.isnan(x):
-            add_recent(state, floats, offset, capacity, columns.event_us[row], x)
+        if np.isnan(x):
+            continue
+        if kind == LAST_K:
+            add_recent(state, floats, offset, tables.sections[i, 2], event_us, x)
+            continue
+        longest, hop = tables.sections[i, 5], tables.sections[i, 6]
+        start, oldest = 0, 0
+        if hop > 0:
+            start = (event_us // hop) * hop
+            oldest = ((known_us - longest) // hop) * hop
+        if start >= oldest:
+            if kind == QUANTILE:
+                first = tables.sections[i, 8]
+                item = bucket_of(tables.bounds, first, tables.sections[i, 7], x)
+                count_item(state, offset, oldest, start, item, 0)
+            else:
+                # Adding 0.0 makes one value of -0.0 and 0.0.
+                bits = int(np.float64(x + 0.0).view(np.int64))
+                count_item(state, offset, oldest, start, bits, tables.sections[i, 7])
 
 
 @kernel
@@ -158,7 +183,7 @@ def _update_distincts(tables: Tables, state: Ints, columns: Columns, row: int) -
         mark = columns.marks[row, tables.distincts[i, 0]]
         if mark != 0:
             event_us, known_us = columns.event_us[row], columns.known_us[row]
-            _update_distinct(tables, i, state, event_us, known_us, mark)
+            update_distinct(tables, i, state, event_us, known_us, mark)
 
 
 @kernel
@@ -251,53 +276,3 @@ def _find_tile(
     for at in range(tile + record - 2 * firsts, tile + record, 2):
         state[at] = NEVER_US
     return int(tile)
-
-
-@kernel
-def _update_distinct(
-    tables: Tables, distinct: int, state: Ints, event_us: int, known_us: int, mark: int
-) -> None:
-    """Keep, for each value, when it was newest; of more than the cap, the newest values.
-
-    What is dropped at the cap can never come back: `cap` other values are newer than it for good.
-    """
-    cap, longest = tables.distincts[distinct, 1], tables.distincts[distinct, 2]
-    hop, offset = tables.distincts[distinct, 3], tables.distincts[distinct, 4]
-    oldest = NEVER_US
-    if hop > 0:
-        oldest = ((known_us - longest) // hop) * hop
-        if event_us < oldest:
-            return
-    if _renew(state, offset, oldest, event_us, mark):
-        return
-    kept = state[offset]
-    if kept < cap:
-        state[offset + 1 + 2 * kept] = mark
-        state[offset + 2 + 2 * kept] = event_us
-        state[offset] = kept + 1
-        return
-    least = 0
-    for i in range(1, kept):
-        if state[offset + 2 + 2 * i] < state[offset + 2 + 2 * least]:
-            least = i
-    if event_us > state[offset + 2 + 2 * least]:
-        state[offset + 1 + 2 * least] = mark
-        state[offset + 2 + 2 * least] = event_us
-
-
-@kernel
-def _renew(state: Ints, offset: int, oldest: int, event_us: int, mark: int) -> bool:
-    """Drop the pairs older than `oldest`; whether the value was among them and is now newer."""
-    kept = 0
-    found = False
-    for i in range(state[offset]):
-        value, newest = state[offset + 1 + 2 * i], state[offset + 2 + 2 * i]
-        if value == mark:
-            found = True
-            newest = max(newest, event_us)
-        if newest >= oldest:
-            state[offset + 1 + 2 * kept] = value
-            state[offset + 2 + 2 * kept] = newest
-            kept += 1
-    state[offset] = kept
-    return found

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from sevenfold.algebra.cardinality import read_distinct
+from sevenfold.algebra.counted import read_quantile, read_top
 from sevenfold.algebra.layout import (
     AGE,
     ATTRIBUTE,
@@ -21,7 +23,7 @@ from sevenfold.algebra.layout import (
     Tables,
 )
 from sevenfold.algebra.moments import read_variance
-from sevenfold.algebra.reads import FIRST, FOLLOWS, LAST_K, STD, VAR
+from sevenfold.algebra.reads import FIRST, FOLLOWS, LAST_K, QUANTILE, STD, TOP_K, VAR
 from sevenfold.algebra.recent import read_recent
 from sevenfold.algebra.update import add_compensated
 from sevenfold.compiled import called, kernel
@@ -30,7 +32,7 @@ from sevenfold.types import Floats, Ints
 __all__ = ["fixed_words", "read_state", "section_offsets", "working_offsets"]
 
 States = npt.NDArray[np.uint8]
-_VALUE, _NULL, _MISSING, _STALE = 0, 1, 2, 3
+_VALUE, _NULL, _MISSING, _STALE, _ESTIMATE = 0, 1, 2, 3, 4
 _US_PER_S = 1_000_000.0
 
 
@@ -98,7 +100,7 @@ def read_state(
         kind, section = tables.reads[i, 0], tables.reads[i, 1]
         window, hop = tables.reads[i, 3], tables.reads[i, 4]
         tail = ((t_us - window) // hop) * hop if hop > 0 else NEVER_US
-        value, reason = np.nan, empty
+        value, reason, found = np.nan, empty, _VALUE
         if kind <= MAX:
             value = _merged_value(kind, merged, section)
         elif kind == LAST:
@@ -115,9 +117,10 @@ def read_state(
                 _read_rest(tables, i, state, floats, offsets, tail, values[row, i:])
             value = values[row, i]
         else:
-            value = _read_distinct(state, offsets[tables.levels.shape[0] + section], tail)
+            value, is_rough = read_distinct(tables, section, state, offsets, tail)
+            found = _ESTIMATE if is_rough else _VALUE
         values[row, i] = value
-        states[row, i] = reason if np.isnan(value) else _VALUE
+        states[row, i] = reason if np.isnan(value) else found
 
 
 @kernel
@@ -170,10 +173,9 @@ def _read_rest(
 ) -> None:
     """Write the outputs of a read beyond sums and newest values, one beside the other."""
     kind, section = tables.reads[read, 0], tables.reads[read, 1]
-    if kind == LAST_K:
+    if kind in (LAST_K, QUANTILE, TOP_K):
         offset = offsets[tables.levels.shape[0] + tables.distincts.shape[0] + section]
-        for i in range(tables.reads[read, 5]):
-            values[i] = read_recent(state, floats, offset, i, tail)
+        _read_section(tables, read, state, floats, offset, tail, values)
         return
     offset, record = offsets[section], tables.levels[section, 5]
     begin, end = offset + 1, offset + 1 + state[offset] * record
@@ -188,6 +190,22 @@ def _read_rest(
     values[0] = read_variance(state, floats, begin, end, record, column, place)
     if kind == STD:
         values[0] = np.sqrt(values[0])
+
+
+@called
+def _read_section(
+    tables: Tables, read: int, state: Ints, floats: Floats, offset: int, tail: int, values: Floats
+) -> None:
+    kind, width = tables.reads[read, 0], tables.reads[read, 5]
+    if kind == LAST_K:
+        for i in range(width):
+            values[i] = read_recent(state, floats, offset, i, tail)
+    elif kind == TOP_K:
+        read_top(state, floats, offset, tail, width // 2, values)
+    else:
+        first = tables.sections[tables.reads[read, 1], 8]
+        q, error = tables.numbers[read, 0], tables.numbers[read, 1]
+        values[0] = read_quantile(state, offset, tail, q, tables.bounds, first, error)
 
 
 @kernel
@@ -262,12 +280,3 @@ def _extremes(floats: Floats, at: int, end: int, record: int) -> tuple[float, fl
         least = min(least, floats[i + 3])
         most = max(most, floats[i + 4])
     return least, most
-
-
-@kernel
-def _read_distinct(state: Ints, offset: int, tail: int) -> float:
-    count = 0
-    for i in range(state[offset]):
-        if state[offset + 2 + 2 * i] >= tail:
-            count += 1
-    return float(count)

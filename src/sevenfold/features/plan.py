@@ -9,6 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from sevenfold.algebra.layout import ATTRIBUTE, COUNT_ALL, DISTINCT, KINDS, Layout, Read, lay_out
+from sevenfold.algebra.reads import QUANTILE, TOP_K
+from sevenfold.algebra.sections import precision_of
 from sevenfold.errors import NotFoundError, Problem, SpecError
 from sevenfold.features.definition import definition_hash, function_identity, source_identity
 from sevenfold.spec.aggregate import Aggregate, FeatureView, RowFunction, Source
@@ -397,7 +399,7 @@ def _identity(stream: Stream, source: Source | None) -> Any:
 
 
 def _meaning(read: Read) -> list[Any]:
-    return [
+    meaning = [
         read.kind,
         read.window_us,
         read.hop_us,
@@ -405,6 +407,11 @@ def _meaning(read: Read) -> list[Any]:
         read.cap,
         read.nulls,
     ]
+    if read.kind == DISTINCT:
+        return [*meaning, precision_of(read.error)]
+    if read.kind == QUANTILE:
+        return [*meaning, float(read.q), *map(float, read.buckets)]
+    return [*meaning, read.tracked] if read.kind == TOP_K else meaning
 
 
 def _read(
@@ -432,4 +439,9 @@ def _read(
         aggregate.cap,
         aggregate.nulls or aggregate.kind in _OF_ROWS,
         aggregate.k,
+        aggregate.q,
+        aggregate.error,
+        aggregate.smallest,
+        aggregate.largest,
+        aggregate.tracked,
     )

@@ -137,7 +137,7 @@ class FeaturesRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class FeaturesAnswer(msgspec.Struct):
-    """The values by row and feature, null where there is none, and why: VALUE, NULL, MISSING or STALE.
+    """The values by row and feature, null where there is none, and why: VALUE, NULL, MISSING, STALE or ESTIMATE.
 
     `definition` names the version of the declaration that they were computed by.
     """

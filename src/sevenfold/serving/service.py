@@ -38,7 +38,7 @@ from sevenfold.types import Instant, Ints, Texts
 
 __all__ = ["Service"]
 
-_STATES = ("VALUE", "NULL", "MISSING", "STALE")
+_STATES = ("VALUE", "NULL", "MISSING", "STALE", "ESTIMATE")
 _GRACE_US = 3_600_000_000
 
 

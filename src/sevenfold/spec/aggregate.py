@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from sevenfold.spec.entity import Entity
-from sevenfold.spec.quantity import Duration, Name, Width
+from sevenfold.spec.quantity import Duration, Name, Positive, Share, Width
 from sevenfold.spec.stream import RowFunction, Stream
 
 __all__ = [
@@ -27,9 +27,11 @@ __all__ = [
     "max",
     "mean",
     "min",
+    "quantile",
     "since_last",
     "std",
     "sum",
+    "top_k",
     "var",
 ]
 
@@ -49,9 +51,11 @@ AggregateKind: TypeAlias = Literal[
     "max",
     "mean",
     "min",
+    "quantile",
     "since_last",
     "std",
     "sum",
+    "top_k",
     "var",
 ]
 
@@ -68,6 +72,11 @@ class Aggregate:
     cap: int = 0
     nulls: bool = False
     k: Width = 1
+    q: Share = 0.0
+    error: Share = 0.0
+    smallest: Positive = 1e-6
+    largest: Positive = 1e9
+    tracked: Width = 1
     name: str | None = None
 
 
@@ -206,10 +215,63 @@ def since_last() -> Aggregate:
 
 
 def distinct(
-    source: Source, *, windows: Sequence[str] = (), cap: int = 1024, hop: str | None = None
+    source: Source,
+    *,
+    windows: Sequence[str] = (),
+    cap: int = 1024,
+    error: float = 0.05,
+    hop: str | None = None,
 ) -> Aggregate:
-    """The number of different values of `source`, exact up to `cap` and `cap` beyond it. Empty: 0."""
-    return Aggregate("distinct", source, _listed(windows), hop, cap=cap)
+    """The number of different values of `source`, exact up to `cap`, then a HyperLogLog. Empty: 0.
+
+    `error` is the relative standard error beyond the cap: two estimates of three lie within it. The state of
+    an estimate is ESTIMATE, that of an exact count VALUE.
+    """
+    return Aggregate("distinct", source, _listed(windows), hop, cap=cap, error=error)
+
+
+def quantile(
+    source: Source,
+    q: float,
+    *,
+    windows: Sequence[str] = (),
+    error: float = 0.01,
+    smallest: float = 1e-6,
+    largest: float = 1e9,
+    hop: str | None = None,
+) -> Aggregate:
+    """The value of `source` that a share `q` lies below, within the relative `error`. Empty window: null.
+
+    Of n values in order it is that at place floor(q (n - 1)), from 0. Values nearer to zero than `smallest`
+    count as 0, those beyond `largest` as `largest`: they bound the buckets a tile may have.
+    """
+    return Aggregate(
+        "quantile",
+        source,
+        _listed(windows),
+        hop,
+        q=q,
+        error=error,
+        smallest=smallest,
+        largest=largest,
+    )
+
+
+def top_k(
+    source: Source,
+    k: int,
+    *,
+    windows: Sequence[str] = (),
+    tracked: int = 64,
+    hop: str | None = None,
+) -> Aggregate:
+    """The `k` most frequent values of `source` with their counts; of equals the smaller. Empty: null.
+
+    They are 2 k features, `..._1` and `..._1_count` to `..._{k}_count`, null where there are fewer. Exact
+    while a window has at most `tracked` different values. When another would be counted, the one that ranks
+    last is forgotten with its counts, and begins anew if it comes again.
+    """
+    return Aggregate("top_k", source, _listed(windows), hop, k=k, tracked=tracked)
 
 
 def decayed(source: Source | None = None, *, half_life: str) -> Aggregate:

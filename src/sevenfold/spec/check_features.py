@@ -18,6 +18,11 @@ __all__ = ["FEATURE_RULES", "declared_features", "source_problems"]
 
 _NEEDS_NO_SOURCE = ("count", "decayed", "since_last")
 _COUNTS = ("count", "distinct")
+_BOUNDS = {
+    "distinct": (("cap", 1, 65536), ("error", 0.005, 0.26)),
+    "quantile": (("error", 0.001, 0.25),),
+    "top_k": (("k", 1, 64), ("tracked", 1, 1024)),
+}
 _MOST_TILES = 100_000
 
 
@@ -71,12 +76,25 @@ def windows_can_be_kept(system: Declaration) -> Iterator[Problem]:
         if aggregate.kind == "decayed" and aggregate.half_life is None:
             message = "a decayed sum needs a half-life"
             yield Problem(f"{path}.half_life", message, "give half_life='14 d'")
-        if aggregate.kind == "distinct" and not 1 <= aggregate.cap <= 65536:
-            message = f"the cap of a distinct count is 1 to 65536, {aggregate.cap} was given"
-            yield Problem(f"{path}.cap", message, "give a cap such as 1024")
         if aggregate.kind != "attribute":
             for j, window in enumerate(aggregate.windows):
                 yield from _hop_problems(path, f"{path}.windows[{j}]", aggregate, window)
+
+
+def sketches_have_bounds(system: Declaration) -> Iterator[Problem]:
+    """A distinct count, a quantile and the most frequent values have an error and a size that can be kept."""
+    for path, _, aggregate in _aggregates(system):
+        for name, low, high in _BOUNDS.get(aggregate.kind, ()):
+            given = getattr(aggregate, name)
+            if not low <= given <= high:
+                message = f"the {name} of a {aggregate.kind} is {low} to {high}, {given} was given"
+                yield Problem(f"{path}.{name}", message, f"give one from {low} to {high}")
+        if aggregate.kind == "quantile" and aggregate.smallest >= aggregate.largest:
+            message = f"no magnitude is from {aggregate.smallest} to {aggregate.largest}"
+            yield Problem(f"{path}.smallest", message, "let smallest be less than largest")
+        if aggregate.kind == "top_k" and aggregate.k > aggregate.tracked:
+            message = f"the {aggregate.k} most frequent of {aggregate.tracked} values are asked for"
+            yield Problem(f"{path}.tracked", message, f"track {aggregate.k} values or more")
 
 
 def windows_outlast_the_delay(system: Declaration) -> Iterator[Problem]:
@@ -238,6 +256,7 @@ FEATURE_RULES = (
     views_can_be_read,
     feature_names_differ,
     windows_can_be_kept,
+    sketches_have_bounds,
     windows_outlast_the_delay,
     sources_exist,
     functions_have_inputs,

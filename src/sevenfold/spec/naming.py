@@ -30,6 +30,8 @@ def endings(aggregate: Aggregate) -> tuple[str, ...]:
     """What the name of each output of an aggregate ends with: nothing for the only one."""
     if aggregate.kind == "last_k":
         return tuple(f"_{i}" for i in range(1, aggregate.k + 1))
+    if aggregate.kind == "top_k":
+        return tuple(f"_{i}{what}" for i in range(1, aggregate.k + 1) for what in ("", "_count"))
     return ("",)
 
 
@@ -41,13 +43,20 @@ def state_name(feature: str) -> str:
 def _ending(aggregate: Aggregate, window: str | None) -> str:
     if aggregate.kind in ("attribute", "age"):
         return str(aggregate.name)
-    kind = f"last_{aggregate.k}" if aggregate.kind == "last_k" else aggregate.kind
-    parts = [aggregate.name or kind]
+    parts = [aggregate.name or _kind(aggregate)]
     if aggregate.source is not None and aggregate.name is None:
         source = aggregate.source
         parts.append(source if isinstance(source, str) else getattr(source, "__name__", "value"))
     parts += [_short(text) for text in (aggregate.half_life, window) if text is not None]
     return "_".join(parts)
+
+
+def _kind(aggregate: Aggregate) -> str:
+    if aggregate.kind in ("last_k", "top_k"):
+        return f"{aggregate.kind[:-2]}_{aggregate.k}"
+    if aggregate.kind == "quantile":
+        return f"quantile_{100 * aggregate.q:.10g}".replace(".", "_")
+    return aggregate.kind
 
 
 def _short(duration: str) -> str:

@@ -22,6 +22,7 @@ from sevenfold.spec.stream import Lookup, Stream
 from sevenfold.spec.table import Table
 from sevenfold.spec.through import Through
 from sevenfold.spec.units import default_hop_us, parse_duration
+from sevenfold.testing.sketched import different, quantile_of, ranked
 from sevenfold.types import EventBatch, Texts, VectorState
 
 __all__ = [
@@ -206,13 +207,16 @@ def _windowed(
         inside = [event for event in seen if begin <= event.event_us < t_us]
     if aggregate.kind == "count" and aggregate.source is None:
         return OracleValue(float(len(inside)), VectorState.VALUE)
+    if aggregate.kind == "top_k":
+        return _top(aggregate, window, seen, hop, t_us, place)
     if aggregate.kind in ("last", "last_k", "first"):
         return _in_age_order(aggregate, inside, place)
     values = [value for event in inside if (value := _value(aggregate.source, event)) is not None]
     if aggregate.kind == "count":
         return OracleValue(float(len(values)), VectorState.VALUE)
     if aggregate.kind == "distinct":
-        return OracleValue(float(min(len(set(values)), aggregate.cap)), VectorState.VALUE)
+        number, is_rough = different(values, aggregate.cap, aggregate.error)
+        return OracleValue(number, VectorState.ESTIMATE if is_rough else VectorState.VALUE)
     tiles = _tiles(aggregate.source, inside, hop)
     return _of_numbers(aggregate, [float(value) for value in values], tiles)
 
@@ -225,6 +229,9 @@ def _of_numbers(
     if aggregate.kind in ("min", "max"):
         extreme = min(numbers) if aggregate.kind == "min" else max(numbers)
         return OracleValue(extreme, VectorState.VALUE)
+    if aggregate.kind == "quantile":
+        exact = quantile_of(aggregate, numbers)
+        return OracleValue(exact, VectorState.VALUE, aggregate.error * abs(exact) * (1 + 1e-9))
     if _goes_beyond(tiles):
         return OracleValue(math.nan, VectorState.NULL)
     if aggregate.kind == "sum":
@@ -232,6 +239,28 @@ def _of_numbers(
     if aggregate.kind == "mean":
         return _of(_exact(numbers) / len(numbers), numbers)
     return _spread(aggregate, numbers)
+
+
+def _top(
+    aggregate: Aggregate,
+    window: str | None,
+    seen: Sequence[OracleEvent],
+    hop: int,
+    t_us: int,
+    place: int,
+) -> OracleValue:
+    """The value or the count at `place` among the most frequent; which are tracked depends on all events."""
+    known = [
+        (event.event_us, event.known_us, float(value))
+        for event in sorted(seen, key=_log_order)
+        if (value := _value(aggregate.source, event)) is not None
+    ]
+    width = parse_duration(window) if window else 0
+    tail = (t_us - width) // hop * hop if hop else 0
+    order = ranked(known, aggregate.tracked, width, hop, tail)
+    if place // 2 >= len(order):
+        return _empty(aggregate, VectorState.NULL)
+    return OracleValue(float(order[place // 2][place % 2]), VectorState.VALUE)
 
 
 def _in_age_order(aggregate: Aggregate, inside: Sequence[OracleEvent], place: int) -> OracleValue:
