@@ -15,6 +15,7 @@ from sevenfold.algebra.replay import replay
 from sevenfold.engines.histories import in_key_order, keyed_parts
 from sevenfold.errors import InputError
 from sevenfold.features.assemble import ViewValues, assemble
+from sevenfold.features.exact import require_exact
 from sevenfold.features.frame import FeatureFrame, Spine
 from sevenfold.features.keyed import KeyedEvents, key_events
 from sevenfold.features.plan import Plan, Reading, ViewPlan
@@ -41,7 +42,7 @@ def read_at(
 
     `events` holds each stream's events in log order, or its history, of which about `memory_bytes` are held
     at a time. Only events of the spine's keys are walked, each once a view. Raises NotFoundError for an
-    unknown feature and InputError for a missing key or stream.
+    unknown feature and InputError for a missing key or stream, and for a sum of whole numbers beyond 2^53.
     """
     plan.require(names)
     found: dict[str, ViewValues] = {}
@@ -54,6 +55,7 @@ def read_at(
         if progress is not None:
             progress(reading.name)
         found[reading.name] = _read_view(view, source, wanted, spine.t_us, memory_bytes)
+        require_exact(reading, found[reading.name][0])
     return assemble(plan, names, spine, found)
 
 

@@ -16,6 +16,7 @@ from sevenfold.engines.rows import keep_rows
 from sevenfold.errors import StoreError
 from sevenfold.features.assemble import ViewValues, assemble
 from sevenfold.features.columns import ViewColumns, view_columns
+from sevenfold.features.exact import require_exact
 from sevenfold.features.frame import FeatureFrame, Spine
 from sevenfold.features.plan import Plan, Reading, ViewPlan
 from sevenfold.features.reach import reading_hashes
@@ -62,7 +63,8 @@ class OnlineEngine:
     def read(self, txn: Transaction, names: Sequence[str], spine: Spine) -> FeatureFrame:
         """The features `names` of a request: `spine` has one instant, later than all that was applied.
 
-        A key column of length 1 is read once for all rows; an unknown key gives empty-window values.
+        A key column of length 1 is read once for all rows; an unknown key gives empty-window values. Raises
+        InputError for a sum of whole numbers beyond 2^53.
         """
         wanted = tuple(names)
         rounds = self._rounds_for.get(wanted)
@@ -74,6 +76,8 @@ class OnlineEngine:
         for together in rounds:
             hashes = [reading_hashes(reading, spine, found) for reading in together]
             found |= _read(txn, together, hashes, t_us)
+            for reading in together:
+                require_exact(reading, found[reading.name][0])
         return assemble(self.plan, wanted, spine, found)
 
 

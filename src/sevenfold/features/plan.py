@@ -14,7 +14,7 @@ from sevenfold.algebra.sections import precision_of
 from sevenfold.errors import NotFoundError, Problem, SpecError
 from sevenfold.features.definition import definition_hash, function_identity, source_identity
 from sevenfold.spec.aggregate import Aggregate, FeatureView, RowFunction, Source
-from sevenfold.spec.field import Category
+from sevenfold.spec.field import Category, Integer
 from sevenfold.spec.naming import feature_names, state_name
 from sevenfold.spec.on_demand import OnDemand, parameters
 from sevenfold.spec.stream import Stream
@@ -45,7 +45,9 @@ class ViewPlan:
 
     `numbers` and `marks` are the sources of its columns; `names` its features, one for each read of
     `layout`, or none when it holds the keys of a link; with `has_rows` it keeps the newest row of a table,
-    whose deletes `delete` tells; with `kept` it keeps those fields of it as they are; `view_id` is the 8 bytes before its keys in a store, different for every name and definition.
+    whose deletes `delete` tells; with `kept` it keeps those fields of it as they are; `whole` are the places
+    of sums of whole numbers; `view_id` is the 8 bytes before its keys in a store, different for every name
+    and definition.
     """
 
     name: str
@@ -61,6 +63,7 @@ class ViewPlan:
     hashes: tuple[str, ...]
     view_id: bytes
     kept: tuple[str, ...] = ()
+    whole: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -343,7 +346,9 @@ def _circles(on_demand: Sequence[OnDemand]) -> list[Problem]:
 def _compile_view(view: FeatureView) -> ViewPlan:
     numbers: list[Source] = []
     marks: list[Source] = []
-    reads, hashes = [], []
+    reads: list[Read] = []
+    hashes: list[str] = []
+    whole: list[int] = []
     entities = tuple(entity.name for entity in view.entities)
     delete = _delete(view)
     rows = [_identity(view.stream, view.where)]
@@ -353,6 +358,8 @@ def _compile_view(view: FeatureView) -> ViewPlan:
             read = _read(aggregate, window, numbers, marks)
             reads.append(read)
             source = _identity(view.stream, aggregate.source)
+            if aggregate.kind == "sum" and _is_whole(view, aggregate.source):
+                whole.append(len(hashes))
             hashes += [
                 definition_hash(
                     [entities, view.stream.name, *rows, source, [*_meaning(read), *further]]
@@ -373,7 +380,12 @@ def _compile_view(view: FeatureView) -> ViewPlan:
         tuple(hashes),
         # With its name: two views of one definition keep two states, or each event would count twice.
         bytes.fromhex(definition_hash([view.name, hashes]))[:8],
+        whole=tuple(whole),
     )
+
+
+def _is_whole(view: FeatureView, source: Source | None) -> bool:
+    return isinstance(source, str) and isinstance(view.stream.fields.get(source), Integer)
 
 
 def _delete(view: FeatureView) -> Source | None:

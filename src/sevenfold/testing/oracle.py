@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from sevenfold.spec.aggregate import Aggregate, FeatureView, RowFunction, Source
+from sevenfold.spec.field import Integer
 from sevenfold.spec.naming import endings, feature_names, state_name
 from sevenfold.spec.on_demand import OnDemand
 from sevenfold.spec.stream import Lookup, Stream
@@ -161,7 +162,8 @@ def value_at(
 ) -> OracleValue:
     """The value of one aggregate of `view` for `key` at `t_us`, from all events there are.
 
-    Of several values of one aggregate it is that at `place`.
+    Of several values of one aggregate it is that at `place`. Raises OverflowError for a sum of whole
+    numbers beyond 2^53.
     """
     names = [entity.name for entity in view.entities]
     wanted = dict(zip(names, key, strict=True))
@@ -175,7 +177,12 @@ def value_at(
         return OracleValue((t_us - newest) / 1e6, VectorState.VALUE)
     if aggregate.kind == "decayed":
         return _decayed(aggregate, seen, t_us)
-    return _windowed(aggregate, window, seen, t_us, place)
+    found = _windowed(aggregate, window, seen, t_us, place)
+    if aggregate.kind == "sum" and isinstance(aggregate.source, str):
+        of_integers = isinstance(view.stream.fields.get(aggregate.source), Integer)
+        if of_integers and abs(found.value) > 2**53:
+            raise OverflowError(f"a sum of {aggregate.source} is no exact whole number any more")
+    return found
 
 
 def _visible(
