@@ -19,6 +19,7 @@ from sevenfold.loop.client import Client
 from sevenfold.loop.server_process import ServerProcess
 from sevenfold.serving.audit import audit_all
 from sevenfold.serving.definition import Definition
+from sevenfold.stores.history import History
 from sevenfold.stores.log import blocks, position
 from sevenfold.stores.open import open_store
 
@@ -45,6 +46,20 @@ def fill(client: Client, batches: int) -> int:
         who = PEOPLE[batch % len(PEOPLE)]
         client.post("/v1/recommend", {"request_id": f"{who}/{batch}", "keys": {"customer": who}})
     return sent
+
+
+def make_history(stall: Path, home: Path) -> None:
+    """Have the past kept by key in files of its own."""
+    wanted = {
+        "sales": [view.entities for view in compile_plan(load_system(str(stall)).features).views]
+    }
+    store = open_store(f"lmdb:{home / 'store'}", readonly=True)
+    with store.read() as txn:
+        History(home / "history", wanted).extend(txn, 1)
+    store.close()
+    assert [
+        path for path in (home / "history").rglob("*") if path.is_file() and path.stat().st_size
+    ]
 
 
 def forget(stall: Path, home: Path, key: str, kill_after_s: float | None = None) -> Any:
@@ -100,12 +115,14 @@ def test_killed_or_not_it_is_done_and_no_file_holds_the_key(
         ask = {"request_id": "again", "keys": {"customer": GONE[0]}}
         client.post("/v1/features", {"rows": [{**ask["keys"], "item": "i1"}]})
     check(stall, home, GONE[:1], events)
+    make_history(stall, home)
     moments = np.random.default_rng(1)
     for _ in range(4):
         forget(stall, home, GONE[1], float(moments.uniform(0.3, 2.5)))
     done = forget(stall, home, GONE[1])
     assert done["compacted"]
     check(stall, home, GONE, events)
+    assert not list((home / "history").glob("*/*"))
     for path in home.rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
         for name in GONE:

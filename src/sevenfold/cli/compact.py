@@ -17,17 +17,17 @@ from sevenfold.cli.output import json_option, show
 def command(system: str, home: Path | None) -> None:
     """Write the store's file anew: smaller, and without bytes of what was deleted or overwritten.
 
-    Needs room for a second copy. A server does it at its start when an entity was forgotten.
+    Histories by key are deleted with it, and made again when they are next read. Needs room for a second copy. A server does it at its start when an entity was forgotten.
     """
     from sevenfold.cli.load import load_system
+    from sevenfold.serving.cleanse import cleanse
     from sevenfold.serving.server import alone
-    from sevenfold.stores.compact import compact
 
     declared = load_system(system)
     place = home_of(home, declared.name)
     refuse_beside_server(place)
     store_url(place)
     with alone(place):
-        before, after = compact(place / "store")
+        before, after = cleanse(place)
     result = {"system": declared.name, "bytes_before": before, "bytes_after": after}
     show(result, f"{before:,} bytes before, {after:,} after")

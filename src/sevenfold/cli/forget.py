@@ -41,9 +41,9 @@ def command(system: str, home: Path | None, entity: str, key: str, no_compact: b
         done = _alone(declared, place, entity, key)
     compacted = server is None and not no_compact
     if compacted:
-        from sevenfold.stores.compact import compact
+        from sevenfold.serving.cleanse import cleanse
 
-        compact(place / "store")
+        cleanse(place)
     result = {"system": declared.name, "entity": entity, **done, "compacted": compacted}
     counts = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in done.items())
     later = "" if compacted else "\nunused pages of the store's file go with `sevenfold compact`"

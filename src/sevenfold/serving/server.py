@@ -22,10 +22,10 @@ from sevenfold.errors import ServingError, SevenfoldError
 from sevenfold.registry.registry import Registry
 from sevenfold.serving.app import App
 from sevenfold.serving.changing import ChangeStatus
+from sevenfold.serving.cleanse import cleanse, is_to_be_cleansed
 from sevenfold.serving.order import read_order, withdraw_order
 from sevenfold.serving.service import Service
 from sevenfold.spec.system import System
-from sevenfold.stores.compact import compact, is_due
 from sevenfold.stores.open import open_store
 
 __all__ = ["Door", "alone", "home_token", "serve"]
@@ -61,9 +61,9 @@ def serve(
     """
     home.mkdir(parents=True, exist_ok=True)
     with alone(home):
-        if is_due(home / "store"):
+        if is_to_be_cleansed(home):
             _LOG.info("compacting the store: something was deleted from it")
-            compact(home / "store")
+            cleanse(home)
         store = open_store(f"lmdb:{home / 'store'}")
         try:
             registry = Registry(home / "registry")
