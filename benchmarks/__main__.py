@@ -1,4 +1,4 @@
-"""`python -m benchmarks NAME [--json] [--repeat N] [--scale S]`."""
+"""`python -m benchmarks NAME [--json] [--repeat N] [--scale S] [--file PATH]`."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ import argparse
 import importlib
 import json
 import sys
+from pathlib import Path
 
 NAMES = ("offline", "online", "ingest", "serve")
+WITH_FILE = ("flights", "taxi")
 
 
 def main() -> int:
     """Run one benchmark; the last line is its report as JSON."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("name", choices=(*NAMES, *WITH_FILE))
     parser.add_argument(
         "--json", action="store_true", help="print the report as one line of JSON, last"
     )
     parser.add_argument("--repeat", type=int, default=5, help="measured runs of each contender")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of rows")
+    parser.add_argument(
+        "--file", type=Path, help=f"the real file that {', '.join(WITH_FILE)} replay"
+    )
     options = parser.parse_args()
     module = importlib.import_module(f"benchmarks.{options.name}")
-    report = module.run(repeat=options.repeat, scale=options.scale)
+    more = {"file": options.file} if options.name in WITH_FILE else {}
+    report = module.run(repeat=options.repeat, scale=options.scale, **more)
     for key, result in report.results.items():
         print(
             f"{key:36} {result.median:12.4g} {result.unit:10} "
