@@ -66,6 +66,9 @@ if TYPE_CHECKING:  # what an editor and a type checker see of the names below
         expect_unique,
         expect_volume,
     )
+    from sevenfold.spec.feature_set import (
+        FeatureSet,
+    )
     from sevenfold.spec.field import (
         CONTENT,
         Category,
@@ -176,6 +179,7 @@ _HOME = {
         "expect_unique",
         "expect_volume",
     ),
+    "sevenfold.spec.feature_set": ("FeatureSet",),
     "sevenfold.spec.field": ("CONTENT", "Category", "Flag", "Id", "Integer", "Number", "Text"),
     "sevenfold.spec.model": ("LightGBM", "LogisticRegression", "Rule"),
     "sevenfold.spec.monitoring": ("Audit", "Drift", "Monitoring", "Performance", "Retrain"),
@@ -214,6 +218,7 @@ __all__ = [  # noqa: RUF022  in the order in which a reader looks a name up
     "expect_unique",
     "expect_volume",
     "Expectation",
+    "FeatureSet",
     "FeatureView",
     "first",
     "Flag",

@@ -75,6 +75,7 @@ def command(
     from sevenfold.serving.definition import Definition
     from sevenfold.serving.ingest import Ingest
     from sevenfold.serving.record import keep_record
+    from sevenfold.serving.sets import keep_sets
     from sevenfold.sources.lines import JSON_ENDS
     from sevenfold.sources.open import is_address
     from sevenfold.stores.open import open_store
@@ -94,6 +95,7 @@ def command(
         definition = Definition(declared)
         engine = OnlineEngine(definition.plan)
         ingest = Ingest(store, declared.streams, engine, SystemClock())
+        keep_sets(store, definition)
         keep_record(store, definition)
         if is_address(address):
             taken = _from_address(ingest, store, taking, address, renamed, mode, poll_s)

@@ -19,8 +19,10 @@ from sevenfold.models.lightgbm import LightGBMModel, LightGBMSettings
 from sevenfold.models.logistic import LogisticModel
 from sevenfold.models.protocol import Model
 from sevenfold.models.rule import RuleModel
+from sevenfold.registry.manifest import signature
 from sevenfold.registry.registry import Registry
 from sevenfold.spec.evaluation import Evaluation
+from sevenfold.spec.feature_set import FeatureSet
 from sevenfold.spec.model import LogisticRegression, ModelSpec, Rule
 from sevenfold.spec.units import parse_duration
 from sevenfold.types import Floats, Instant
@@ -131,6 +133,14 @@ class Learner:
         )
         return self.gate().judge(evidence, np.random.default_rng(0))
 
+    def _set_of(self, spec: ModelSpec) -> dict[str, Any]:
+        """The feature set that a model is bound to, for its lineage; nothing for a plain list."""
+        chosen = spec.features
+        if not isinstance(chosen, FeatureSet):
+            return {}
+        told = {"name": chosen.name, "version": chosen.version}
+        return {"feature_set": {**told, "hash": signature(chosen, self.hashes)}}
+
     def register(
         self,
         spec: ModelSpec,
@@ -151,7 +161,7 @@ class Learner:
                 feature_names=names,
                 feature_hashes={name: self.hashes[name] for name in names},
                 metrics=dict(metrics),
-                lineage=dict(lineage),
+                lineage={**lineage, **self._set_of(spec)},
                 created_us=at_us,
             )
         return version.version

@@ -22,6 +22,7 @@ from sevenfold.serving.backfill import Filled, expire, fill, free, leave_out
 from sevenfold.serving.definition import Definition, require_changeable
 from sevenfold.serving.ingest import Ingest
 from sevenfold.serving.schema import keep_schemas
+from sevenfold.serving.sets import keep_sets
 from sevenfold.stores.kv import Store
 
 __all__ = ["ChangeStatus", "Changing"]
@@ -98,6 +99,7 @@ class Changing:
             return self.status
         require_changeable(self._current.system, definition.system)
         keep_schemas(self._store, definition.system.streams)
+        keep_sets(self._store, definition)
         self._maintain()
         if definition.is_same(self._current):
             self.status = ChangeStatus()

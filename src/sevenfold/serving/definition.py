@@ -9,6 +9,8 @@ from functools import cached_property
 from sevenfold.errors import ServingError
 from sevenfold.features.plan import Plan, ViewPlan, compile_plan
 from sevenfold.hashing import canonical_json, digest
+from sevenfold.registry.manifest import signature
+from sevenfold.spec.feature_set import FeatureSet
 from sevenfold.spec.outline import outline
 from sevenfold.spec.system import System
 
@@ -44,6 +46,12 @@ class Definition:
     def hashes(self) -> dict[str, str]:
         """The definition of each feature that there is."""
         return self.plan.definition_hashes(self.plan.names)
+
+    @cached_property
+    def set_hashes(self) -> dict[str, str]:
+        """The hash of each feature set by its label: its features in order, with their definitions."""
+        sets = [m.features for m in self.system.models if isinstance(m.features, FeatureSet)]
+        return {chosen.label: signature(chosen, self.hashes) for chosen in sets}
 
     @cached_property
     def name(self) -> str:

@@ -31,6 +31,7 @@ from sevenfold.serving.request import (
     RecommendRequest,
 )
 from sevenfold.serving.retention import Retention
+from sevenfold.serving.sets import keep_sets
 from sevenfold.spec.system import System
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, frontier_us, last_known_us, position
@@ -97,6 +98,7 @@ class Service:
 
     def _adopt(self, definition: Definition) -> None:
         """Answer by `definition` from now on; its states are there."""
+        keep_sets(self.store, definition)
         keep_record(self.store, definition)
         self.definition = definition
         self.system, self.plan = definition.system, definition.plan

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from sevenfold.errors import Problem
 from sevenfold.spec.check_features import declared_features
 from sevenfold.spec.declaration import Declaration, duration_us, twice, unknown
+from sevenfold.spec.feature_set import FeatureSet
 from sevenfold.spec.field import Id, Text
 from sevenfold.spec.model import Rule
 from sevenfold.spec.retrieve import BoughtTogether, Popular, Retriever
@@ -149,6 +150,19 @@ def models_read_declared_features(system: Declaration) -> Iterator[Problem]:
         for where, name in named:
             if name not in known:
                 yield unknown(where, "feature", name, known, "C-24")
+
+
+def versions_of_sets_are_one(system: Declaration) -> Iterator[Problem]:
+    """C-24: a feature set has one list of features a version."""
+    first: dict[str, list[str]] = {}
+    for i, model in enumerate(system.models):
+        chosen = model.features
+        if isinstance(chosen, FeatureSet):
+            before = first.setdefault(chosen.label, list(chosen))
+            if before != list(chosen):
+                message = f"feature set {chosen.label} has other features in another model"
+                remedy = "declare the set once, or raise the version of one"
+                yield Problem(f"$.models[{i}].features.version", message, remedy, "C-24")
 
 
 def stages_shrink(system: Declaration) -> Iterator[Problem]:
@@ -305,6 +319,7 @@ OPERATION_RULES = (
     slices_are_declared,
     there_is_a_baseline,
     models_read_declared_features,
+    versions_of_sets_are_one,
     stages_shrink,
     generators_read_declared_streams,
     exact_features_are_logged,

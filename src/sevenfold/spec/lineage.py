@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from sevenfold.errors import NotFoundError
 from sevenfold.spec.aggregate import Aggregate, FeatureView, Source
 from sevenfold.spec.declaration import Declaration
+from sevenfold.spec.feature_set import FeatureSet
 from sevenfold.spec.model import Rule
 from sevenfold.spec.naming import endings, feature_names
 from sevenfold.spec.on_demand import OnDemand, parameters
@@ -167,6 +168,7 @@ def trace(system: Declaration) -> Lineage:
                 "field", f"{stream.name}.{name}", kept.description, stream.owner, classes
             )
             lineage.add(described, [here])
+    _add_lookups(lineage, system)
     for retriever in system.serving.retrieve:
         lineage.add(Node("generator", retriever.name), [f"stream:{retriever.stream.name}"])
     functions = []
@@ -178,6 +180,18 @@ def trace(system: Declaration) -> Lineage:
     _add_functions(lineage, functions)
     _add_models(lineage, system)
     return lineage
+
+
+def _add_lookups(lineage: Lineage, system: Declaration) -> None:
+    """The fields that events have from tables, of the class of what is looked up."""
+    for stream in system.data:
+        for name, lookup in stream.enrich.items():
+            table = lookup.table
+            found = table.fields[lookup.field]
+            classes = (found.pii,) if found.pii else ()
+            told = f"{table.name}.{lookup.field} as the event came in"
+            node = Node("field", f"{stream.name}.{name}", told, stream.owner, classes)
+            lineage.add(node, [f"stream:{stream.name}", f"field:{table.name}.{lookup.field}"])
 
 
 def _add_view(lineage: Lineage, declared: FeatureView | Through) -> None:
@@ -237,13 +251,16 @@ def _input(lineage: Lineage, name: str) -> str:
 
 
 def _add_models(lineage: Lineage, system: Declaration) -> None:
-    label = system.task.label
-    learned_from = lineage.add(Node("label", label.name), [f"stream:{label.outcome.name}"])
+    target = system.task.label
+    learned_from = lineage.add(Node("label", target.name), [f"stream:{target.outcome.name}"])
     sets: dict[tuple[str, ...], str] = {}
     for model in system.models:
-        names = tuple(model.features)
-        if names not in sets:
-            described = Node("set", f"features of {model.name}", f"{len(names)} in order")
-            sets[names] = lineage.add(described, [f"feature:{feature}" for feature in names])
+        chosen = model.features
+        label = chosen.label if isinstance(chosen, FeatureSet) else ""
+        names = tuple(chosen)
+        if (label, *names) not in sets:
+            described = Node("set", label or f"features of {model.name}", f"{len(names)} in order")
+            made = lineage.add(described, [f"feature:{feature}" for feature in names])
+            sets[label, *names] = made
         taught = [] if isinstance(model, Rule) else [learned_from]
-        lineage.add(Node("model", model.name), [sets[names], *taught])
+        lineage.add(Node("model", model.name), [sets[label, *names], *taught])

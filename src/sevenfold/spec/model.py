@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
+from sevenfold.spec.feature_set import FeatureSet
 from sevenfold.spec.quantity import Bounds, Count, Name, Positive
 
 __all__ = ["LightGBM", "LogisticRegression", "ModelSpec", "Rule"]
@@ -38,7 +39,7 @@ class LogisticRegression:
     No feature may be computed from a field of a class of personal data in `forbid_pii`.
     """
 
-    features: Sequence[str]
+    features: Sequence[str] | FeatureSet
     l2: Weight = 1e-3
     role: Role = "challenger"
     name: Name = "logistic"
@@ -52,7 +53,7 @@ class LightGBM:
     No feature may be computed from a field of a class of personal data in `forbid_pii`.
     """
 
-    features: Sequence[str]
+    features: Sequence[str] | FeatureSet
     n_trees: Count = 200
     learning_rate: Positive = 0.05
     n_leaves: Leaves = 31

@@ -9,6 +9,7 @@ import sevenfold as sf
 from sevenfold.errors import LeakageError, RunError
 from sevenfold.loop.learn import Learner
 from sevenfold.models.dataset import Dataset
+from sevenfold.registry.manifest import signature
 from sevenfold.registry.registry import Registry
 
 EVALUATION = sf.Evaluation(
@@ -80,3 +81,18 @@ def test_the_gate_keeps_the_baseline_where_the_challenger_does_not_win(tmp_path:
     assert not learner(tmp_path).judge(same, customers, {}).promote
     better = {"challenger": baseline + 0.05 + rng.normal(0, 0.05, 400), "baseline": baseline}
     assert learner(tmp_path).judge(better, customers, {}).promote
+
+
+def test_a_model_is_bound_to_its_feature_set(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    chosen = sf.FeatureSet("honest_ones", 3, ["honest", "noise"])
+    spec = sf.LogisticRegression(features=chosen)
+    teacher = learner(tmp_path)
+    model = teacher.fit(spec, dataset(rng), rng)
+    version = teacher.register(spec, model, {}, {"rows": 7}, 0)
+    lineage = teacher.registry.get(version).manifest.lineage
+    bound = signature(chosen, teacher.hashes)
+    assert lineage == {
+        "rows": 7,
+        "feature_set": {"name": "honest_ones", "version": 3, "hash": bound},
+    }

@@ -17,6 +17,7 @@ from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import InputError, SpecError
 from sevenfold.features.plan import compile_plan
 from sevenfold.serving.ingest import Ingest, read_counts
+from sevenfold.spec.lineage import trace
 from sevenfold.stores.log import read_stream
 from sevenfold.stores.memory import MemoryStore
 
@@ -144,6 +145,12 @@ def test_enrichment_that_comes_later_finds_rows_that_were_there(
     assert sales.keys["shelf"].to_list() == [None, "north"]
     assert repr(sales.fields["price"].tolist()) == "[nan, 2.0]"
     assert asked(later, "customer__sum_price", "item_shelf__count")[0] == [2.0, 1.0]
+
+
+def test_lineage_follows_what_was_looked_up(plain: sf.System) -> None:
+    lineage = trace(enriched(plain, "price"))
+    feature = lineage.nodes["feature:customer__sum_price"]
+    assert "field:stock.price" in [node.id for node in lineage.upstream(feature)]
 
 
 def test_a_plan_without_the_rows_takes_no_events(plain: sf.System) -> None:
