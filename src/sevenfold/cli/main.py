@@ -21,6 +21,7 @@ _COMMANDS = (
     "lineage",
     "ingest",
     "data",
+    "dead-letters",
     "features",
     "history",
     "serve",
@@ -50,7 +51,9 @@ class _Commands(click.Group):
         """The command, or None for another name."""
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = import_module(f"sevenfold.cli.{cmd_name}").command
+        command: click.Command = import_module(
+            f"sevenfold.cli.{cmd_name.replace('-', '_')}"
+        ).command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

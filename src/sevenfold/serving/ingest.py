@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import numpy as np
+
 from sevenfold.clock import Clock
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import NotFoundError, ServingError
@@ -23,13 +25,23 @@ from sevenfold.sources.raw import Raw
 from sevenfold.sources.validate import Validated, Validator
 from sevenfold.spec.stream import Stream
 from sevenfold.spec.units import parse_duration
+from sevenfold.stores.clamped import keep_originals
 from sevenfold.stores.dead_letters import bury
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import append, arrange, floor_us, fresh, position
 from sevenfold.stores.tables import META
 from sevenfold.types import DeadLetter, EventBatch, Instant
 
-__all__ = ["Beside", "Counts", "Ingest", "IngestResult", "Observer", "Refusal", "read_counts"]
+__all__ = [
+    "Beside",
+    "Counts",
+    "Ingest",
+    "IngestResult",
+    "Observer",
+    "Refusal",
+    "read_counts",
+    "uncount_letters",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -160,6 +172,7 @@ class Ingest:
         with self._store.write() as txn:
             self._require_ours(txn)
             kept = self._take(txn, checked.rows.batch)
+            keep_originals(txn, stream, _clamped(checked.rows, [kept]))
             result = self._settle(txn, stream, checked, len(kept))
             if beside is not None and beside.write is not None:
                 beside.write(txn)
@@ -188,6 +201,9 @@ class Ingest:
             events = Counter(dict.fromkeys(checked, 0))
             for part in kept:
                 events[part.stream] += len(part)
+            for name, one in checked.items():
+                mine = [part for part in kept if part.stream == name]
+                keep_originals(txn, name, _clamped(one.rows, mine))
             results = {
                 name: self._settle(txn, name, one, events[name]) for name, one in checked.items()
             }
@@ -258,6 +274,17 @@ class Ingest:
             )
 
 
+def _clamped(checked: Validated, kept: Sequence[EventBatch]) -> dict[str, Instant]:
+    """What the new events that were clamped said of their time, by their ids."""
+    if checked.originals is None:
+        return {}
+    rows = np.flatnonzero(checked.originals != checked.batch.event_us)
+    names = checked.batch.event_ids.take(rows).to_list()
+    new = {name for part in kept for name in part.event_ids.to_list()}
+    told = zip(names, checked.originals[rows].tolist(), strict=True)
+    return {name: us for name, us in told if name is not None and name in new}
+
+
 def _letters(
     stream: str, checked: Validated, beside: Beside | None, now_us: Instant
 ) -> list[DeadLetter]:
@@ -283,8 +310,13 @@ def read_counts(txn: Transaction, streams: Sequence[str]) -> Counts:
     return Counts(events + duplicates + dead, events, duplicates, dead)
 
 
+def uncount_letters(txn: Transaction, stream: str, n: int) -> None:
+    """Take `n` dead letters of a stream out of its counts: their rows are counted anew."""
+    _count(txn, stream, (0, 0, -n))
+
+
 def _count(txn: Transaction, stream: str, more: tuple[int, int, int]) -> None:
-    total = [a + b for a, b in zip(_counts(txn, stream), more, strict=True)]
+    total = [max(a + b, 0) for a, b in zip(_counts(txn, stream), more, strict=True)]
     txn.put(META, _counts_key(stream), b"".join(n.to_bytes(8, "big") for n in total))
 
 

@@ -177,11 +177,12 @@ def _flags(path: str, column: RawColumn, flaws: Flaws) -> Floats:
 
 
 def _whole(column: RawColumn) -> Bools:
-    whole: Bools = (
-        column.is_kind(NUMBER)
-        & (np.abs(column.numbers) <= EXACT)
-        & (np.floor(column.numbers) == column.numbers)
-    )
+    with np.errstate(invalid="ignore"):  # files may hold NaNs that signal
+        whole: Bools = (
+            column.is_kind(NUMBER)
+            & (np.abs(column.numbers) <= EXACT)
+            & (np.floor(column.numbers) == column.numbers)
+        )
     return whole
 
 

@@ -35,6 +35,7 @@ from sevenfold.types import US_PER_S, DeadLetter, EventBatch, Instant, Ints, Tex
 __all__ = ["Validated", "Validator", "validate"]
 
 _Arrival = tuple[Instant | None, Instant | None]
+_Events = tuple[EventBatch, Ints | None]
 _NOTHING: Hashes = np.zeros((0, 2), dtype=np.uint64)
 
 
@@ -43,7 +44,8 @@ class Validated:
     """What became of the rows: `batch` of `event_rows` (m,), and `letters` of `letter_rows` (k,).
 
     The events are in the order of their rows; together the two index arrays hold every row once. `alerts` are
-    the expectations of the stream that the batch breaches.
+    the expectations of the stream that the batch breaches, `originals` (m,) the times that the events gave
+    themselves where some happened after they became known, and count from then.
     """
 
     batch: EventBatch
@@ -51,6 +53,7 @@ class Validated:
     event_rows: Ints
     letter_rows: Ints
     alerts: Sequence[Alert] = ()
+    originals: Ints | None = None
 
 
 def validate(
@@ -95,10 +98,10 @@ class Validator:
         )
         columns = {name: RawColumn.of([row.get(name) for row in objects]) for name in self._names}
         rest = self._undeclared(objects, flaws) if self.stream.id == CONTENT else _NOTHING
-        batch = self._events(columns, rest, (known_us, latest_us), flaws)
+        events = self._events(columns, rest, (known_us, latest_us), flaws)
         told = flaws.told()
         bad = [objects[row] if fit[row] else {"row": rows[row]} for row, _, _ in told]
-        return self._answer(batch, told, bad, flaws)
+        return self._answer(events, told, bad, flaws)
 
     def columns(
         self,
@@ -124,12 +127,12 @@ class Validator:
         raw = {name: RawColumn.of(column) for name, column in columns.items()}
         flaws = Flaws(lengths.pop())
         rest = self._undeclared_columns(raw, flaws) if self.stream.id == CONTENT else _NOTHING
-        batch = self._events(raw, rest, (known_us, latest_us), flaws)
+        events = self._events(raw, rest, (known_us, latest_us), flaws)
         told = flaws.told()
         picked = np.array([row for row, _, _ in told], dtype=np.intp)
         cells = [column.pick(picked) for column in raw.values()]
         bad = [dict(zip(raw, values, strict=True)) for values in zip(*cells, strict=True)]
-        return self._answer(batch, told, bad, flaws)
+        return self._answer(events, told, bad, flaws)
 
     def _events(
         self,
@@ -137,8 +140,8 @@ class Validator:
         rest: Hashes,
         arrival: _Arrival,
         flaws: Flaws,
-    ) -> EventBatch:
-        """The events of the rows in which nothing is wrong; what is wrong is put into `flaws`."""
+    ) -> _Events:
+        """The events of the rows in which nothing is wrong, and their own times where some were clamped."""
         stream = self.stream
         event_us = parse_times(columns[stream.time], stream.time, self._zone, flaws)
         known = self._known(columns, event_us, arrival, flaws)
@@ -163,7 +166,11 @@ class Validator:
         batch = EventBatch(stream.name, clamped, known, ids, keys, fields)
         if stream.expect:
             refuse_unexpected(stream.expect, batch, flaws)
-        return batch if flaws.free.all() else batch.take(flaws.free)
+        whole = flaws.free.all()
+        originals = None
+        if (clamped[flaws.free] != event_us[flaws.free]).any():
+            originals = event_us[flaws.free]
+        return (batch if whole else batch.take(flaws.free)), originals
 
     def _known(
         self,
@@ -268,7 +275,7 @@ class Validator:
 
     def _answer(
         self,
-        batch: EventBatch,
+        events: _Events,
         told: list[tuple[int, str, str]],
         rows: Sequence[Mapping[str, Any]],
         flaws: Flaws,
@@ -278,9 +285,10 @@ class Validator:
             DeadLetter(name, reason, detail, row)
             for (_, reason, detail), row in zip(told, rows, strict=True)
         ]
+        batch, originals = events
         alerts = alerts_of(self.stream.expect, batch)
         rows_of = np.flatnonzero(flaws.free), np.flatnonzero(~flaws.free)
-        return Validated(batch, letters, *rows_of, alerts)
+        return Validated(batch, letters, *rows_of, alerts, originals)
 
 
 def _refuse_unspoken(column: RawColumn, hashes: Hashes, name: str, flaws: Flaws) -> None:

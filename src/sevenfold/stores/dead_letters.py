@@ -15,7 +15,7 @@ from sevenfold.stores.kv import Transaction
 from sevenfold.stores.tables import DEAD, META
 from sevenfold.types import DeadLetter
 
-__all__ = ["bury", "count_by_reason", "exhume", "letter_stream", "letters", "next_letter"]
+__all__ = ["bury", "count_by_reason", "exhume", "letter_stream", "letters", "next_letter", "remove"]
 
 _NEXT = b"dead_letters"
 _COUNT = b"dead_letters/"
@@ -108,6 +108,11 @@ def letter_stream(value: bytes) -> str:
 def letters(txn: Transaction, start: bytes, limit: int) -> list[tuple[bytes, DeadLetter]]:
     """Up to `limit` letters from the key `start` on, oldest first, with their keys."""
     return [(key, _read(value, key)) for key, value in islice(txn.scan(DEAD, start), limit)]
+
+
+def remove(txn: Transaction, keys: Sequence[bytes]) -> int:
+    """Remove the letters under `keys`; how many were there. What was ever buried stays counted."""
+    return sum(txn.delete(DEAD, key) for key in keys)
 
 
 def _read(value: bytes, key: bytes = b"") -> DeadLetter:

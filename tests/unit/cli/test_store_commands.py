@@ -396,3 +396,49 @@ def test_a_source_that_cannot_be_read_is_refused(
 ) -> None:
     monkeypatch.chdir(tea.parent)
     assert said in refusal("ingest", tea.name, "sales", *arguments, "--home", home)
+
+
+BAD_SALES = [
+    {"line": "l1", "customer": "c1", "item": 1, "pieces": 0, "sold_at": "2024-01-01T00:00:00Z"},
+    {"line": "l2", "customer": None, "item": 1, "pieces": 1, "sold_at": "2024-01-01T00:00:00Z"},
+    {"line": "l3", "customer": "c1", "item": 1, "pieces": 1, "sold_at": "2024-01-01T00:00:00Z"},
+]
+
+
+def test_dead_letters_are_listed_tried_again_and_purged(
+    tea: Path, home: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "sales.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in BAD_SALES) + "no json\n", "utf-8")
+    assert answer("ingest", tea, "sales", file, "--home", home)["events"] == 1
+    listed = answer("dead-letters", "list", tea, "--home", home)
+    assert listed["count"] == 3
+    assert {one["reason"] for one in listed["by_reason"]} == {
+        "out_of_range",
+        "missing_customer",
+        "not_json",
+    }
+    assert listed["letters"][0]["origin"] == {"file": "sales.jsonl", "line": 2}
+    assert listed["letters"][0]["row"]["line"] == "l2"
+    same = answer("dead-letters", "redrive", tea, "--home", home)
+    assert (same["letters"], same["events"], same["refused"], same["kept"]) == (3, 0, 2, 1)
+    tea.write_text(tea.read_text().replace("sf.Integer(low=1)", "sf.Integer(low=0)"), "utf-8")
+    mended = answer("dead-letters", "redrive", tea, "--home", home, "--reason", "out_of_range")
+    assert (mended["letters"], mended["events"]) == (1, 1)
+    data = answer("data", tea, "--home", home)["streams"][0]
+    assert (data["rows_in"], data["events"], data["dead_letters"]) == (4, 2, 2)
+    again = answer("dead-letters", "list", tea, "--home", home, "--reason", "missing_customer")
+    assert again["letters"][0]["origin"] == {"file": "sales.jsonl", "line": 2}
+    told = answer("dead-letters", "purge", tea, "--home", home)
+    assert (told["letters"], told["removed"]) == (2, False)
+    old = answer("dead-letters", "purge", tea, "--home", home, "--older-than", "1 d", "--yes")
+    assert old["letters"] == 0
+    assert answer("dead-letters", "purge", tea, "--home", home, "--yes")["letters"] == 2
+    assert run("dead-letters", "list", tea, "--home", home).stdout == "no dead letters\n"
+    assert answer("data", tea, "--home", home)["streams"][0]["dead_letters"] == 2
+
+
+@pytest.mark.parametrize("what", ["list", "redrive", "purge"])
+def test_dead_letters_of_no_stream_are_refused(what: str, tea: Path, home: Path) -> None:
+    assert "no stream" in refusal("dead-letters", what, tea, "--home", home, "--stream", "sails")
+    assert "no store in" in refusal("dead-letters", what, tea, "--home", home)
