@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from sevenfold.algebra.layout import Columns, Groups, Layout, Tables
+from sevenfold.algebra.layout import NEVER_US, Columns, Groups, Layout, Tables
 from sevenfold.algebra.update import clear, lend, lend_columns, update
 from sevenfold.algebra.value import fixed_words, read_state, section_offsets, working_offsets
 from sevenfold.compiled import borrowed, kernel
 from sevenfold.types import Floats, Ints
 
-__all__ = ["first_damaged", "read_packed", "update_packed"]
+__all__ = ["first_damaged", "newest_us", "read_packed", "update_packed"]
 
 States = npt.NDArray[np.uint8]
 
@@ -40,6 +40,15 @@ def read_packed(layout: Layout, packed: Ints, ends: Ints, t_us: int) -> tuple[Fl
     work = np.zeros(layout.words, dtype=np.int64)
     _read_packed(layout.tables, (packed, ends), t_us, work, (values, states))
     return values, states
+
+
+def newest_us(packed: Ints, ends: Ints) -> Ints:
+    """When the newest event of each of g packed states happened (g,); NEVER_US for an empty one."""
+    out = np.full(len(ends), NEVER_US, dtype=np.int64)
+    begins = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])
+    there = ends > begins
+    out[there] = packed[begins[there]]
+    return out
 
 
 def first_damaged(layout: Layout, packed: Ints, ends: Ints) -> int:

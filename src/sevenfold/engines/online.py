@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sevenfold.algebra.grouping import bucket, group
 from sevenfold.algebra.layout import Groups
-from sevenfold.algebra.packed import first_damaged, read_packed, update_packed
+from sevenfold.algebra.packed import first_damaged, newest_us, read_packed, update_packed
 from sevenfold.engines.rows import keep_rows
 from sevenfold.errors import StoreError
 from sevenfold.features.assemble import ViewValues, assemble
@@ -66,6 +66,22 @@ class OnlineEngine:
         A key column of length 1 is read once for all rows; an unknown key gives empty-window values. Raises
         InputError for a sum of whole numbers beyond 2^53.
         """
+        return self._read(txn, names, spine, {})
+
+    def read_dated(
+        self, txn: Transaction, names: Sequence[str], spine: Spine
+    ) -> tuple[FeatureFrame, dict[str, Ints]]:
+        """The same, and for each view of `names` when the newest event of every row's key happened.
+
+        The instants are int64 (n,); NEVER_US where the view has seen nothing of the key.
+        """
+        newest: dict[str, Ints] = {}
+        frame = self._read(txn, names, spine, newest)
+        return frame, {name: np.broadcast_to(at, len(spine)) for name, at in newest.items()}
+
+    def _read(
+        self, txn: Transaction, names: Sequence[str], spine: Spine, newest: dict[str, Ints]
+    ) -> FeatureFrame:
         wanted = tuple(names)
         rounds = self._rounds_for.get(wanted)
         if rounds is None:
@@ -75,8 +91,9 @@ class OnlineEngine:
         found: dict[str, ViewValues] = {}
         for together in rounds:
             hashes = [reading_hashes(reading, spine, found) for reading in together]
-            found |= _read(txn, together, hashes, t_us)
-            for reading in together:
+            for reading, (packed, ends) in _fetched(txn, together, hashes):
+                found[reading.name] = read_packed(reading.view.layout, packed, ends, t_us)
+                newest[reading.name] = newest_us(packed, ends)
                 require_exact(reading, found[reading.name][0])
         return assemble(self.plan, wanted, spine, found)
 
@@ -123,16 +140,12 @@ def _rounds(readings: Sequence[Reading]) -> list[list[Reading]]:
     return rounds
 
 
-def _read(
-    txn: Transaction, readings: Sequence[Reading], hashes: Sequence[Hashes], t_us: int
-) -> dict[str, ViewValues]:
-    """The values and states of each reading under its keys, all fetched in one go."""
+def _fetched(
+    txn: Transaction, readings: Sequence[Reading], hashes: Sequence[Hashes]
+) -> Iterator[tuple[Reading, tuple[Ints, Ints]]]:
+    """Each reading with the states under its keys, all fetched in one go."""
     asked = [(r.view, key_bytes(h, r.view.view_id)) for r, h in zip(readings, hashes, strict=True)]
-    states = _gather(txn, asked)
-    return {
-        reading.name: read_packed(reading.view.layout, packed, ends, t_us)
-        for reading, (packed, ends) in zip(readings, states, strict=True)
-    }
+    return zip(readings, _gather(txn, asked), strict=True)
 
 
 def _gather(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -13,9 +14,9 @@ import numpy as np
 from sevenfold.clock import Clock
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import NotFoundError, ServingError
-from sevenfold.features.plan import ViewPlan
+from sevenfold.features.plan import Plan, ViewPlan
 from sevenfold.serving.alerts import count_alerts, volume_alerts
-from sevenfold.serving.backfill import backfill, kept_views
+from sevenfold.serving.backfill import backfill, kept_views, leave_out
 from sevenfold.serving.enrich import Enriching
 from sevenfold.serving.runs import runs
 from sevenfold.serving.schema import keep_schemas
@@ -140,6 +141,30 @@ class Ingest:
         self._validators = {name: Validator(stream) for name, stream in streams.items()}
         self._horizons = {name: parse_duration(s.horizon) for name, s in streams.items()}
         self._enriching = Enriching(streams, self._ids)
+
+    @contextmanager
+    def deferring(self) -> Iterator[None]:
+        """Keep no states while a history is loaded; at the end they are computed from the log in one pass.
+
+        They are then those that every event would have left one by one. Nothing may be served meanwhile: states
+        stay at the position where this began. Killed at it, the next start computes them.
+        """
+        engine = self._engine
+        # Events are enriched from rows of tables as they come in: those are kept all along.
+        rows = tuple(view for view in engine.plan.views if view.kept)
+        with self._store.write() as txn:
+            self._require_ours(txn)
+            leave_out(txn, {view.view_id for view in rows})
+        self._keep(OnlineEngine(Plan(rows, ())))
+        try:
+            yield
+        finally:
+            backfill(self._store, engine.plan)
+            self._keep(engine)
+
+    def _keep(self, engine: OnlineEngine) -> None:
+        self._engine = engine
+        self._ids = {view.view_id for view in engine.plan.views}
 
     @property
     def views(self) -> tuple[ViewPlan, ...]:

@@ -139,7 +139,9 @@ class FeaturesRequest(msgspec.Struct, forbid_unknown_fields=True):
 class FeaturesAnswer(msgspec.Struct):
     """The values by row and feature, null where there is none, and why: VALUE, NULL, MISSING, STALE or ESTIMATE.
 
-    `definition` names the version of the declaration that they were computed by.
+    `definition` names the version of the declaration that they were computed by, `position` how many events of the
+    log they reflect. `ages_s` says, by view and row, how many seconds before `t` the newest event of the row's key
+    happened, null where the view has seen none.
     """
 
     features: list[str]
@@ -148,6 +150,7 @@ class FeaturesAnswer(msgspec.Struct):
     t: int
     position: int
     definition: str
+    ages_s: dict[str, list[float | None]]
 
 
 class ChangeAnswer(msgspec.Struct):

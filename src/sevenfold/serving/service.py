@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from sevenfold.algebra.layout import NEVER_US
 from sevenfold.clock import Clock
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import InputError, NotFoundError, ServingError
@@ -35,7 +36,7 @@ from sevenfold.serving.sets import keep_sets
 from sevenfold.spec.system import System
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, frontier_us, last_known_us, position
-from sevenfold.types import Instant, Ints, Texts
+from sevenfold.types import US_PER_S, Instant, Ints, Texts
 
 __all__ = ["Service"]
 
@@ -195,11 +196,15 @@ class Service:
             t_us = self._instant(txn, request.t)
             self._ingest.read_at(t_us)
             spine = Spine(np.full(len(request.rows), t_us, dtype=np.int64), keys)
-            frame = self._engine.read(txn, names, spine)
+            frame, newest = self._engine.read_dated(txn, names, spine)
             end = position(txn)
         values = [[None if v != v else v for v in row] for row in frame.values.tolist()]
         states = [[_STATES[s] for s in row] for row in frame.states.tolist()]
-        return FeaturesAnswer(list(names), values, states, t_us, end, self.definition.name)
+        ages_s = {
+            view: [None if us == NEVER_US else (t_us - us) / US_PER_S for us in at.tolist()]
+            for view, at in newest.items()
+        }
+        return FeaturesAnswer(list(names), values, states, t_us, end, self.definition.name, ages_s)
 
     def ready(self) -> str | None:
         """Why the service cannot answer, after asking it to score a probe row; None when it can."""
