@@ -25,6 +25,7 @@ from sevenfold.features.frame import Spine
 from sevenfold.features.plan import Plan, compile_plan
 from sevenfold.serving.ingest import Counts, Ingest, read_counts
 from sevenfold.sources.files import read_chunks
+from sevenfold.spec.aggregate import FeatureView
 from sevenfold.stores.history import History
 from sevenfold.stores.kv import Store
 from sevenfold.stores.log import last_known_us, raise_frontier
@@ -45,7 +46,7 @@ class Replayed:
     """
 
     stream: sf.Stream
-    features: list[sf.FeatureView]
+    features: list[FeatureView]
     query: str
 
 

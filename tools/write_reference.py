@@ -12,7 +12,9 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -35,7 +37,11 @@ def api_page() -> str:
     """Every public name: its signature and what it says of itself, by the module it lives in."""
     by_module: dict[str, list[str]] = {}
     for name in sevenfold.__all__:
-        module = getattr(getattr(sevenfold, name), "__module__", None) or "sevenfold"
+        value = getattr(sevenfold, name)
+        if isinstance(value, ModuleType):
+            by_module.setdefault(value.__name__, []).extend(_of_module(name, value))
+            continue
+        module = getattr(value, "__module__", None) or "sevenfold"
         by_module.setdefault(module, []).append(name)
     lines = ["# The public names", "", WRITTEN, ""]
     lines += [
@@ -45,8 +51,17 @@ def api_page() -> str:
     for module in sorted(by_module):
         lines += ["", f"## `{module}`"]
         for name in by_module[module]:
-            lines += ["", *_entry(name, getattr(sevenfold, name))]
+            lines += ["", *_entry(name, attrgetter(name)(sevenfold))]
     return "\n".join(lines) + "\n"
+
+
+def _of_module(name: str, module: ModuleType) -> list[str]:
+    """What stands behind a public module; the errors have a page of their own."""
+    return (
+        []
+        if name == "errors"
+        else [f"{name}.{one}" for one in module.__all__ if callable(getattr(module, one))]
+    )
 
 
 def errors_page() -> str:

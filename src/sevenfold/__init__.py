@@ -11,23 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what an editor and a type checker see of the names below
-    from sevenfold.errors import (
-        ArtifactError,
-        GateError,
-        InputError,
-        LeakageError,
-        NotFoundError,
-        Problem,
-        RegistryError,
-        RunError,
-        ServingError,
-        SevenfoldError,
-        SpecError,
-        StoreError,
-        TimeError,
-    )
+    from sevenfold import errors
+    from sevenfold.spec import expect
     from sevenfold.spec.aggregate import (
-        FeatureView,
         aggregate,
         attribute,
         count,
@@ -56,15 +42,6 @@ if TYPE_CHECKING:  # what an editor and a type checker see of the names below
         Evaluation,
         GateSpec,
         Split,
-    )
-    from sevenfold.spec.expect import (
-        Expectation,
-        expect_lateness,
-        expect_null_share,
-        expect_one_of,
-        expect_range,
-        expect_unique,
-        expect_volume,
     )
     from sevenfold.spec.feature_set import (
         FeatureSet,
@@ -125,30 +102,13 @@ if TYPE_CHECKING:  # what an editor and a type checker see of the names below
         Ranking,
     )
     from sevenfold.spec.through import (
-        Through,
         through,
     )
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "sevenfold.errors": (
-        "ArtifactError",
-        "GateError",
-        "InputError",
-        "LeakageError",
-        "NotFoundError",
-        "Problem",
-        "RegistryError",
-        "RunError",
-        "ServingError",
-        "SevenfoldError",
-        "SpecError",
-        "StoreError",
-        "TimeError",
-    ),
     "sevenfold.spec.aggregate": (
-        "FeatureView",
         "aggregate",
         "attribute",
         "count",
@@ -170,15 +130,6 @@ _HOME = {
     "sevenfold.spec.check": ("check",),
     "sevenfold.spec.entity": ("Entity",),
     "sevenfold.spec.evaluation": ("Evaluation", "GateSpec", "Split"),
-    "sevenfold.spec.expect": (
-        "Expectation",
-        "expect_lateness",
-        "expect_null_share",
-        "expect_one_of",
-        "expect_range",
-        "expect_unique",
-        "expect_volume",
-    ),
     "sevenfold.spec.feature_set": ("FeatureSet",),
     "sevenfold.spec.field": ("CONTENT", "Category", "Flag", "Id", "Integer", "Number", "Text"),
     "sevenfold.spec.model": ("LightGBM", "LogisticRegression", "Rule"),
@@ -193,11 +144,11 @@ _HOME = {
     "sevenfold.spec.task": ("Label", "Ranking"),
     "sevenfold.spec.through": ("Through", "through"),
 }
+_MODULES = {"errors": "sevenfold.errors", "expect": "sevenfold.spec.expect"}
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [  # noqa: RUF022  in the order in which a reader looks a name up
     "aggregate",
-    "ArtifactError",
     "attribute",
     "Audit",
     "BoughtBefore",
@@ -210,29 +161,20 @@ __all__ = [  # noqa: RUF022  in the order in which a reader looks a name up
     "distinct",
     "Drift",
     "Entity",
+    "errors",
     "Evaluation",
-    "expect_lateness",
-    "expect_null_share",
-    "expect_one_of",
-    "expect_range",
-    "expect_unique",
-    "expect_volume",
-    "Expectation",
+    "expect",
     "FeatureSet",
-    "FeatureView",
     "first",
     "Flag",
-    "GateError",
     "GateSpec",
     "Guardrail",
     "Id",
-    "InputError",
     "Integer",
     "Label",
     "last",
     "last_k",
     "Latency",
-    "LeakageError",
     "LightGBM",
     "LogisticRegression",
     "Lookup",
@@ -240,7 +182,6 @@ __all__ = [  # noqa: RUF022  in the order in which a reader looks a name up
     "mean",
     "min",
     "Monitoring",
-    "NotFoundError",
     "Number",
     "on_demand",
     "Performance",
@@ -248,31 +189,22 @@ __all__ = [  # noqa: RUF022  in the order in which a reader looks a name up
     "Popular",
     "PredictionLog",
     "Privacy",
-    "Problem",
     "quantile",
     "Ranking",
     "rate",
-    "RegistryError",
     "Requirements",
     "Retrain",
     "Rule",
-    "RunError",
     "Scale",
-    "ServingError",
-    "SevenfoldError",
     "since_last",
-    "SpecError",
     "Split",
     "std",
-    "StoreError",
     "Stream",
     "sum",
     "System",
     "Table",
     "Text",
-    "Through",
     "through",
-    "TimeError",
     "top_k",
     "var",
 ]
@@ -280,6 +212,8 @@ __all__ = [  # noqa: RUF022  in the order in which a reader looks a name up
 
 def __getattr__(name: str) -> Any:
     """The public name, loaded on first use."""
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     module = _MODULE_OF.get(name)
     if module is None:
         raise AttributeError(

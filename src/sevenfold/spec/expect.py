@@ -11,12 +11,12 @@ from sevenfold.spec.quantity import Duration, Share
 __all__ = [
     "Breach",
     "Expectation",
-    "expect_lateness",
-    "expect_null_share",
-    "expect_one_of",
-    "expect_range",
-    "expect_unique",
-    "expect_volume",
+    "lateness",
+    "null_share",
+    "one_of",
+    "range",
+    "unique",
+    "volume",
 ]
 
 Breach: TypeAlias = Literal["dead_letter", "alert"]
@@ -25,7 +25,7 @@ Kind: TypeAlias = Literal["range", "one_of", "null_share", "unique", "volume", "
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """One thing expected of a stream: made by `sf.expect_range` and its neighbours.
+    """One thing expected of a stream: made by `sf.expect.range` and its neighbours.
 
     With `breach="dead_letter"` a row that is not as expected is refused, the others are not touched. With
     `"alert"` every row is kept, and a batch counts as a breach when more than `share` of its rows are not as
@@ -47,7 +47,7 @@ class Expectation:
         return f"expect_{self.kind}" + (f"_{self.field}" if self.field else "")
 
 
-def expect_range(
+def range(
     field: str,
     low: float | None = None,
     high: float | None = None,
@@ -61,7 +61,7 @@ def expect_range(
     return Expectation("range", breach, field, low, high, share=share)
 
 
-def expect_one_of(
+def one_of(
     field: str,
     values: Sequence[str | float],
     breach: Breach = "dead_letter",
@@ -71,17 +71,17 @@ def expect_one_of(
     return Expectation("one_of", breach, field, values=values, share=share)
 
 
-def expect_null_share(field: str, at_most: float, breach: Breach = "alert") -> Expectation:
+def null_share(field: str, at_most: float, breach: Breach = "alert") -> Expectation:
     """At most the share `at_most` of the rows of a batch have no `field`; as a dead letter, 0: none may be null."""
     return Expectation("null_share", breach, field, share=at_most)
 
 
-def expect_unique(field: str, breach: Breach = "alert", share: float = 0.0) -> Expectation:
+def unique(field: str, breach: Breach = "alert", share: float = 0.0) -> Expectation:
     """No two events of a batch have the same `field`; the second is the one that breaches, nulls never do."""
     return Expectation("unique", breach, field, share=share)
 
 
-def expect_volume(
+def volume(
     at_least: int | None = None, at_most: int | None = None, per: str = "1 h"
 ) -> Expectation:
     """From `at_least` to `at_most` events arrive in every stretch of `per`, live; always an alert.
@@ -91,6 +91,6 @@ def expect_volume(
     return Expectation("volume", "alert", low=at_least, high=at_most, per=per)
 
 
-def expect_lateness(at_most: str, share: float = 0.0, breach: Breach = "alert") -> Expectation:
+def lateness(at_most: str, share: float = 0.0, breach: Breach = "alert") -> Expectation:
     """An event becomes known at most `at_most` after it happened, but for `share` of a batch."""
     return Expectation("lateness", breach, share=share, per=at_most)

@@ -18,6 +18,7 @@ import pytest
 import sevenfold as sf
 from sevenfold.features.definition import function_identity
 from sevenfold.features.plan import Plan, compile_plan
+from sevenfold.spec.aggregate import FeatureView
 
 user, item = sf.Entity("user"), sf.Entity("item")
 FIELDS = {"price": sf.Number(), "pieces": sf.Number(), "kind": sf.Category(["a", "b"])}
@@ -237,7 +238,7 @@ def test_a_function_of_features_changes_with_them() -> None:
     def twice(user__sum_price_1h: Any) -> Any:
         return user__sum_price_1h * 2
 
-    def view(hop: str | None) -> sf.FeatureView:
+    def view(hop: str | None) -> FeatureView:
         return sf.aggregate(user, stream(), sf.sum("price", windows=["1 h"], hop=hop))
 
     assert one(view(None), twice) == one(view("1 min"), twice)

@@ -9,6 +9,7 @@ import pytest
 import sevenfold as sf
 from sevenfold.features.description import compare_features, describe_features
 from sevenfold.features.plan import compile_plan
+from sevenfold.spec.aggregate import FeatureView
 
 user, item = sf.Entity("user"), sf.Entity("item")
 FIELDS = {"x": sf.Number(), "y": sf.Number(), "page": sf.Category(["home", "shop"])}
@@ -20,7 +21,7 @@ def described(*features: Any) -> Any:
     return describe_features(compile_plan(features), features)
 
 
-def view(*aggregates: sf.FeatureView | Any, **more: Any) -> sf.FeatureView:
+def view(*aggregates: FeatureView | Any, **more: Any) -> FeatureView:
     """A view of users."""
     return sf.aggregate(user, stream, *(aggregates or (sf.count(windows=["7 d"]),)), **more)
 
@@ -56,7 +57,7 @@ def test_a_filter_an_entity_a_stream_and_a_source_are_parts_too() -> None:
 
     other = sf.Stream("clicks", time="at", keys=[user, item], fields=FIELDS)
     plain = described(view())
-    cases: dict[str, Callable[[], sf.FeatureView]] = {
+    cases: dict[str, Callable[[], FeatureView]] = {
         "where": lambda: view(where=positive),
         "entities": lambda: sf.aggregate(item, stream, sf.count(windows=["7 d"]), name="user"),
         "stream": lambda: sf.aggregate(user, other, sf.count(windows=["7 d"])),
@@ -71,7 +72,7 @@ def test_a_filter_an_entity_a_stream_and_a_source_are_parts_too() -> None:
 
 
 def test_a_constant_that_a_function_reads_is_a_difference() -> None:
-    def made(factor: float) -> sf.FeatureView:
+    def made(factor: float) -> FeatureView:
         def scaled(x):
             return x * factor
 

@@ -45,7 +45,7 @@ def test_a_version_is_fixed_once_it_was_served(anew: Callable[[], sf.System]) ->
     store = MemoryStore()
     keep_sets(store, Definition(with_sets(anew(), sf.FeatureSet("small", 1, FEATURES))))
     for other in (FEATURES[::-1], FEATURES[:1]):
-        with pytest.raises(sf.SpecError, match=r"small@1 .* version 2"):
+        with pytest.raises(sf.errors.SpecError, match=r"small@1 .* version 2"):
             keep_sets(store, Definition(with_sets(anew(), sf.FeatureSet("small", 1, other))))
     keep_sets(store, Definition(with_sets(anew(), sf.FeatureSet("small", 2, FEATURES[:1]))))
     keep_sets(store, Definition(with_sets(anew(), sf.FeatureSet("small", 1, FEATURES))))
@@ -61,7 +61,7 @@ def test_another_definition_of_a_feature_needs_another_version(
     item, sales = system.task.item, system.data[0]
     windowed = sf.count(windows=["7 d"], hop="12 h")
     view = sf.aggregate(item, sales, windowed, sf.sum("pieces"))
-    with pytest.raises(sf.SpecError, match="other features or definitions"):
+    with pytest.raises(sf.errors.SpecError, match="other features or definitions"):
         keep_sets(store, Definition(replace(system, features=[view, *system.features[1:]])))
 
 
@@ -69,13 +69,13 @@ def test_a_service_refuses_a_version_that_stood_for_something_else(
     make_stall: Callable[..., Any], anew: Callable[[], sf.System]
 ) -> None:
     make_stall(system=with_sets(anew(), sf.FeatureSet("small", 1, FEATURES)))
-    with pytest.raises(sf.SpecError, match="small@1"):
+    with pytest.raises(sf.errors.SpecError, match="small@1"):
         make_stall(system=with_sets(anew(), sf.FeatureSet("small", 1, FEATURES[::-1])))
 
 
 def test_one_version_is_one_list(anew: Callable[[], sf.System]) -> None:
     sets = [sf.FeatureSet("small", 1, names) for names in (FEATURES, FEATURES[::-1])]
-    with pytest.raises(sf.SpecError, match="small@1 has other features in another model"):
+    with pytest.raises(sf.errors.SpecError, match="small@1 has other features in another model"):
         with_sets(anew(), *sets)
     with_sets(anew(), sets[0], replace(sets[1], version=2))
 
@@ -94,6 +94,6 @@ def test_one_version_is_one_list(anew: Callable[[], sf.System]) -> None:
 def test_a_set_that_cannot_be_is_refused(
     anew: Callable[[], sf.System], given: Any, path: str
 ) -> None:
-    with pytest.raises(sf.SpecError) as raised:
+    with pytest.raises(sf.errors.SpecError) as raised:
         with_sets(anew(), given)
     assert path in [problem.path for problem in raised.value.problems]

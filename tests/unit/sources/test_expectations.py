@@ -25,7 +25,7 @@ HOUR_US = 3_600 * US_PER_S
 CUSTOMER = sf.Entity("customer")
 
 
-def stream(*expected: sf.Expectation) -> sf.Stream:
+def stream(*expected: sf.expect.Expectation) -> sf.Stream:
     """Sales of which something is expected."""
     fields = {"price": sf.Number(), "till": sf.Id()}
     return sf.Stream("sales", time="at", id="line", keys=[CUSTOMER], fields=fields, expect=expected)
@@ -50,7 +50,7 @@ ROWS = st.lists(
 )
 
 
-def breaching(one: sf.Expectation, rows: Sequence[dict[str, Any]]) -> list[bool]:
+def breaching(one: sf.expect.Expectation, rows: Sequence[dict[str, Any]]) -> list[bool]:
     """The rows that are not as expected, one after the other."""
     out = []
     for at, given_row in enumerate(rows):
@@ -72,12 +72,12 @@ def breaching(one: sf.Expectation, rows: Sequence[dict[str, Any]]) -> list[bool]
 
 
 KINDS = [
-    lambda breach, share: sf.expect_range("price", 0, 5, breach, share),
-    lambda breach, share: sf.expect_one_of("till", ["t1", "t2"], breach, share),
-    lambda breach, share: sf.expect_one_of("price", [1, 5], breach, share),
-    lambda breach, share: sf.expect_null_share("till", share, breach),
-    lambda breach, share: sf.expect_unique("till", breach, share),
-    lambda breach, share: sf.expect_lateness("1 h", share, breach),
+    lambda breach, share: sf.expect.range("price", 0, 5, breach, share),
+    lambda breach, share: sf.expect.one_of("till", ["t1", "t2"], breach, share),
+    lambda breach, share: sf.expect.one_of("price", [1, 5], breach, share),
+    lambda breach, share: sf.expect.null_share("till", share, breach),
+    lambda breach, share: sf.expect.unique("till", breach, share),
+    lambda breach, share: sf.expect.lateness("1 h", share, breach),
 ]
 
 
@@ -107,7 +107,7 @@ def test_an_alert_keeps_every_row_and_counts(
 
 
 def test_a_refused_row_is_neither_judged_nor_compared() -> None:
-    declared = stream(sf.expect_range("price", 0, 5), sf.expect_unique("till", "dead_letter"))
+    declared = stream(sf.expect.range("price", 0, 5), sf.expect.unique("till", "dead_letter"))
     found = validate(declared, [row("a", price=-1), row("b"), row("c")], NOW_US)
     assert [letter.reason for letter in found.letters] == [
         "expect_range_price",
@@ -120,7 +120,7 @@ def test_a_refused_row_is_neither_judged_nor_compared() -> None:
 class Store:
     """A store that takes sales in."""
 
-    def __init__(self, *expected: sf.Expectation) -> None:
+    def __init__(self, *expected: sf.expect.Expectation) -> None:
         self.store, self.clock = MemoryStore(), ManualClock(NOW_US)
         engine = OnlineEngine(compile_plan([]))
         self.ingest = Ingest(self.store, {"sales": stream(*expected)}, engine, self.clock)
@@ -135,7 +135,7 @@ class Store:
 
 
 def test_the_volume_of_a_stretch_is_expected() -> None:
-    shop = Store(sf.expect_volume(3, 10, per="1 h"))
+    shop = Store(sf.expect.volume(3, 10, per="1 h"))
     start_s = NOW_US // US_PER_S
     assert shop.put(2) == []
     assert shop.put(8, 60) == []
@@ -155,19 +155,19 @@ def test_every_problem_of_expectations_is_told_at_once() -> None:
     lines = dataclasses.replace(
         system.data[0],
         expect=(
-            sf.expect_range("prize", 0, 1),
-            sf.expect_range("basket", 0, 1),
-            sf.expect_range("price", 2, 1),
-            sf.expect_range("quantity"),
-            sf.expect_one_of("quantity", ["one"]),
-            sf.expect_one_of("item", []),
-            sf.expect_null_share("price", 0.5, "dead_letter"),
-            sf.expect_volume(),
-            sf.expect_range("price", 0, 1, "alert"),
-            sf.expect_lateness("an hour"),
+            sf.expect.range("prize", 0, 1),
+            sf.expect.range("basket", 0, 1),
+            sf.expect.range("price", 2, 1),
+            sf.expect.range("quantity"),
+            sf.expect.one_of("quantity", ["one"]),
+            sf.expect.one_of("item", []),
+            sf.expect.null_share("price", 0.5, "dead_letter"),
+            sf.expect.volume(),
+            sf.expect.range("price", 0, 1, "alert"),
+            sf.expect.lateness("an hour"),
         ),
     )
-    with pytest.raises(sf.SpecError) as refused:
+    with pytest.raises(sf.errors.SpecError) as refused:
         dataclasses.replace(system, data=[lines])
     told = [p.path.partition(".expect")[2] for p in refused.value.problems if ".expect" in p.path]
     assert set(told) == {
@@ -185,7 +185,9 @@ def test_every_problem_of_expectations_is_told_at_once() -> None:
 
 
 def test_a_breach_of_another_name_is_a_problem() -> None:
-    expected = (sf.expect_unique("price", "shout"),)  # type: ignore[arg-type]
+    expected = (sf.expect.unique("price", "shout"),)  # type: ignore[arg-type]
     lines = dataclasses.replace(system.data[0], expect=expected)
-    with pytest.raises(sf.SpecError, match=r"expect\[0\].breach: one of 'dead_letter', 'alert'"):
+    with pytest.raises(
+        sf.errors.SpecError, match=r"expect\[0\].breach: one of 'dead_letter', 'alert'"
+    ):
         dataclasses.replace(system, data=[lines])

@@ -137,14 +137,14 @@ def changed(value: Any, path: tuple[str | int, ...], new: Any) -> Any:
 
 
 @pytest.fixture
-def spoiled(parts: dict[str, Any]) -> Callable[..., list[sf.Problem]]:
+def spoiled(parts: dict[str, Any]) -> Callable[..., list[sf.errors.Problem]]:
     """A function that gives the problems of the good system with one thing changed."""
 
-    def problems(*path: str | int, to: Any) -> list[sf.Problem]:
+    def problems(*path: str | int, to: Any) -> list[sf.errors.Problem]:
         wrong = changed(parts, path, to)
         try:
             return sf.check(sf.System(**wrong))
-        except sf.SpecError as error:
+        except sf.errors.SpecError as error:
             return list(error.problems)
 
     return problems

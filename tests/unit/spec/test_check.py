@@ -15,7 +15,7 @@ from sevenfold.spec.check_data import DATA_RULES
 from sevenfold.spec.check_features import FEATURE_RULES
 from sevenfold.spec.check_operation import OPERATION_RULES, RANKING_METRICS, drift_noise
 
-Spoiled = Callable[..., list[sf.Problem]]
+Spoiled = Callable[..., list[sf.errors.Problem]]
 
 customer, item = sf.Entity("customer"), sf.Entity("item")
 other = sf.Stream("other", time="t", keys=[item], fields={"x": sf.Number()})
@@ -397,7 +397,7 @@ def test_every_rule_has_a_planted_fault(parts: dict[str, Any]) -> None:
 def test_windows_within_the_delay_are_refused(parts: dict[str, Any]) -> None:
     lines = replace(parts["data"][0], delay="1 d")
     view = replace(parts["features"][0], stream=lines)
-    with pytest.raises(sf.SpecError) as raised:
+    with pytest.raises(sf.errors.SpecError) as raised:
         sf.System(**{**parts, "data": [lines, parts["data"][1]], "features": [view]})
     late = [p for p in raised.value.problems if p.check == "C-07"]
     assert [p.path for p in late] == ["$.features[0].aggregates[0].windows[0]"]
@@ -409,7 +409,7 @@ def test_all_problems_come_at_once(parts: dict[str, Any]) -> None:
     parts["task"] = replace(parts["task"], k=0)
     parts["evaluation"] = replace(parts["evaluation"], primary="auc")
     parts["monitoring"] = "daily"
-    with pytest.raises(sf.SpecError) as raised:
+    with pytest.raises(sf.errors.SpecError) as raised:
         sf.System(**parts)
     paths = [problem.path for problem in raised.value.problems]
     assert {"$.name", "$.data[0].delay", "$.task.k", "$.evaluation.primary", "$.monitoring"} <= set(
@@ -426,7 +426,7 @@ def test_a_step_of_the_wrong_type_does_not_hide_the_others(spoiled: Spoiled) -> 
 
 def test_a_fault_in_a_stream_is_said_once_and_where_it_is_declared(parts: dict[str, Any]) -> None:
     parts["data"][0].fields["pieces"] = 7
-    with pytest.raises(sf.SpecError) as raised:
+    with pytest.raises(sf.errors.SpecError) as raised:
         sf.System(**parts)
     assert [p.path for p in raised.value.problems] == ["$.data[0].fields.pieces"]
 

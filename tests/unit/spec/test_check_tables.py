@@ -8,7 +8,7 @@ import pytest
 import sevenfold as sf
 from sevenfold.spec.check_tables import TABLE_RULES
 
-Spoiled = Callable[..., list[sf.Problem]]
+Spoiled = Callable[..., list[sf.errors.Problem]]
 
 customer, item = sf.Entity("customer"), sf.Entity("item")
 other = sf.Stream("other", time="t", keys=[item], fields={"x": sf.Number()})

@@ -98,7 +98,7 @@ def test_a_system_or_a_spec_error(
             continue
     try:
         system = sf.System(**parts)
-    except sf.SpecError as error:
+    except sf.errors.SpecError as error:
         refused = error
     else:
         # What is accepted can be written down and computed.
@@ -116,7 +116,7 @@ def test_a_system_or_a_spec_error(
 def test_a_whole_step_of_anything(
     anew: Callable[[], dict[str, Any]], name: str, value: Any
 ) -> None:
-    with pytest.raises(sf.SpecError) as raised:
+    with pytest.raises(sf.errors.SpecError) as raised:
         sf.System(**{**anew(), name: value})
     assert any(
         p.path.startswith(f"$.{name}") or name in ("data", "features")
@@ -127,7 +127,7 @@ def test_a_whole_step_of_anything(
 def test_a_list_that_holds_itself(anew: Callable[[], dict[str, Any]]) -> None:
     parts = anew()
     parts["features"].append(parts["features"])
-    with pytest.raises(sf.SpecError):
+    with pytest.raises(sf.errors.SpecError):
         sf.System(**parts)
 
 
@@ -147,5 +147,5 @@ def test_makers_take_anything_and_leave_it_to_the_checks(make: Callable[..., Any
 
 @pytest.mark.parametrize("function", [print, 7, None, lambda *a: a, lambda *, a: a])
 def test_a_function_without_plain_parameters_is_refused_at_once(function: Any) -> None:
-    with pytest.raises(sf.SpecError, match="no plain parameters"):
+    with pytest.raises(sf.errors.SpecError, match="no plain parameters"):
         sf.on_demand(function)

@@ -7,8 +7,10 @@ import pytest
 import sevenfold as sf
 from sevenfold.blueprints.shop.spec import system as shop
 from sevenfold.features.plan import compile_plan
+from sevenfold.spec.aggregate import FeatureView
 from sevenfold.spec.naming import feature_names
 from sevenfold.spec.outline import source_text
+from sevenfold.spec.through import Through
 
 
 def test_streams_entities_and_models_are_found_by_name(parts: dict[str, Any]) -> None:
@@ -22,14 +24,14 @@ def test_streams_entities_and_models_are_found_by_name(parts: dict[str, Any]) ->
 @pytest.mark.parametrize("kind", ["stream", "entity", "model"])
 def test_a_name_that_nothing_has_says_what_there_is(parts: dict[str, Any], kind: str) -> None:
     with pytest.raises(
-        sf.NotFoundError, match=f"no {kind} 'ghost' in system 'corner-shop'; there are"
+        sf.errors.NotFoundError, match=f"no {kind} 'ghost' in system 'corner-shop'; there are"
     ):
         getattr(sf.System(**parts), kind)("ghost")
 
 
 def test_names_are_those_of_the_plan(parts: dict[str, Any]) -> None:
     for features in (parts["features"], shop.features):
-        views = [f for f in features if isinstance(f, sf.FeatureView | sf.Through)]
+        views = [f for f in features if isinstance(f, FeatureView | Through)]
         named = [name for view in views for name in feature_names(view)]
         assert tuple(named) == compile_plan(features).stored
 
