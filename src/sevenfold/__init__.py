@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # what an editor and a type checker see of the names below
         Integer,
         Number,
         Text,
+        Vector,
     )
     from sevenfold.spec.model import (
         LightGBM,
@@ -131,7 +132,16 @@ _HOME = {
     "sevenfold.spec.entity": ("Entity",),
     "sevenfold.spec.evaluation": ("Evaluation", "GateSpec", "Split"),
     "sevenfold.spec.feature_set": ("FeatureSet",),
-    "sevenfold.spec.field": ("CONTENT", "Category", "Flag", "Id", "Integer", "Number", "Text"),
+    "sevenfold.spec.field": (
+        "CONTENT",
+        "Category",
+        "Flag",
+        "Id",
+        "Integer",
+        "Number",
+        "Text",
+        "Vector",
+    ),
     "sevenfold.spec.model": ("LightGBM", "LogisticRegression", "Rule"),
     "sevenfold.spec.monitoring": ("Audit", "Drift", "Monitoring", "Performance", "Retrain"),
     "sevenfold.spec.on_demand": ("on_demand", "rate"),
@@ -207,6 +217,7 @@ __all__ = [  # noqa: RUF022  in the order in which a reader looks a name up
     "through",
     "top_k",
     "var",
+    "Vector",
 ]
 
 

@@ -133,7 +133,8 @@ class EventBatch:
     """Events of one stream, as columns, in log order.
 
     `event_us` and `known_us` are int64 (n,). `keys` maps an entity's name to its keys; a null key means
-    the event does not touch that entity. `fields` maps a field's name to float64 (n,) with NaN for null
+    the event does not touch that entity. `fields` maps a field's name to float64 (n,) or, for a vector,
+    (n, width), with NaN for null
     (a category is the index into its declared values) or to Texts for ids and text.
     """
 

@@ -201,6 +201,21 @@ MUTANTS = {
         "    if count <= tables.distincts[distinct, 1]:",
         "    if count < tables.distincts[distinct, 1]:",
     ),
+    "the second number of a word is the first": (
+        "algebra/vectors.py",
+        "word = state[offset + 2 + i // 2] >> (32 * (i % 2))",
+        "word = state[offset + 2 + i // 2]",
+    ),
+    "an older vector replaces a newer": (
+        "algebra/vectors.py",
+        "if state[offset] == 1 and event_us < state[offset + 1]:",
+        "if state[offset] == 1 and event_us > state[offset + 1]:",
+    ),
+    "a vector outlives its delete": (
+        "algebra/vectors.py",
+        "state[offset] == 0 or state[offset + 2] == DELETED:",
+        "state[offset] == 0:",
+    ),
     "online applies a batch backwards": (
         "engines/online.py",
         "bucket(place[ids], len(firsts))",

@@ -18,8 +18,12 @@ def gone(x):
     return (x == 1) | (x == 0.1)
 
 
-rows = sf.Table("s", user, {"x": sf.Number(), "tag": sf.Id()}, time="at", delete=gone)
+vector = sf.Vector(width=3)
+rows = sf.Table("s", user, {"x": sf.Number(), "tag": sf.Id(), "v": vector}, time="at", delete=gone)
 pair_rows = sf.Table("s", [user, item], {"x": sf.Number()}, time="at", delete=gone)
+
+
+with_vector = sf.Stream("s", time="at", keys=[user, item], fields={"v": vector})
 
 
 def doubled(x):
@@ -70,6 +74,9 @@ VIEWS = [
     sf.attribute(user, stream, "x", ttl="24 h", name="row"),
     sf.attribute(user, rows, "x", ttl="24 h", age=True, name="kept"),
     sf.attribute([user, item], pair_rows, "x", name="kept_pair"),
+    sf.attribute(user, rows, "v", "x", ttl="24 h", name="kept_vector"),
+    sf.attribute(item, with_vector, "v", name="vector"),
+    sf.aggregate(item, with_vector, sf.count("v", windows=["24 h"]), name="vectors"),
     # Answered by a search, not by a state; the same aggregates beside a sum are answered by a state.
     sf.aggregate(
         [item, user],

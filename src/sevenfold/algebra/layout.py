@@ -47,6 +47,7 @@ from sevenfold.algebra.reads import (
     SUM,
     TOP_K,
     VAR,
+    VECTOR,
     Read,
 )
 from sevenfold.algebra.sections import Section, precision_of, section_of, sections_of
@@ -224,14 +225,17 @@ def lay_out(reads: Sequence[Read]) -> Layout:
         sum(level.record for level in levels)
         + 2 * len(distincts)
         + sum(section.record for section in sections.values()),
-        max((r.column for r in reads if r.kind != DISTINCT), default=-1) + 1,
+        max(
+            (r.column + (r.k if r.kind == VECTOR else 1) for r in reads if r.kind != DISTINCT),
+            default=0,
+        ),
         max((r.column for r in reads if r.kind == DISTINCT), default=-1) + 1,
     )
 
 
 _MERGED = (COUNT_ALL, COUNT, SUM, MEAN, MIN, MAX)
 _SPREADS = (VAR, STD)
-_SECTIONS = (LAST_K, QUANTILE, TOP_K)
+_SECTIONS = (LAST_K, QUANTILE, TOP_K, VECTOR)
 _LASTS = (LAST, ATTRIBUTE, AGE)
 
 

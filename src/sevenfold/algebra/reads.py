@@ -28,11 +28,13 @@ __all__ = [
     "SUM",
     "TOP_K",
     "VAR",
+    "VECTOR",
     "Read",
 ]
 
 COUNT_ALL, COUNT, SUM, MEAN, MIN, MAX, LAST, SINCE_LAST, DECAYED, DISTINCT, ATTRIBUTE = range(11)
-VAR, STD, FIRST, LAST_K, QUANTILE, TOP_K, FOLLOWS, SKETCH = range(11, 19)
+VAR, STD, FIRST, LAST_K, QUANTILE, TOP_K, VECTOR, FOLLOWS = range(11, 19)
+SKETCH = 19
 AGE = 64  # far from the others, so that those have room to grow
 KINDS = {
     "count": COUNT,

@@ -4,6 +4,7 @@ recent      event_us, value                 the newest k values of a column, new
 histogram   bucket, start of a tile, count  the logarithmic buckets of a column's values
 tally       value, start of a tile, count   the values of a column that are tracked
 sketch      register and rank, start        what a distinct count knows beyond its cap
+vector      event_us, float32 numbers       the newest vector, two numbers to a word
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sevenfold.algebra.reads import DISTINCT, LAST_K, QUANTILE, SKETCH, TOP_K, Read
+from sevenfold.algebra.reads import DISTINCT, LAST_K, QUANTILE, SKETCH, TOP_K, VECTOR, Read
 
 __all__ = ["Section", "bucket_bounds", "precision_of", "section_of", "sections_of"]
 
@@ -22,7 +23,7 @@ class Section:
     """A section: what it keeps of which column, for how many entries of how many words it has room.
 
     `setting` is the number of `bounds` of a histogram, of values that a tally tracks, the precision of a
-    sketch.
+    sketch, the numbers of a vector, whose columns begin at `column`.
     """
 
     kind: int
@@ -70,8 +71,8 @@ def precision_of(error: float) -> int:
 
 def _key(read: Read) -> tuple[int, ...]:
     """What tells the section of a read apart; nothing for a read that needs none."""
-    if read.kind == LAST_K:
-        return LAST_K, read.column
+    if read.kind in (LAST_K, VECTOR):
+        return read.kind, read.column
     if read.kind == QUANTILE:
         # Floats with their bits told apart by ratio; equal settings are equal numbers.
         exact = (part for x in read.buckets for part in x.as_integer_ratio())
@@ -90,6 +91,8 @@ def _section(reads: Sequence[Read]) -> Section:
     tiles = longest // hop + 3 if hop else 1
     if read.kind == LAST_K:
         return Section(LAST_K, read.column, max(r.k for r in reads), 2)
+    if read.kind == VECTOR:
+        return Section(VECTOR, read.column, 1, 1 + (read.k + 1) // 2, setting=read.k)
     if read.kind == QUANTILE:
         bounds = bucket_bounds(*read.buckets)
         room = tiles * (2 * len(bounds) + 1)

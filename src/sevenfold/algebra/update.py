@@ -8,8 +8,9 @@ from sevenfold.algebra.cardinality import update_distinct
 from sevenfold.algebra.counted import bucket_of, count_item
 from sevenfold.algebra.layout import NEVER_US, Columns, Tables
 from sevenfold.algebra.moments import add_deviation
-from sevenfold.algebra.reads import LAST_K, QUANTILE, SKETCH
+from sevenfold.algebra.reads import LAST_K, QUANTILE, SKETCH, VECTOR
 from sevenfold.algebra.recent import add_recent
+from sevenfold.algebra.vectors import keep_vector
 from sevenfold.compiled import borrowed, called, kernel
 from sevenfold.types import Floats, Ints
 
@@ -155,6 +156,10 @@ def _update_sections(
         kind, offset = tables.sections[i, 0], tables.sections[i, 4]
         if kind == SKETCH:
             continue  # filled by the distinct count that it belongs to
+        if kind == VECTOR:
+            first, width = tables.sections[i, 1], tables.sections[i, 7]
+            keep_vector(state, offset, event_us, columns.numbers, row, first, width)
+            continue
         x = columns.numbers[row, tables.sections[i, 1]]
         if np.isnan(x):
             continue

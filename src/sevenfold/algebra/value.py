@@ -23,9 +23,10 @@ from sevenfold.algebra.layout import (
     Tables,
 )
 from sevenfold.algebra.moments import read_variance
-from sevenfold.algebra.reads import FIRST, FOLLOWS, LAST_K, QUANTILE, STD, TOP_K, VAR
+from sevenfold.algebra.reads import FIRST, FOLLOWS, LAST_K, QUANTILE, STD, TOP_K, VAR, VECTOR
 from sevenfold.algebra.recent import read_recent
 from sevenfold.algebra.update import add_compensated
+from sevenfold.algebra.vectors import read_vector
 from sevenfold.compiled import called, kernel
 from sevenfold.types import Floats, Ints
 
@@ -96,6 +97,7 @@ def read_state(
         level = tables.spans[span, 0]
         _merge(tables, span, state, floats, offsets[level], t_us, merged)
     empty = _MISSING if state[start] == NEVER_US else _NULL
+    rest = empty
     for i in range(tables.reads.shape[0]):
         kind, section = tables.reads[i, 0], tables.reads[i, 1]
         window, hop = tables.reads[i, 3], tables.reads[i, 4]
@@ -114,8 +116,8 @@ def read_state(
             value = _read_decayed(tables, section, state, floats, start, t_us)
         elif VAR <= kind <= FOLLOWS:
             if kind != FOLLOWS:
-                _read_rest(tables, i, state, floats, offsets, tail, values[row, i:])
-            value = values[row, i]
+                rest = _read_rest(tables, i, state, floats, offsets, t_us, empty, values[row, i:])
+            value, reason = values[row, i], rest
         else:
             value, is_rough = read_distinct(tables, section, state, offsets, tail)
             found = _ESTIMATE if is_rough else _VALUE
@@ -168,15 +170,23 @@ def _read_rest(
     state: Ints,
     floats: Floats,
     offsets: Ints,
-    tail: int,
+    t_us: int,
+    empty: int,
     values: Floats,
-) -> None:
-    """Write the outputs of a read beyond sums and newest values, one beside the other."""
+) -> int:
+    """Write the outputs of a read beyond sums and newest values; what those that are null are.
+
+    They lie one beside the other in `values`; `empty` is what a null of this key is.
+    """
     kind, section = tables.reads[read, 0], tables.reads[read, 1]
-    if kind in (LAST_K, QUANTILE, TOP_K):
+    window, hop = tables.reads[read, 3], tables.reads[read, 4]
+    tail = ((t_us - window) // hop) * hop if hop > 0 else NEVER_US
+    if kind in (LAST_K, QUANTILE, TOP_K, VECTOR):
         offset = offsets[tables.levels.shape[0] + tables.distincts.shape[0] + section]
+        if kind == VECTOR:
+            return read_vector(state, offset, tables.reads[read, 5], window, t_us, values)
         _read_section(tables, read, state, floats, offset, tail, values)
-        return
+        return empty
     offset, record = offsets[section], tables.levels[section, 5]
     begin, end = offset + 1, offset + 1 + state[offset] * record
     while begin < end and tables.levels[section, 0] > 0 and state[begin] < tail:
@@ -185,11 +195,12 @@ def _read_rest(
     if kind == FIRST:
         place += 2 * tables.levels[section, 6]
         values[0] = _read_first(state, floats, begin + place, end, record)
-        return
+        return empty
     column = 2 + 5 * tables.moments[section, tables.reads[read, 2]]
     values[0] = read_variance(state, floats, begin, end, record, column, place)
     if kind == STD:
         values[0] = np.sqrt(values[0])
+    return empty
 
 
 @called

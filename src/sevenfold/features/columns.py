@@ -25,6 +25,7 @@ __all__ = [
     "mark_column",
     "mark_deletes",
     "number_column",
+    "number_columns",
     "require_log_order",
     "view_columns",
 ]
@@ -78,9 +79,7 @@ def view_columns(view: ViewPlan, batch: EventBatch) -> ViewColumns:
     counts = counted(view, batch)
     if counts is not None:
         keep &= counts
-    numbers = np.empty((len(batch), len(view.numbers)), dtype=np.float64)
-    for i, source in enumerate(view.numbers):
-        numbers[:, i] = number_column(source, batch)
+    numbers = number_columns(view, batch)
     if view.has_rows:
         mark_deletes(view, batch, numbers)
     marks = np.empty((len(batch), len(view.marks)), dtype=np.int64)
@@ -91,6 +90,20 @@ def view_columns(view: ViewPlan, batch: EventBatch) -> ViewColumns:
     return ViewColumns(
         hashes[keep], batch.event_us[keep], batch.known_us[keep], numbers[keep], marks[keep]
     )
+
+
+def number_columns(view: ViewPlan, batch: EventBatch) -> Floats:
+    """The number columns of `view`, float64 (n, c): its sources, then the numbers of its vectors."""
+    numbers = np.empty((len(batch), view.layout.n_columns), dtype=np.float64)
+    for i, source in enumerate(view.numbers):
+        numbers[:, i] = number_column(source, batch)
+    first = len(view.numbers)
+    for name, width in view.vectors:
+        column = batch.fields.get(name)
+        given = np.nan if column is None else np.asarray(column).reshape(len(batch), width)
+        numbers[:, first : first + width] = given
+        first += width
+    return numbers
 
 
 def counted(view: ViewPlan, batch: EventBatch) -> npt.NDArray[np.bool_] | None:
@@ -141,7 +154,7 @@ def _call(function: RowFunction, batch: EventBatch) -> Any:
 
 
 def number_column(source: Source | KeyPart, batch: EventBatch) -> Any:
-    """The numbers of `source`, float64 (n,) or one for all events, null as NaN; a text counts as 1.
+    """The numbers of `source`, float64 (n,) or one for all events, null as NaN; a text or a vector is 1.
 
     An infinity that a function gives is null: no stream has one, and a sum could not lose it again.
     """
@@ -158,6 +171,8 @@ def number_column(source: Source | KeyPart, batch: EventBatch) -> Any:
     if isinstance(column, Texts):
         # Text has no number; that it is there can still be counted.
         return np.where(column.valid, 1.0, np.nan)
+    if np.ndim(column) > 1:  # a vector: it is there, or it is not
+        return np.where(np.isnan(column[:, 0]), np.nan, 1.0)
     return column
 
 

@@ -18,6 +18,7 @@ from sevenfold.features.columns import (
     mark_column,
     mark_deletes,
     number_column,
+    number_columns,
     require_log_order,
 )
 from sevenfold.features.plan import ViewPlan
@@ -65,8 +66,13 @@ class KeyedEvents:
     def columns(self, view: ViewPlan) -> Columns:
         """All that the kernels of `view` read, in the order of the keys."""
         n = len(self.known_us)
-        numbers = np.empty((n, len(view.numbers)), dtype=np.float64)
-        for i, source in enumerate(view.numbers):
+        if view.vectors:
+            numbers = number_columns(view, self.batch)
+            mark_deletes(view, self.batch, numbers)
+            numbers = numbers[self.places] if len(self.places) or not n else numbers
+        else:
+            numbers = np.empty((n, len(view.numbers)), dtype=np.float64)
+        for i, source in enumerate(() if view.vectors else view.numbers):
             column = np.broadcast_to(number_column(source, self.batch), len(self.batch))
             if view.has_rows:
                 column = column.copy()

@@ -9,12 +9,12 @@ from functools import cached_property
 from typing import Any
 
 from sevenfold.algebra.layout import ATTRIBUTE, COUNT_ALL, DISTINCT, KINDS, Layout, Read, lay_out
-from sevenfold.algebra.reads import QUANTILE, TOP_K
+from sevenfold.algebra.reads import QUANTILE, TOP_K, VECTOR
 from sevenfold.algebra.sections import precision_of
 from sevenfold.errors import NotFoundError, Problem, SpecError
 from sevenfold.features.definition import definition_hash, function_identity, source_identity
 from sevenfold.spec.aggregate import Aggregate, FeatureView, RowFunction, Source
-from sevenfold.spec.field import Category, Integer
+from sevenfold.spec.field import Category, Integer, Vector
 from sevenfold.spec.naming import feature_names, state_name
 from sevenfold.spec.on_demand import OnDemand, parameters
 from sevenfold.spec.stream import Stream
@@ -46,8 +46,9 @@ class ViewPlan:
     `numbers` and `marks` are the sources of its columns; `names` its features, one for each read of
     `layout`, or none when it holds the keys of a link; with `has_rows` it keeps the newest row of a table,
     whose deletes `delete` tells; with `kept` it keeps those fields of it as they are; `whole` are the places
-    of sums of whole numbers; `view_id` is the 8 bytes before its keys in a store, different for every name
-    and definition.
+    of sums of whole numbers; `vectors` the fields whose numbers, each as many as it says, are the columns
+    after `numbers`; `view_id` is the 8 bytes before its keys in a store, different for every name and
+    definition.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ViewPlan:
     view_id: bytes
     kept: tuple[str, ...] = ()
     whole: tuple[int, ...] = ()
+    vectors: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -346,6 +348,7 @@ def _circles(on_demand: Sequence[OnDemand]) -> list[Problem]:
 def _compile_view(view: FeatureView) -> ViewPlan:
     numbers: list[Source] = []
     marks: list[Source] = []
+    vectors = _vectors(view)
     reads: list[Read] = []
     hashes: list[str] = []
     whole: list[int] = []
@@ -355,7 +358,7 @@ def _compile_view(view: FeatureView) -> ViewPlan:
     rows += [] if delete is None else [_identity(view.stream, delete)]
     for aggregate in view.aggregates:
         for window in aggregate.windows or (None,):
-            read = _read(aggregate, window, numbers, marks)
+            read = _read(aggregate, window, numbers, marks, vectors)
             reads.append(read)
             source = _identity(view.stream, aggregate.source)
             if aggregate.kind == "sum" and _is_whole(view, aggregate.source):
@@ -373,7 +376,7 @@ def _compile_view(view: FeatureView) -> ViewPlan:
         view.where,
         tuple(numbers),
         tuple(marks),
-        lay_out(reads),
+        lay_out(_behind(reads, len(numbers))),
         feature_names(view),
         any(aggregate.kind in _OF_ROWS for aggregate in view.aggregates),
         delete,
@@ -381,7 +384,24 @@ def _compile_view(view: FeatureView) -> ViewPlan:
         # With its name: two views of one definition keep two states, or each event would count twice.
         bytes.fromhex(definition_hash([view.name, hashes]))[:8],
         whole=tuple(whole),
+        vectors=tuple(vectors.items()),
     )
+
+
+def _vectors(view: FeatureView) -> dict[str, int]:
+    """The vectors that are read as attributes, by field, with their widths."""
+    found = {}
+    for aggregate in view.aggregates:
+        if aggregate.kind == "attribute" and isinstance(aggregate.source, str):
+            field = view.stream.fields.get(aggregate.source)
+            if isinstance(field, Vector):
+                found[aggregate.source] = field.width
+    return found
+
+
+def _behind(reads: Sequence[Read], n: int) -> list[Read]:
+    """The reads with the columns of vectors behind the n others."""
+    return [replace(r, column=r.column + n) if r.kind == VECTOR else r for r in reads]
 
 
 def _is_whole(view: FeatureView, source: Source | None) -> bool:
@@ -423,13 +443,24 @@ def _meaning(read: Read) -> list[Any]:
         return [*meaning, precision_of(read.error)]
     if read.kind == QUANTILE:
         return [*meaning, float(read.q), *map(float, read.buckets)]
+    if read.kind == VECTOR:
+        return [*meaning, read.k]
     return [*meaning, read.tracked] if read.kind == TOP_K else meaning
 
 
 def _read(
-    aggregate: Aggregate, window: str | None, numbers: list[Source], marks: list[Source]
+    aggregate: Aggregate,
+    window: str | None,
+    numbers: list[Source],
+    marks: list[Source],
+    vectors: Mapping[str, int],
 ) -> Read:
     kind = KINDS[aggregate.kind]
+    if aggregate.kind == "attribute" and aggregate.source in vectors:
+        names = list(vectors)
+        first = sum(vectors[name] for name in names[: names.index(str(aggregate.source))])
+        ttl_us = parse_duration(window) if window else 0
+        return Read(VECTOR, first, ttl_us, nulls=True, k=vectors[str(aggregate.source)])
     columns = marks if kind == DISTINCT else numbers
     if kind == KINDS["count"] and aggregate.source is None:
         kind = COUNT_ALL

@@ -431,7 +431,7 @@ def _without(batch: EventBatch, entity: str, traces: _Traces) -> EventBatch:
         fields[name] = (
             _emptied(column, blank)
             if isinstance(column, Texts)
-            else np.where(blank, np.nan, column)
+            else np.where(blank.reshape(-1, *[1] * (column.ndim - 1)), np.nan, column)
         )
     # An id may be made of the key, or name the event in another system.
     names = batch.event_ids.to_list()

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from sevenfold.errors import Problem, SpecError
-from sevenfold.spec.field import Category, Field
+from sevenfold.spec.field import Category, Field, Vector
 from sevenfold.spec.stream import Stream
 from sevenfold.stores.kv import Store
 from sevenfold.stores.tables import META
@@ -46,9 +46,11 @@ def keep_schemas(store: Store, streams: Mapping[str, Stream]) -> None:
 
 
 def describe_field(field: Field) -> list[Any]:
-    """What of a field decides what its values in the log mean: its kind, and a category's list."""
+    """What of a field decides what its values in the log mean: its kind, a category's list, a vector's width."""
     if isinstance(field, Category):
         return ["Category", list(field.values), field.other]
+    if isinstance(field, Vector):
+        return ["Vector", field.width]
     return [type(field).__name__]
 
 
@@ -56,6 +58,8 @@ def clash(before: list[Any], after: list[Any]) -> str | None:
     """Why a field cannot become another; None when it can."""
     if before[0] != after[0]:
         return f"the log holds it as {before[0]}, now it is {after[0]}"
+    if before[0] == "Vector" and before != after:
+        return f"events hold {before[1]} numbers, now a vector has {after[1]}"
     if before[0] != "Category" or before == after:
         return None
     known, values = before[1], after[1]

@@ -8,8 +8,8 @@ from typing import assert_never
 import numpy as np
 
 from sevenfold.sources.flaws import Bools, Flaws
-from sevenfold.sources.raw import BIG, BOOL, EXACT, NULL, NUMBER, TEXT, RawColumn
-from sevenfold.spec.field import Category, Field, Flag, Id, Integer, Number, Text
+from sevenfold.sources.raw import BIG, BOOL, EXACT, NULL, NUMBER, OTHER, TEXT, RawColumn
+from sevenfold.spec.field import Category, Field, Flag, Id, Integer, Number, Text, Vector
 from sevenfold.types import Column, Floats, Texts
 
 __all__ = ["MAX_NAME_BYTES", "parse_field", "parse_names"]
@@ -18,6 +18,7 @@ MAX_NAME_BYTES = 256
 """The length of a key and of an event's id, in bytes of UTF-8."""
 
 _WORDS = {"true": 1.0, "false": 0.0, "": np.nan}
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _64_BITS = float(1 << 64)
 _LINES = b"\t\n\r"
 _SUSPECT = np.isin(np.arange(256), [*range(0x20), 0x7F, 0xC2])  # C2 begins U+0080 to U+00BF
@@ -34,6 +35,8 @@ def parse_field(field: Field, path: str, column: RawColumn, flaws: Flaws) -> Col
             return _categories(field, path, column, flaws)
         case Flag():
             return _flags(path, column, flaws)
+        case Vector():
+            return _vectors(field, path, column, flaws)
         case Id():
             return parse_names(path, column, flaws, field.max_bytes)
         case Text():
@@ -174,6 +177,32 @@ def _flags(path: str, column: RawColumn, flaws: Flaws) -> Floats:
     what = "is not a flag; give true, false or null"
     _refuse(flaws, column, path, ~told, "wrong_type", what)
     return out
+
+
+def _vectors(field: Vector, path: str, column: RawColumn, flaws: Flaws) -> Floats:
+    """The vectors, float64 (n, width) with the values of float32; NaN throughout for null."""
+    out = np.full((len(column), field.width), np.nan)
+    rows = np.flatnonzero(column.is_kind(OTHER))
+    bad = ~column.is_kind(NULL, OTHER)
+    for row, cell in zip(rows.tolist(), column.pick(rows), strict=True):
+        numbers = _as_vector(cell, field.width)
+        if numbers is None:
+            bad[row] = True
+        else:
+            out[row] = numbers
+    what = f"is not a vector; give a list of {field.width} finite float32 numbers, or null"
+    _refuse(flaws, column, path, bad, "wrong_type", what)
+    return out
+
+
+def _as_vector(cell: object, width: int) -> Floats | None:
+    if not isinstance(cell, list | tuple) or len(cell) != width:
+        return None
+    if not all(type(x) is float or type(x) is int for x in cell):
+        return None
+    if not all(-_LARGEST_FLOAT32 <= x <= _LARGEST_FLOAT32 for x in cell):
+        return None  # NaN as well
+    return np.array(cell, dtype=np.float64).astype(np.float32).astype(np.float64)
 
 
 def _whole(column: RawColumn) -> Bools:

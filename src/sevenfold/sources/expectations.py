@@ -60,7 +60,12 @@ def _breaching(one: Expectation, batch: EventBatch, among: Bools) -> Bools:
         case "volume":
             return np.zeros(len(batch), dtype=np.bool_)
     column: Column = {**batch.keys, **batch.fields}[one.field]
-    null = ~column.valid if isinstance(column, Texts) else np.isnan(column)
+    # A vector is null as a whole.
+    null = (
+        ~column.valid
+        if isinstance(column, Texts)
+        else np.isnan(column.reshape(len(batch), -1)[:, 0])
+    )
     if one.kind == "null_share":
         return among & null
     return among & ~null & _KINDS[one.kind](one, batch, column, among & ~null)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from sevenfold.spec.entity import Entity
+from sevenfold.spec.field import Vector
 from sevenfold.spec.quantity import Duration, Name, Positive, Share, Width
 from sevenfold.spec.stream import RowFunction, Stream
 
@@ -127,13 +128,16 @@ def attribute(
 ) -> FeatureView:
     """The newest values of `fields` of a table keyed by `entity`, its nulls included.
 
-    Several entities make a composite key. A value reads as null while there is none: MISSING before the
+    Several entities make a composite key. A Vector is as many features, `..._1` to `..._{width}`. A value reads as null while there is none: MISSING before the
     first row and from a delete on, STALE when the row's time is `ttl` ago or longer. Without `ttl` a value
     stays for ever. With `age`, a feature more has the seconds since the time of the row, however old.
     """
     entities = _listed(entity)
     kinds = tuple(
-        Aggregate("attribute", field, () if ttl is None else (ttl,), name=field) for field in fields
+        Aggregate(
+            "attribute", field, () if ttl is None else (ttl,), name=field, k=_width(table, field)
+        )
+        for field in fields
     )
     if age:
         kinds += (Aggregate("age", fields[0] if fields else None, name="age"),)
@@ -282,6 +286,13 @@ def decayed(source: Source | None = None, *, half_life: str) -> Aggregate:
 def _names(*declared: Any) -> list[str]:
     """The names of entities and streams; what is neither, the checks refuse."""
     return [part.name for part in declared if isinstance(part, Entity | Stream)]
+
+
+def _width(table: Any, field: Any) -> Any:
+    """The numbers of a field; what is no field of a stream, the checks refuse."""
+    fields = table.fields if isinstance(table, Stream) else None
+    found = fields.get(field) if isinstance(fields, dict) and isinstance(field, str) else None
+    return found.width if isinstance(found, Vector) else 1
 
 
 def _listed(given: Any) -> tuple[Any, ...]:

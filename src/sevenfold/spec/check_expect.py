@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sevenfold.errors import Problem
 from sevenfold.spec.declaration import Declaration, twice, unknown
 from sevenfold.spec.expect import Expectation
-from sevenfold.spec.field import Category, Flag, Integer, Number
+from sevenfold.spec.field import Category, Flag, Integer, Number, Vector
 from sevenfold.spec.stream import Stream
 
 __all__ = ["EXPECT_RULES"]
@@ -37,6 +37,13 @@ def expectations_fit_their_field(system: Declaration) -> Iterator[Problem]:
                 f"{path}.field",
                 f"{one.field!r} of {stream.name!r} says itself which values it has",
                 "declare the values in the field, or expect this of another kind of field",
+            )
+        elif one.kind in ("one_of", "unique") and isinstance(field, Vector):
+            message = (
+                f"{one.field!r} of {stream.name!r} is a Vector, which is not told from another"
+            )
+            yield Problem(
+                f"{path}.field", message, "expect its null share, or this of another field"
             )
         elif one.kind == "one_of" and any(isinstance(v, str) == number for v in one.values):
             what = "numbers" if number else "texts"

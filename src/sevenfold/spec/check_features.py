@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sevenfold.errors import Problem
 from sevenfold.spec.aggregate import Aggregate, FeatureView, Source
 from sevenfold.spec.declaration import Declaration, duration_us, functions, twice, unknown, views
-from sevenfold.spec.field import Category, Flag, Integer, Number
+from sevenfold.spec.field import Category, Flag, Integer, Number, Vector
 from sevenfold.spec.naming import feature_names, state_name
 from sevenfold.spec.on_demand import OnDemand, parameters
 from sevenfold.spec.stream import Stream
@@ -218,6 +218,10 @@ def source_problems(path: str, stream: Stream, source: Source, kind: str) -> Ite
         known = [*stream.logged, *keys]
         if source not in known:
             yield unknown(path, f"field of {stream.name!r}", source, known)
+        elif isinstance(stream.fields.get(source), Vector):
+            if kind not in ("attribute", "count"):
+                message = f"field {source!r} is a Vector, of which there is no {kind}"
+                yield Problem(path, message, "read it with sf.attribute(...), or count it")
         elif kind not in _COUNTS:
             yield from _number_problems(path, stream, source)
         return

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sevenfold.errors import Problem
 from sevenfold.spec.check_features import source_problems
 from sevenfold.spec.declaration import Declaration, duration_us, links, unknown, views
-from sevenfold.spec.field import Id, Text
+from sevenfold.spec.field import Id, Text, Vector
 from sevenfold.spec.stream import Lookup, Stream
 from sevenfold.spec.table import Table
 from sevenfold.spec.through import Through
@@ -108,6 +108,9 @@ def _lookup_problems(
     if lookup.field not in table.fields:
         known = list(table.fields)
         yield unknown(f"{path}.field", f"field of {table.name!r}", lookup.field, known)
+    elif isinstance(table.fields[lookup.field], Vector):
+        message = f"{lookup.field!r} is a Vector, which an event is not enriched with"
+        yield Problem(f"{path}.field", message, "read it as an attribute, with sf.attribute(...)")
     elif not isinstance(table.fields[lookup.field], Id) and path.rpartition(".")[2] in (
         stream.key_field(entity) for entity in stream.keys
     ):

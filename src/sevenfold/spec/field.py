@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sevenfold.spec.quantity import Count
+from sevenfold.spec.quantity import Count, Width
 
-__all__ = ["CONTENT", "Category", "Field", "Flag", "Id", "Integer", "Number", "Text"]
+__all__ = ["CONTENT", "Category", "Field", "Flag", "Id", "Integer", "Number", "Text", "Vector"]
 
 CONTENT = "<content>"
 """As `Stream(id=...)`: an event is named by the hash of its whole row, so equal rows are one event."""
@@ -88,4 +88,16 @@ class Text:
     description: str = ""
 
 
-Field: TypeAlias = Number | Integer | Category | Flag | Id | Text
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """`width` numbers that belong together, such as an embedding, each held as a float32; null as a whole.
+
+    An attribute reads its newest value as that many features.
+    """
+
+    width: Width
+    pii: str = ""
+    description: str = ""
+
+
+Field: TypeAlias = Number | Integer | Category | Flag | Id | Text | Vector

@@ -28,7 +28,7 @@ def feature_names(view: FeatureView | Through) -> tuple[str, ...]:
 
 def endings(aggregate: Aggregate) -> tuple[str, ...]:
     """What the name of each output of an aggregate ends with: nothing for the only one."""
-    if aggregate.kind == "last_k":
+    if aggregate.kind == "last_k" or (aggregate.kind == "attribute" and aggregate.k > 1):
         return tuple(f"_{i}" for i in range(1, aggregate.k + 1))
     if aggregate.kind == "top_k":
         return tuple(f"_{i}{what}" for i in range(1, aggregate.k + 1) for what in ("", "_count"))

@@ -146,7 +146,7 @@ def _text(column: Texts, first: int, last: int) -> _Text:
 
 def _batch(block: _Block) -> EventBatch:
     n = block.count
-    fields: dict[str, Column] = {name: _array(raw, "<f8", n) for name, raw in block.numbers.items()}
+    fields: dict[str, Column] = {name: _numbers(raw, n) for name, raw in block.numbers.items()}
     fields.update((name, _texts(text, n)) for name, text in block.texts.items())
     return EventBatch(
         block.stream,
@@ -156,6 +156,14 @@ def _batch(block: _Block) -> EventBatch:
         {name: _texts(text, n) for name, text in block.keys.items()},
         fields,
     )
+
+
+def _numbers(raw: bytes, n: int) -> Any:
+    """A column of n numbers, or of n vectors of as many numbers each as there are."""
+    width, rest = divmod(len(raw), 8 * n) if n else (1, 0)
+    if rest or width <= 1:
+        return _array(raw, "<f8", n)
+    return _array(raw, "<f8", n * width).reshape(n, width)
 
 
 def _array(raw: bytes, kind: str, n: int) -> Any:

@@ -163,7 +163,9 @@ def levelled(parts: list[EventBatch]) -> list[EventBatch]:
 
 
 def _nulls(like: Column, n: int) -> Column:
-    return Texts.of([None] * n) if isinstance(like, Texts) else np.full(n, np.nan)
+    return (
+        Texts.of([None] * n) if isinstance(like, Texts) else np.full((n, *like.shape[1:]), np.nan)
+    )
 
 
 def _order(known: Ints, ids: Texts) -> Ints:

@@ -136,7 +136,9 @@ class Segment:
     def _field(self, name: str, rows: slice | Ints) -> Column:
         if self.meta.fields[name]:
             return self._texts(f"field.{name}", rows)
-        return _part(self.path / f"field.{name}", np.float64, rows)
+        width = self.meta.files[f"field.{name}"][0] // (8 * max(len(self), 1))
+        kind: Any = np.float64 if width <= 1 else np.dtype((np.float64, (width,)))
+        return _part(self.path / f"field.{name}", kind, rows)
 
     def _texts(self, name: str, rows: slice | Ints) -> Texts:
         offsets, data = self.path / f"{name}.offsets", self.path / f"{name}.data"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from sevenfold.spec.aggregate import Aggregate, FeatureView, RowFunction, Source
-from sevenfold.spec.field import Integer
+from sevenfold.spec.field import Integer, Vector
 from sevenfold.spec.naming import endings, feature_names, state_name
 from sevenfold.spec.on_demand import OnDemand
 from sevenfold.spec.stream import Lookup, Stream
@@ -73,12 +73,18 @@ class OracleRow:
 
 
 def events_of(batch: EventBatch) -> list[OracleEvent]:
-    """The rows of a batch; NaN is null."""
+    """The rows of a batch; NaN is null. A vector is its first number, and each of them as `name[i]`."""
     keys = {name: column.to_list() for name, column in batch.keys.items()}
-    fields = {
-        name: column.to_list() if isinstance(column, Texts) else column.tolist()
-        for name, column in batch.fields.items()
-    }
+    fields = {}
+    for name, column in batch.fields.items():
+        if isinstance(column, Texts):
+            fields[name] = column.to_list()
+        elif column.ndim == 1:
+            fields[name] = column.tolist()
+        else:
+            fields[name] = column[:, 0].tolist()
+            for i in range(column.shape[1]):
+                fields[f"{name}[{i}]"] = column[:, i].tolist()
     return [
         OracleEvent(
             int(batch.event_us[i]),
@@ -171,7 +177,7 @@ def value_at(
     if not seen:
         return _empty(aggregate, VectorState.MISSING)
     if aggregate.kind in ("attribute", "age"):
-        return _attribute(view, aggregate, window, seen, t_us)
+        return _attribute(view, aggregate, window, seen, t_us, place)
     if aggregate.kind == "since_last":
         newest = max(event.event_us for event in seen)
         return OracleValue((t_us - newest) / 1e6, VectorState.VALUE)
@@ -337,6 +343,7 @@ def _attribute(
     ttl: str | None,
     seen: Sequence[OracleEvent],
     t_us: int,
+    place: int,
 ) -> OracleValue:
     newest = max(seen, key=_age_order)
     if _is_delete(view.stream, newest):
@@ -345,10 +352,12 @@ def _attribute(
         return OracleValue((t_us - newest.event_us) / 1e6, VectorState.VALUE)
     if ttl is not None and not t_us - newest.event_us < parse_duration(ttl):
         return _empty(aggregate, VectorState.STALE)
-    value = _value(aggregate.source, newest)
+    is_vector = isinstance(view.stream.fields.get(str(aggregate.source)), Vector)
+    name = f"{aggregate.source}[{place}]"
+    value = newest.fields[name] if is_vector else _value(aggregate.source, newest)
     if value is None:
         return _empty(aggregate, VectorState.NULL)
-    return OracleValue(float(value), VectorState.VALUE)
+    return OracleValue(float(np.float32(value) if is_vector else value), VectorState.VALUE)
 
 
 def _is_delete(table: Stream, row: OracleEvent) -> bool:

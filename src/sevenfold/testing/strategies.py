@@ -42,6 +42,10 @@ _NUMBERS = (
 _USERS = (("a", "a", "b", None), ("a",))
 _ITEMS = (("x", "y"),)
 # Some tags are the names of items and users, so that links through them lead somewhere.
+_VECTORS = (
+    ((1.0, -2.0, 0.5), (0.1, 1e-40, 3e38), (float("nan"),) * 3),
+    ((-0.0, 1.0, 2.0), (5.0, 4.0, 3.0)),
+)
 _TAGS = (("t1", "t2", "t3", None), ("x", "y", "a", None), ("x", "b"))
 _WINDOWS_US = (
     (_HOUR_US, _MINUTE_US),
@@ -69,7 +73,7 @@ def logs(
     largest: int = 24,
     windows_us: Sequence[tuple[int, int]] = _WINDOWS_US,
 ) -> Log:
-    """A log of at most `largest` events of a stream with keys user and item, fields x and tag.
+    """A log of at most `largest` events of a stream with keys user and item, fields x, tag and v, a vector of three.
 
     `windows_us` are the windows with their hops at whose ends to read.
     """
@@ -90,6 +94,7 @@ def logs(
         {
             "x": np.array(_column(draw, _NUMBERS, n)),
             "tag": Texts.of(_column(draw, _TAGS, n)),
+            "v": np.array(_column(draw, _VECTORS, n)),
         },
     )
     cuts = sorted(draw(st.sets(st.integers(1, n), max_size=4)) | {n})
