@@ -169,7 +169,7 @@ def _update_sections(
         longest, hop = tables.sections[i, 5], tables.sections[i, 6]
         start, oldest = 0, 0
         if hop > 0:
-            start = (event_us // hop) * hop
+            start = event_us // hop * hop
             oldest = ((known_us - longest) // hop) * hop
         if start >= oldest:
             if kind == QUANTILE:

@@ -180,7 +180,7 @@ def _read_rest(
     """
     kind, section = tables.reads[read, 0], tables.reads[read, 1]
     window, hop = tables.reads[read, 3], tables.reads[read, 4]
-    tail = ((t_us - window) // hop) * hop if hop > 0 else NEVER_US
+    tail = (t_us - window) // hop * hop if hop > 0 else NEVER_US
     if kind in (LAST_K, QUANTILE, TOP_K, VECTOR):
         offset = offsets[tables.levels.shape[0] + tables.distincts.shape[0] + section]
         if kind == VECTOR:
