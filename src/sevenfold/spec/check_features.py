@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from sevenfold.errors import Problem
@@ -24,6 +25,7 @@ _BOUNDS = {
     "top_k": (("k", 1, 64), ("tracked", 1, 1024)),
 }
 _MOST_TILES = 100_000
+_MOST_ENTRIES = 4_000_000
 
 
 def declared_features(system: Declaration) -> list[str]:
@@ -95,6 +97,8 @@ def sketches_have_bounds(system: Declaration) -> Iterator[Problem]:
         if aggregate.kind == "top_k" and aggregate.k > aggregate.tracked:
             message = f"the {aggregate.k} most frequent of {aggregate.tracked} values are asked for"
             yield Problem(f"{path}.tracked", message, f"track {aggregate.k} values or more")
+        else:
+            yield from _room_problems(path, aggregate)
 
 
 def windows_outlast_the_delay(system: Declaration) -> Iterator[Problem]:
@@ -193,6 +197,20 @@ def _aggregates(system: Declaration) -> Iterator[tuple[str, FeatureView, Aggrega
     for path, view in views(system):
         for j, aggregate in enumerate(view.aggregates):
             yield f"{path}.aggregates[{j}]", view, aggregate
+
+
+def _room_problems(path: str, aggregate: Aggregate) -> Iterator[Problem]:
+    """A state is worked on with room for every tile of every bucket or value."""
+    items = aggregate.tracked if aggregate.kind == "top_k" else 0
+    if aggregate.kind == "quantile" and 0 < aggregate.error < 1:
+        growth = (1 + aggregate.error) / (1 - aggregate.error)
+        items = 2 * math.ceil(math.log(aggregate.largest / aggregate.smallest, growth)) + 3
+    for j, window in enumerate(aggregate.windows):
+        window_us = duration_us(window)
+        hop_us = duration_us(aggregate.hop) if aggregate.hop else default_hop_us(window_us or 1)
+        if items and window_us and hop_us and window_us // hop_us * items > _MOST_ENTRIES:
+            message = f"{window_us // hop_us:,} tiles of {items:,} counts each are more than {_MOST_ENTRIES:,}"
+            yield Problem(f"{path}.windows[{j}]", message, "give a longer hop, or a larger error")
 
 
 def _hop_problems(path: str, place: str, aggregate: Aggregate, window: str) -> Iterator[Problem]:
