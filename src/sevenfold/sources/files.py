@@ -251,6 +251,10 @@ def _expression(name: str, kind: str) -> str:
         return f"{own}::double"
     if kind == "TIMESTAMP WITH TIME ZONE":
         return f"epoch_us({own})"
+    if kind == "TIMESTAMP_NS":  # cut as text is, where a cast would round into the next microsecond
+        ns = f"epoch_ns({own})"
+        cut = f"make_timestamp(({ns} - (({ns} % 1000) + 1000) % 1000) // 1000)"
+        return f"case when isfinite({own}::timestamp) then {cut} end"
     if kind in _LOCAL:
         return f"{own}::timestamp"
     return f"{own}::varchar"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -66,7 +66,8 @@ class LocalTime:
 def parse_times(column: RawColumn, path: str, zone: LocalTime | None, flaws: Flaws) -> Ints:
     """The instants (n,) of a column: whole microseconds, RFC 3339 text, or local times of `zone`.
 
-    A row without a usable one is refused in `flaws` and holds 0.
+    A row without a usable one is refused in `flaws` and holds 0. A leap second, written as 60 at the end of a
+    month of UTC with its offset, is the last microsecond before the next minute; any other 60 is refused.
     """
 
     def given(row: int) -> str:
@@ -143,13 +144,29 @@ def _parse_text(text: str) -> tuple[float, float]:
     if found is None:
         return np.nan, np.nan
     date, clock, fraction, offset = found.groups()
+    leap = clock.endswith(":60")
+    if (
+        leap
+    ):  # the last moment of the second before it: its own day, and before all that comes after
+        clock, fraction = f"{clock[:-2]}59", "999999"
     micros = (fraction or "").ljust(6, "0")[:6]
     zone = "+00:00" if offset is None or offset in "Zz" else offset
     try:
-        us = float(_us(datetime.fromisoformat(f"{date}T{clock}.{micros}{zone}") - _EPOCH))
+        whole = _us(datetime.fromisoformat(f"{date}T{clock}.{micros}{zone}") - _EPOCH)
     except (ValueError, OverflowError):
         return np.nan, np.nan
+    us = float(whole)
+    if us != whole:  # beyond 2^53, where floats are no longer exact
+        return np.nan, np.nan
+    if leap and (offset is None or not _ends_a_month(int(us))):
+        return np.nan, np.nan
     return (np.nan, us) if offset is None else (us, np.nan)
+
+
+def _ends_a_month(us: int) -> bool:
+    """Whether the next microsecond begins a month of UTC: only there has a minute a second more."""
+    after = _EPOCH + timedelta(microseconds=us + 1)
+    return after.day == 1 and after.time() == time.min
 
 
 def _us(gap: timedelta) -> int:
