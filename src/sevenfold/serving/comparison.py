@@ -73,7 +73,7 @@ class Comparison:
 def compare(before: DefinitionRecord, after: DefinitionRecord) -> Comparison:
     """What `after` changes of `before`."""
     features = compare_features(before.features, after.features)
-    old, new = _views(before), _views(after)
+    old, new = before.views, after.views
     touched = {*features.altered, *features.dropped, *(name for name, _ in features.renamed)}
     readers = {**before.models, **after.models}
     return Comparison(
@@ -95,11 +95,6 @@ def compare(before: DefinitionRecord, after: DefinitionRecord) -> Comparison:
         tuple(f"$.{step}" for step, now in after.fixed.items() if before.fixed.get(step) != now),
         before.models != after.models or before.streams != after.streams,
     )
-
-
-def _views(record: DefinitionRecord) -> dict[str, str]:
-    """The names of the views by their ids in a store."""
-    return {one.view_id: one.view for one in record.features.values() if one.view_id}
 
 
 def _refused(before: DefinitionRecord, after: DefinitionRecord) -> list[str]:

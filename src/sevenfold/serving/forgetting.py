@@ -150,6 +150,12 @@ class Forgetting:
         for _, link in links(system):
             if link.reached is not None:
                 self._links.setdefault((link.table.name, link.reached), set()).add(link.link)
+        for stream in system.data:
+            for entity in stream.keys:
+                lookup = stream.enrich.get(stream.key_field(entity))
+                if lookup is not None:
+                    reached = (lookup.table.name, entity.name)
+                    self._links.setdefault(reached, set()).add(lookup.field)
         self._shadow = None
 
     def order(self, entity: str, key: str) -> None:

@@ -24,7 +24,8 @@ class DefinitionRecord(msgspec.Struct, frozen=True):
     """A definition without its code.
 
     `features` are in parts, `models` maps each to what it reads, `streams` to what its fields are, and
-    `fixed` the steps that cannot change while serving to their hashes.
+    `fixed` the steps that cannot change while serving to their hashes; `views` maps the ids of states to
+    the names of their views, those of links and looked-up rows among them.
     """
 
     name: str
@@ -32,6 +33,7 @@ class DefinitionRecord(msgspec.Struct, frozen=True):
     models: dict[str, list[str]]
     streams: dict[str, dict[str, Any]]
     fixed: dict[str, str]
+    views: dict[str, str] = {}
 
 
 def record_of(definition: Definition) -> DefinitionRecord:
@@ -46,6 +48,7 @@ def record_of(definition: Definition) -> DefinitionRecord:
             for stream in system.data
         },
         {step: digest(canonical_json(outline(getattr(system, step)))) for step in FIXED_STEPS},
+        {name.hex(): view.name for name, view in definition.views.items()},
     )
 
 

@@ -137,3 +137,21 @@ def test_a_view_wanted_again_while_it_is_being_freed_is_filled_anew(
     free(stall.store, 1)
     backfill(stall.store, old)
     assert state(stall.store, old) == replayed(stall.store, old)
+
+
+def test_views_that_are_behind_by_different_stretches_each_see_every_event_once(
+    stall: Any,
+    make_stall: Callable[..., Any],
+    anew: Callable[[], sf.System],
+    sale: Callable[..., Any],
+) -> None:
+    later = make_stall(system=widened(anew()))  # leaves the item's old view behind at position 6
+    later.sell(*(sale(f"n{i}", "abc"[i % 3]) for i in range(3)))
+    item, sales = anew().task.item, anew().data[0]
+    fresh = sf.aggregate(item, sales, sf.last("pieces"), name="fresh")
+    both = compile_plan([*anew().features, fresh])
+    done = []
+    while not done or done[-1] < 9:
+        done.append(fill(stall.store, both.views, 4).done)
+    assert done == [4, 6, 9]
+    assert state(stall.store, both) == replayed(stall.store, both)

@@ -74,7 +74,14 @@ def busy(make_stall: Callable[..., Any], system: sf.System, sale: Callable[..., 
         row = sale(f"{who}/{n}", f"i{rng.integers(4)}", at_us, **more)
         stall.post(
             "/v1/events",
-            {"stream": "sales", "events": [row, {**row, "line": f"x{n}", "pieces": 0}]},
+            {
+                "stream": "sales",
+                "events": [
+                    row,
+                    {**row, "line": f"x{n}", "pieces": 0},
+                    {**row, "line": f"y{n}", "customer": "dee", "street": "elsewhere"},
+                ],
+            },
         )
         stall.clock.advance(1)
         if n % 3 == 0:

@@ -131,3 +131,53 @@ def test_a_link_to_whom_is_forgotten_leads_nowhere(busy: Any, entity: str, key: 
             assert key not in [k for keys in batch.keys.values() for k in keys.to_list()]
             if entity in batch.fields:
                 assert key not in batch.fields[entity].to_list()
+
+
+def test_what_was_looked_up_of_the_forgotten_goes_with_the_key(
+    make_stall: Callable[..., Any], anew: Callable[[], sf.System], sale: Callable[..., Any]
+) -> None:
+    made = anew()
+    (customer,), item = made.task.query, made.task.item
+    fields = {
+        "street": sf.Text(pii="contact"),
+        "age": sf.Number(pii="demographic"),
+        "level": sf.Number(),
+    }
+    people = sf.Table("people", customer, fields, time="at", timezone="UTC")
+    stream = made.data[0]
+    for name, field in (("where", "street"), ("years", "age"), ("tier", "level")):
+        object.__setattr__(stream, "enrich", {**stream.enrich, name: sf.Lookup(people, field)})
+    views = [sf.aggregate(item, stream, sf.mean("years"), sf.sum("tier"), name="of")]
+    system = replace(made, data=[stream, people], features=[*made.features, *views])
+    stall = make_stall(system=system)
+    for n in range(12):
+        who = ("ada", "gone")[n % 2]
+        row = {
+            "at": "2023-11-01T00:00:00",
+            "customer": who,
+            "street": f"{who} street",
+            "age": 30 + n,
+            "level": n,
+        }
+        assert stall.post("/v1/events", {"stream": "people", "event": row}).json()["events"] == 1
+        stall.clock.advance(1_000_000)
+        stall.sell(sale(f"s{n}", f"i{n % 3}", customer=who))
+        stall.clock.advance(1_000_000)
+    before = stall.post(
+        "/v1/features", {"rows": [{"item": "i1"}], "features": ["of__sum_tier"]}
+    ).json()
+    stall.service.forget("customer", "gone")
+    while stall.service.forgetting.step():
+        pass
+    now, again = state_and_replay(stall)
+    assert now == again
+    with stall.store.read() as txn:
+        for table in ("log", "state", "meta"):
+            assert all(b"gone" not in name + value for name, value in txn.scan(table)), table
+        sold = [batch for _, batch in blocks(txn, "sales")]
+    ages = np.concatenate([batch.fields["years"] for batch in sold])
+    assert np.isnan(ages).sum() == 6
+    after = stall.post(
+        "/v1/features", {"rows": [{"item": "i1"}], "features": ["of__sum_tier"]}
+    ).json()
+    assert after["values"] == before["values"], "what is not personal counts on"

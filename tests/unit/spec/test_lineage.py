@@ -249,3 +249,17 @@ def test_the_picture_is_whole_and_stands_alone(lineage: Lineage, hidden: tuple[s
 
 def test_a_system_without_features_to_draw_is_drawn() -> None:
     ElementTree.fromstring(picture(Lineage(), "nothing"))
+
+
+def test_what_is_looked_up_carries_the_class_of_the_table() -> None:
+    people = sf.Table("people", customer, {"age": sf.Number(pii="demographic")}, time="at")
+    calls = sf.Stream(
+        "calls", time="at", keys=[customer], fields={}, enrich={"years": sf.Lookup(people, "age")}
+    )
+    view = sf.aggregate(customer, calls, sf.mean("years"), name="callers")
+    given = declare()
+    found = trace(
+        replace(given, data=[*given.data, people, calls], features=[*given.features, view])
+    )
+    assert found.nodes["feature:callers__mean_years"].pii == ("demographic",)
+    assert "stream:people" in above(found, "callers__mean_years")

@@ -1,0 +1,232 @@
+"""A planted one-line mistake in a change, an audit, a retention or a deletion is caught by its own tests.
+
+As in `test_mutants`: the library with one line changed, not compiled, in a process of its own. The snippet must occur
+exactly once, and the unchanged library must pass.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+UNIT = "tests/unit/serving"
+TESTS = {
+    "backfill": [f"{UNIT}/test_backfill.py", f"{UNIT}/test_changing.py"],
+    "audit": [f"{UNIT}/test_audit.py"],
+    "forgetting": [f"{UNIT}/test_forgetting.py"],
+    "retention": [f"{UNIT}/test_retention.py"],
+    "lineage": ["tests/unit/spec/test_lineage.py"],
+    "schema": [f"{UNIT}/test_schema.py"],
+}
+
+MUTANTS = {
+    "a slice seen again": (
+        "backfill",
+        "serving/backfill.py",
+        "            seen[name] = max(at, stop)\n",
+        "            seen[name] = max(at, stop - 1)\n",
+    ),
+    "kept before the log's end": (
+        "backfill",
+        "serving/backfill.py",
+        "        if done == end:\n",
+        "        if done >= end - 1:\n",
+    ),
+    "the slice goes past a view that is further": (
+        "backfill",
+        "serving/backfill.py",
+        "stop = min([end, start + limit, *(at for at in seen.values() if at > start)])",
+        "stop = min([end, start + limit])",
+    ),
+    "a view left out is taken for one that saw all": (
+        "backfill",
+        "serving/backfill.py",
+        "        txn.put(META, _BEHIND + name, here)\n",
+        "        txn.put(META, _BEHIND + name, bytes(8))\n",
+    ),
+    "freed before the grace": (
+        "backfill",
+        "serving/backfill.py",
+        "if _since(value) + grace_us <= now_us",
+        "if _since(value) <= now_us",
+    ),
+    "states that are being freed are filled on": (
+        "backfill",
+        "serving/backfill.py",
+        "            if txn.get(META, _FREEING + view.view_id) is not None:\n",
+        "            if txn.get(META, _FREEING + view.view_id) == b'x':\n",
+    ),
+    "new states miss the events after the last slice": (
+        "backfill",
+        "serving/changing.py",
+        "views = (more.views if more else {}) | self._current.views",
+        "views = dict(self._current.views)",
+    ),
+    "switched though the model cannot read it": (
+        "backfill",
+        "serving/changing.py",
+        "obstacle = None if target.force else self._obstacle(target.definition)",
+        "obstacle = None",
+    ),
+    "a writer of another definition is let in": (
+        "backfill",
+        "serving/ingest.py",
+        "        if kept_views(txn) != self._ids:\n",
+        "        if not kept_views(txn):\n",
+    ),
+    "the audit walks only the first slice": (
+        "audit",
+        "serving/audit.py",
+        "                over = end == position(txn)\n",
+        "                over = True\n",
+    ),
+    "the audit begins anew in each process": (
+        "audit",
+        "serving/audit.py",
+        "        self._until_us = self.totals.until_us\n",
+        "        self._until_us = 0\n",
+    ),
+    "vectors of other definitions are compared": (
+        "audit",
+        "serving/audit.py",
+        "if found is not None and prediction.features == mine:",
+        "if found is not None:",
+    ),
+    "what a smaller round left is never compared": (
+        "audit",
+        "serving/audit.py",
+        "            self._until_us = done.until_us + 1\n",
+        "            pass\n",
+    ),
+    "composite states of the forgotten stay": (
+        "forgetting",
+        "serving/forgetting.py",
+        "            if order.entity in view.entities:\n",
+        "            if (order.entity,) == view.entities:\n",
+    ),
+    "states that read of the forgotten stay": (
+        "forgetting",
+        "serving/forgetting.py",
+        '            txn.put_many(META, [(_AFFECTED + key, b"") for key in affected])\n',
+        "            pass\n",
+    ),
+    "personal fields stay": (
+        "forgetting",
+        "serving/forgetting.py",
+        "if mine.any() else {}\n",
+        "if not mine.any() else {}\n",
+    ),
+    "event ids of the forgotten stay": (
+        "forgetting",
+        "serving/forgetting.py",
+        "        names[row] = drawn[16 * i : 16 * i + 16].hex()\n",
+        "        pass\n",
+    ),
+    "a key that another begins with goes too": (
+        "forgetting",
+        "serving/forgetting.py",
+        "(np.diff(column.offsets) == len(raw))",
+        "(np.diff(column.offsets) >= len(raw))",
+    ),
+    "a change goes on filling while someone is forgotten": (
+        "forgetting",
+        "serving/changing.py",
+        "            if self.hold():\n",
+        "            if not self.hold:\n",
+    ),
+    "events leave too early": (
+        "retention",
+        "serving/retention.py",
+        "            if self._drop_events(stream, now_us - kept_us):\n",
+        "            if self._drop_events(stream, now_us - kept_us // 2):\n",
+    ),
+    "a block that is old in part stays whole": (
+        "retention",
+        "serving/retention.py",
+        "                if old < len(batch):\n",
+        "                if old < len(batch) - 1_000:\n",
+    ),
+    "the hop is not counted": (
+        "retention",
+        "spec/check_data.py",
+        "        reaches.append(window_us + hop_us)\n",
+        "        reaches.append(window_us)\n",
+    ),
+    "personal data does not pass through functions": (
+        "lineage",
+        "spec/lineage.py",
+        'source.kind in ("stream", "view")',
+        'source.kind in ("stream", "view", "feature")',
+    ),
+    "a filter is not read": (
+        "lineage",
+        "spec/lineage.py",
+        'shared = [f"field:{stream}.{name}" for name in _read(below.where)]',
+        "shared: list[str] = []",
+    ),
+    "a category may be put in another order": (
+        "schema",
+        "serving/schema.py",
+        "    if values[: len(known)] != known:\n",
+        "    if set(values[: len(known)]) != set(known):\n",
+    ),
+}
+
+
+def judge(library: Path, tests: list[str]) -> subprocess.CompletedProcess[str]:
+    """The tests over the library in `library`."""
+    environment = os.environ | {"PYTHONPATH": str(library), "NUMBA_DISABLE_JIT": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "ignore::RuntimeWarning",
+        *tests,
+    ]
+    return subprocess.run(
+        [*command, "-o", f"pythonpath={library}"],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """A copy of the library's source, without its data."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.parquet")
+    shutil.copytree(ROOT / "src" / "sevenfold", tmp_path / "sevenfold", ignore=ignored)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", TESTS)
+def test_the_library_itself_passes(library: Path, part: str) -> None:
+    done = judge(library, TESTS[part])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_planted_mistake_is_caught(library: Path, name: str) -> None:
+    part, place, right, wrong = MUTANTS[name]
+    file = library / "sevenfold" / place
+    source = file.read_text()
+    assert source.count(right) == 1, (
+        f"{right!r} is {source.count(right)} times in {place}: renew the mutant"
+    )
+    file.write_text(source.replace(right, wrong))
+    done = judge(library, TESTS[part])
+    assert done.returncode == 1, f"not caught: {done.stdout[-3000:]}{done.stderr[-2000:]}"
