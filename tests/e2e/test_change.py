@@ -23,6 +23,7 @@ from sevenfold.features.frame import Spine
 from sevenfold.loop.client import Client
 from sevenfold.loop.server_process import ServerProcess
 from sevenfold.serving.definition import Definition
+from sevenfold.serving.order import ChangeOrder, write_order
 from sevenfold.stores.log import read_stream
 from sevenfold.stores.open import open_store
 from sevenfold.types import Texts
@@ -101,12 +102,10 @@ def check_answers(home: Path, answers: list[dict[str, Any]], systems: list[str])
     return counts
 
 
-def order(new: Path, home: Path, *more: str) -> dict[str, Any]:
+def order(new: Path, home: Path) -> dict[str, Any]:
     """What `sevenfold change` answers."""
     command = [sys.executable, "-m", "sevenfold", "change", str(new), "--home", str(home), "--json"]
-    done = subprocess.run(
-        [*command, *more], capture_output=True, text=True, timeout=120, check=True
-    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     answer: dict[str, Any] = msgspec.json.decode(done.stdout.splitlines()[-1])
     return answer
 
@@ -135,16 +134,20 @@ class Traffic:
         return thread
 
     def die_while_filling(self, server: ServerProcess, new: Path) -> None:
-        """Order a change and kill the server when 5,000 events are filled."""
+        """Order a change and kill the server when 5,000 of 60,000 events are filled.
+
+        The order is given without the command: filled it is in less time than a command takes to end.
+        """
         client = self.connect(server, self.home)
-        self.sell(client, 20, 2_000)
-        assert order(new, self.home, "--no-wait")["state"] == "filling"
+        self.sell(client, 30, 2_000)
         reading = self.read_beside(server)
-        while client.get("/v1/change")["done"] < 5_000:
+        write_order(self.home, ChangeOrder(str(new)))
+        client.post("/v1/change", {})
+        while (status := client.get("/v1/change"))["done"] < 5_000:
+            assert status["state"] == "filling", "it was over before it could be killed"
             self.sell(client, 1, 5)
         os.kill(server.pid, signal.SIGKILL)
         reading.join()
-        server.kill()
 
     def go_on(self, server: ServerProcess) -> dict[str, Any]:
         """Wait until the change is done; the status then."""
@@ -173,9 +176,8 @@ def test_no_answer_is_wrong_while_it_changes_though_it_is_killed_at_it(
     assert ALTERED[0] in text
     new.write_text(text.replace(*ALTERED), "utf-8")
     traffic = Traffic(home, connect, np.random.default_rng(4))
-    server = ServerProcess(str(stall), home)
-    server.start()
-    traffic.die_while_filling(server, new)
+    with ServerProcess(str(stall), home) as server:
+        traffic.die_while_filling(server, new)
     with ServerProcess(str(stall), home) as server:
         status = traffic.go_on(server)
     assert status["state"] == "none"
