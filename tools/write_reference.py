@@ -1,4 +1,4 @@
-"""Write docs/reference/{api,checks,cli,declaration,errors,http}.md from the code that they describe.
+"""Write docs/reference/{api,batch,checks,cli,declaration,errors,http}.md from the code that they describe.
 
 Run `python tools/write_reference.py` after a change of a public name, a command or an error, and commit the result; a
 test compares the pages with the code.
@@ -62,6 +62,21 @@ def _of_module(name: str, module: ModuleType) -> list[str]:
         if name == "errors"
         else [f"{name}.{one}" for one in module.__all__ if callable(getattr(module, one))]
     )
+
+
+def batch_page() -> str:
+    """Reads of whole tables: every name of `sevenfold.batch`, with what each method says in full."""
+    batch = importlib.import_module("sevenfold.batch")
+    lines = ["# Tables", "", WRITTEN, "", *_prose(inspect.getdoc(batch) or "")]
+    for name in batch.__all__:
+        value = getattr(batch, name)
+        lines += ["", f"## `{name}`", "", "```text", _signature(name, value), "```", ""]
+        lines += _prose(inspect.getdoc(value) or "")
+        methods = {key: one for key, one in vars(value).items() if inspect.isfunction(one)}
+        for key in (key for key in methods if not key.startswith("_")):
+            lines += ["", f"### `.{key}`", "", "```text", _signature(key, methods[key]), "```", ""]
+            lines += _prose(inspect.getdoc(methods[key]) or "")
+    return "\n".join(lines) + "\n"
 
 
 def errors_page() -> str:
@@ -232,6 +247,7 @@ def _kind(schema: dict[str, Any]) -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "api.md": api_page,
+    "batch.md": batch_page,
     "checks.md": checks_page,
     "cli.md": cli_page,
     "declaration.md": declaration_page,

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sevenfold.cli.home import home_of, home_option
-from sevenfold.cli.output import json_option, progress, show
+from sevenfold.cli.output import json_option, progress, say, show
 
 if TYPE_CHECKING:
-    from sevenfold.stores.history import StreamHistory
-    from sevenfold.types import EventBatch
+    from sevenfold.batch import SpineOptions
 
 
 @click.command("features")
@@ -46,9 +44,18 @@ if TYPE_CHECKING:
     default=1024,
     show_default=True,
     metavar="MIB",
-    help="What is held of a store's events at a time.",
+    help="What is held of a store's events at a time, and with a quarter of it of the spine's rows.",
 )
-@click.option("--timezone", help="How times of t without an offset are meant, such as UTC.")
+@click.option("--time", default="t", show_default=True, help="The column of instants.")
+@click.option("--timezone", help="How times without an offset are meant, such as UTC.")
+@click.option(
+    "--null-keys",
+    type=click.Choice(["refuse", "empty"]),
+    default="refuse",
+    show_default=True,
+    help="What a null key is: refused, or one that nothing is known of.",
+)
+@click.option("--float64", "is_double", is_flag=True, help="Features as float64, not float32.")
 @json_option
 def command(
     system: str,
@@ -58,47 +65,54 @@ def command(
     files: tuple[str, ...],
     wanted: tuple[str, ...],
     memory: int,
+    time: str,
     timezone: str | None,
+    null_keys: Any,
+    is_double: bool,
 ) -> None:
     """Fill the rows of a table with features, each as it was at the row's own instant.
 
     The rows come back all, once, in their order, their own columns untouched; each feature is a float32
-    column, null where there is no value. Nothing that became known at t or later is in it.
+    column, null where there is no value. Nothing that became known at t or later is in it. A file larger
+    than memory is filled part by part.
     """
+    from sevenfold.batch import Reader
     from sevenfold.cli.events import pairs
-    from sevenfold.cli.history import kept_events
     from sevenfold.cli.load import load_system
-    from sevenfold.cli.spine import load_events, read_spine, readable, write_filled
-    from sevenfold.engines.offline import read_at
-    from sevenfold.features.plan import compile_plan
-    from sevenfold.stores.history import HEAD_EVENTS
 
     declared = load_system(system)
-    plan = compile_plan(declared.features)
     given = pairs(files, "STREAM=FILE")
-    rows = read_spine(spine, plan, timezone)
-    names, left_out = readable(plan, rows, wanted)
-    events: Mapping[str, EventBatch | StreamHistory]
-    with progress("reading events") as advance:
-        if given:
-            events = load_events(declared, plan, given, advance)
-        else:
-            events = kept_events(plan, home_of(home, declared.name), advance, HEAD_EVENTS)
-    views = len(plan.readings_for(names))
+    place = home_of(home, declared.name)
+    meant: SpineOptions = {
+        "time": time,
+        "timezone": timezone,
+        "null_keys": null_keys,
+        "dtype": "float64" if is_double else "float32",
+    }
     with progress("features") as advance:
-        done = iter(range(1, views + 1))
-        frame = read_at(
-            plan, names, rows, events, lambda _: advance(next(done), views), memory << 20
+
+        def told(what: str, done: int, total: int) -> None:
+            advance(done, total, what)
+
+        if given:
+            reader = Reader(declared, events=given, memory_mib=memory, progress=told)
+        else:
+            reader = Reader(declared, home=place, memory_mib=memory, progress=told)
+        filled = reader.backfill(spine, out, wanted, **meant)
+    for stream, reasons in reader.refused.items():
+        say(
+            f"{sum(reasons.values()):,} rows of {stream} refused, such as: "
+            f"{reader.refused_because[stream]}"
         )
-    write_filled(spine, frame, out)
     result = {
         "system": declared.name,
-        "rows": len(rows),
-        "features": list(names),
-        "left_out": left_out,
+        "rows": filled.rows,
+        "features": list(filled.features),
+        "left_out": list(filled.left_out),
+        "refused": {name: dict(reasons) for name, reasons in reader.refused.items()},
         "out": str(out),
     }
-    lines = [f"{len(rows):,} rows with {len(names)} features in {out}"]
-    if left_out:
-        lines.append(f"left out, for want of columns in the spine: {', '.join(left_out)}")
+    lines = [f"{filled.rows:,} rows with {len(filled.features)} features in {out}"]
+    if filled.left_out:
+        lines.append(f"left out, for want of columns in the spine: {', '.join(filled.left_out)}")
     show(result, "\n".join(lines))

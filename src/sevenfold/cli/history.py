@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from sevenfold.cli.home import home_of, home_option, store_url
 from sevenfold.cli.output import json_option, progress, show
-
-if TYPE_CHECKING:
-    from sevenfold.features.plan import Plan
-    from sevenfold.stores.history import History, StreamHistory
-
-__all__ = ["command", "kept_events"]
 
 
 @click.command("history")
@@ -34,6 +27,7 @@ def command(system: str, home: Path | None, verify: bool, drop: bool) -> None:
     It is brought up to date by every read as of then too; run it beforehand, or as often as you like beside
     a server, to have the sorting done when someone waits for it.
     """
+    from sevenfold.batch.histories import history_of, kept_events
     from sevenfold.cli.load import load_system
     from sevenfold.features.plan import compile_plan
     from sevenfold.stores.history import HEAD_EVENTS
@@ -46,7 +40,7 @@ def command(system: str, home: Path | None, verify: bool, drop: bool) -> None:
         history.drop()
     damaged = history.discard_damaged() if verify else []
     with progress("history") as advance:
-        events = kept_events(plan, place, advance, HEAD_EVENTS)
+        events = kept_events(plan, place, store_url(place), HEAD_EVENTS, advance)
     kept = {
         stream: {
             "+".join(entities): {
@@ -66,36 +60,3 @@ def command(system: str, home: Path | None, verify: bool, drop: bool) -> None:
     ]
     lines += [f"made again, because it was damaged: {path}" for path in damaged]
     show(result, "\n".join(lines) or "the log has no events yet")
-
-
-def history_of(home: Path, plan: Plan) -> History:
-    """The history of a home, by the keys of the plan's views."""
-    from sevenfold.stores.history import HISTORY, History
-
-    wanted: dict[str, list[tuple[str, ...]]] = {}
-    for view in plan.views:
-        wanted.setdefault(view.stream, []).append(view.entities)
-    return History(home / HISTORY, wanted)
-
-
-def kept_events(
-    plan: Plan, home: Path, advance: Callable[[int, int], None], head_events: int
-) -> dict[str, StreamHistory]:
-    """The history of every stream up to the end of the home's log, brought up to date first.
-
-    Raises NotFoundError when the log has no events of the plan's streams.
-    """
-    from sevenfold.errors import NotFoundError
-    from sevenfold.stores.open import open_store
-
-    history = history_of(home, plan)
-    store = open_store(store_url(home), readonly=True)
-    try:
-        with store.read() as txn:
-            history.extend(txn, head_events, advance)
-            events = history.at(txn)
-    finally:
-        store.close()
-    if not events:
-        raise NotFoundError(f"there are no events of {', '.join(plan.streams)}")
-    return events

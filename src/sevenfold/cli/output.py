@@ -82,9 +82,9 @@ def say(text: str) -> None:
 
 
 class Advance(Protocol):
-    """Takes how much is done, and of how much where that is known."""
+    """Takes how much is done, of how much where that is known, and of what where that changes."""
 
-    def __call__(self, done: int, total: int | None = None) -> None:
+    def __call__(self, done: int, total: int | None = None, what: str | None = None) -> None:
         """Move the bar."""
         ...
 
@@ -111,8 +111,8 @@ def progress(what: str) -> Iterator[Advance]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
 
-        def advance(done: int, total: int | None = None) -> None:
-            bar.update(task, completed=done, total=total)
+        def advance(done: int, total: int | None = None, what: str | None = None) -> None:
+            bar.update(task, completed=done, total=total, description=what)
 
         yield advance
 

@@ -23,7 +23,10 @@ __all__ = [
     "Chunk",
     "Piece",
     "Progress",
+    "cell_expression",
+    "fetched_column",
     "numeric_names",
+    "quoted",
     "read_chunks",
     "read_pieces",
     "spoken_cell",
@@ -136,13 +139,13 @@ def _chunks(
     start: int = 0,
 ) -> Iterator[tuple[int, Chunk]]:
     """The rows of the table `loaded`, with the number of the first of each chunk."""
-    select = f"select {', '.join(_quoted(name) for name in names)} from loaded"
+    select = f"select {', '.join(quoted(name) for name in names)} from loaded"
     for begin in range(start, total, chunk_rows):
         read = connection.execute(
             f"{select} where rowid >= ? and rowid < ? order by rowid",
             [begin, begin + chunk_rows],
         ).fetchnumpy()
-        yield begin, {name: _column(values) for name, values in read.items()}
+        yield begin, {name: fetched_column(values) for name, values in read.items()}
 
 
 def _load_text(
@@ -157,8 +160,8 @@ def _load_text(
     if order_by not in wanted:
         raise InputError(f"'{path}' has no column {order_by!r}; it has {', '.join(there)}")
     rejects = load_csv(connection, path, mark, there, "read")
-    picked = ", ".join(f"{_quoted(own)} as {_quoted(name)}" for name, own in wanted.items())
-    time = _quoted(wanted[order_by])
+    picked = ", ".join(f"{quoted(own)} as {quoted(name)}" for name, own in wanted.items())
+    time = quoted(wanted[order_by])
     connection.execute(
         f"create temp table loaded as select {picked} from read order by "
         f"coalesce(try_cast({time} as bigint), epoch_us(try_cast({time} as timestamp))), rowid"
@@ -231,10 +234,10 @@ def _load(
         if order_by is not None and order_by not in wanted:
             raise InputError(f"order_by={order_by!r} is not one of the columns {', '.join(wanted)}")
         picked = ", ".join(
-            f"{_expression(own, types[own])} as {_quoted(name)}" for name, own in wanted.items()
+            f"{cell_expression(own, types[own])} as {quoted(name)}" for name, own in wanted.items()
         )
         connection.execute(f"create temp table read as select {picked} from {reader}(?)", [path])
-        order = "" if order_by is None else f" order by {_quoted(order_by)}, rowid"
+        order = "" if order_by is None else f" order by {quoted(order_by)}, rowid"
         connection.execute(f"create temp table loaded as select * from read{order}")
         total = _counted(connection)
     except duckdb.Error as error:
@@ -242,9 +245,9 @@ def _load(
     return total, list(wanted)
 
 
-def _expression(name: str, kind: str) -> str:
+def cell_expression(name: str, kind: str) -> str:
     """The column as one of the few types that become arrays."""
-    own = _quoted(name)
+    own = quoted(name)
     if kind in _INTEGERS or kind in {"DOUBLE", "BOOLEAN", "VARCHAR"}:
         return own
     if kind in {"FLOAT", "HUGEINT", "UHUGEINT"} or kind.startswith("DECIMAL"):
@@ -260,7 +263,8 @@ def _expression(name: str, kind: str) -> str:
     return f"{own}::varchar"
 
 
-def _column(values: Any) -> npt.NDArray[Any] | Texts:
+def fetched_column(values: Any) -> npt.NDArray[Any] | Texts:
+    """A column as DuckDB gives it to numpy, with its texts as Texts."""
     array: npt.NDArray[Any] = values
     if array.dtype.kind != "O":
         return array
@@ -271,5 +275,6 @@ def _column(values: Any) -> npt.NDArray[Any] | Texts:
     return Texts.of(texts)
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """The name of a column as SQL has it."""
     return '"' + name.replace('"', '""') + '"'

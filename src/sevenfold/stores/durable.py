@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["locked", "replace_file", "sync_folder", "sync_tree"]
+__all__ = ["locked", "replace_file", "sync_file", "sync_folder", "sync_tree"]
 
 
 def sync_folder(folder: Path) -> None:
@@ -20,15 +20,20 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def sync_tree(folder: Path) -> None:
     """Make every file and name below `folder` durable."""
     for where, _, files in os.walk(folder, topdown=False):
         for name in files:
-            handle = os.open(Path(where, name), os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            sync_file(Path(where, name))
         sync_folder(Path(where))
 
 

@@ -252,6 +252,28 @@ def test_a_column_named_as_a_feature_is_not_overwritten(
     assert list(tmp_path.glob("*o.parquet*")) == []
 
 
+def test_a_null_key_is_refused_or_read_as_unknown(tea: Path, sales: Path, tmp_path: Path) -> None:
+    rows = "select 1704412800000000 as at, case i when 1 then null else i end as item from range(3) t(i)"
+    command = ("features", tea, "--spine", write(rows, tmp_path / "s.csv"), "--time", "at")
+    command = (*command, "--out", tmp_path / "o.parquet", "--events", f"sales={sales}", "--float64")
+    assert "$[1].item: the key is null" in refusal(*command)
+    assert answer(*command, "--null-keys", "empty")["rows"] == 3
+    counts = duckdb.sql(f"select item__count_7d from '{tmp_path / 'o.parquet'}'")
+    assert (counts.types[0], counts.fetchall()[1]) == ("DOUBLE", (0.0,))
+
+
+def test_events_that_were_refused_are_told(tea: Path, sales: Path, spine: Path) -> None:
+    write(
+        f"select * replace (case line when 'l3' then -1 else pieces end as pieces) from ({SALES})",
+        sales,
+    )
+    command = ("features", tea, "--spine", spine, "--out", spine.with_name("o.parquet"))
+    told = answer(*command, "--events", f"sales={sales}")
+    assert told["refused"] == {"sales": {"out_of_range": 1}}
+    said = run(*command, "--events", f"sales={sales}").stderr
+    assert "1 rows of sales refused, such as: $[3].pieces: -1 is below the lowest allowed" in said
+
+
 def register(tea: Path, home: Path) -> None:
     """Two versions of a rule that the declared features can feed."""
     features = compile_plan(load_system(str(tea)).features)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sevenfold as sf
-from sevenfold.cli.spine import readable
+from sevenfold.batch.spine import readable
 from sevenfold.engines.offline import read_at
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import InputError, SpecError
@@ -132,7 +132,7 @@ def test_what_is_reached_only_is_no_feature_of_its_own() -> None:
     assert plan.entities == ("ad",)
     spine = Spine(np.array([40]), {"campaign": Texts.of(["c1"])})
     with pytest.raises(InputError, match="ad"):
-        readable(plan, spine, ["ad_campaign__count"])
+        readable(plan, list(spine.keys), ["ad_campaign__count"])
     with pytest.raises(InputError, match="need the key of 'ad'"):
         read_at(plan, plan.names, spine, LOG)
 

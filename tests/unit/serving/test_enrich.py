@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import sevenfold as sf
-from sevenfold.cli.spine import load_events
+from sevenfold.batch.events import load_events
 from sevenfold.clock import ManualClock
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import InputError, SpecError
@@ -223,7 +223,7 @@ def test_files_of_events_are_enriched_by_one_another(tmp_path: Path, plain: sf.S
     def quiet(*_: Any) -> None:
         """Nobody watches."""
 
-    events = load_events(system, plan, files, quiet)
+    events = load_events(system, plan, files, quiet).events
     np.testing.assert_array_equal(events["sales"].fields["price"], [np.nan, 2.5, 3.5])
-    with pytest.raises(InputError, match="give its file too, stock=FILE"):
+    with pytest.raises(InputError, match="give its events too, stock="):
         load_events(system, plan, {"sales": files["sales"]}, quiet)
