@@ -9,7 +9,7 @@ from sevenfold.algebra.layout import Groups
 from sevenfold.compiled import kernel
 from sevenfold.types import Ints
 
-__all__ = ["bucket", "group", "match"]
+__all__ = ["bucket", "byte_order", "group", "match"]
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -49,6 +49,16 @@ def bucket(ids: Ints, n_groups: int, order: Ints | None = None) -> Groups:
     rows = np.empty(len(ids), dtype=np.int64)
     _bucket(ids, order, starts, rows)
     return Groups(starts, rows[: starts[-1]])
+
+
+def byte_order(hashes: Hashes) -> Ints:
+    """The order of different hashes, uint64 (n, 2), as bytes: that of a store."""
+    first = hashes[:, 0].byteswap()
+    order = np.argsort(first)
+    # The second words matter only where two first ones meet, which is next to never.
+    if (np.diff(first[order]) == 0).any():
+        order = np.lexsort((hashes[:, 1].byteswap(), first))
+    return order
 
 
 def _table_size(n: int) -> int:

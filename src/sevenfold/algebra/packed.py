@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,7 +13,7 @@ from sevenfold.algebra.value import fixed_words, read_state, section_offsets, wo
 from sevenfold.compiled import borrowed, kernel
 from sevenfold.types import Floats, Ints
 
-__all__ = ["first_damaged", "newest_us", "read_packed", "update_packed"]
+__all__ = ["apart", "first_damaged", "newest_us", "read_packed", "update_packed"]
 
 States = npt.NDArray[np.uint8]
 
@@ -49,6 +51,19 @@ def newest_us(packed: Ints, ends: Ints) -> Ints:
     there = ends > begins
     out[there] = packed[begins[there]]
     return out
+
+
+def apart(packed: Ints, ends: Ints) -> list[bytes]:
+    """The bytes of each of g packed states that end at `ends` (g,)."""
+    words = int(ends[0]) if len(ends) else 0
+    if words and (np.diff(ends) == words).all():
+        # States are often of one length: numpy then makes the bytes of each itself.
+        rows: Any = packed.view(np.dtype((np.void, 8 * words)))
+        states: list[bytes] = rows.tolist()
+        return states
+    raw = packed.tobytes()
+    stops = (ends * 8).tolist()
+    return [raw[begin:end] for begin, end in zip([0, *stops], stops, strict=False)]
 
 
 def first_damaged(layout: Layout, packed: Ints, ends: Ints) -> int:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
-from sevenfold.algebra.grouping import bucket, group
+from sevenfold.algebra.grouping import bucket, byte_order, group
 from sevenfold.algebra.layout import Groups
-from sevenfold.algebra.packed import first_damaged, newest_us, read_packed, update_packed
+from sevenfold.algebra.packed import apart, first_damaged, newest_us, read_packed, update_packed
 from sevenfold.engines.rows import keep_rows
 from sevenfold.errors import StoreError
 from sevenfold.features.assemble import ViewValues, assemble
@@ -47,14 +47,12 @@ class OnlineEngine:
         tiled = [view for view in views if not view.kept]
         touched = [entry for view in tiled if (entry := _touch(view, batch)) is not None]
         states = _gather(txn, [(entry.view, entry.keys) for entry in touched])
-        items: list[tuple[bytes, bytes]] = []
+        # An iterator: a tuple for every key, all alive at once, would have the collector of garbage run often.
+        items: Iterator[tuple[bytes, bytes]] = iter(())
         for entry, (old, ends) in zip(touched, states, strict=True):
             events, columns = entry.events, entry.columns.arrays()
             new, new_ends = update_packed(entry.view.layout, old, ends, events, columns)
-            raw = new.tobytes()
-            cuts = [0, *(new_ends * 8).tolist()]
-            values = [raw[begin:end] for begin, end in pairwise(cuts)]
-            items += zip(entry.keys, values, strict=True)
+            items = chain(items, zip(entry.keys, apart(new, new_ends), strict=True))
         txn.put_many(_TABLE, items)
         for view in views:
             if view.kept:
@@ -114,17 +112,11 @@ def _touch(view: ViewPlan, batch: EventBatch) -> _Touched | None:
         return None  # no event that counts here
     ids, firsts = group(columns.hashes)
     # A store is quicker when keys come in its order: neighbours lie on one page.
-    order = _byte_order(columns.hashes[firsts])
+    order = byte_order(columns.hashes[firsts])
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     keys = key_bytes(columns.hashes[firsts[order]], view.view_id)
     return _Touched(view, keys, bucket(place[ids], len(firsts)), columns)
-
-
-def _byte_order(hashes: Hashes) -> Ints:
-    """The order of hashes (n, 2) as bytes."""
-    first, second = hashes[:, 0].byteswap(), hashes[:, 1].byteswap()
-    return np.lexsort((second, first))
 
 
 def _rounds(readings: Sequence[Reading]) -> list[list[Reading]]:

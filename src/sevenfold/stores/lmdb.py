@@ -84,7 +84,11 @@ class _Reading:
 
 
 class _Writing(_Reading):
-    """The write transaction."""
+    """The write transaction.
+
+    It is begun without buffers: states are small, and a buffer is a thing more for the collector of garbage,
+    which made reading those of a batch take 1.7 times as long.
+    """
 
     __slots__ = ()
 
@@ -177,10 +181,10 @@ class LmdbStore:
             raise StoreError("this thread is already inside `store.write()`: use that transaction")
         with self._turn, self._faults():
             try:
-                txn = self._env.begin(write=True, buffers=True)
+                txn = self._env.begin(write=True)
             except lmdb.MapResizedError:
                 self._env.set_mapsize(0)
-                txn = self._env.begin(write=True, buffers=True)
+                txn = self._env.begin(write=True)
             self._writer = threading.get_ident()
             try:
                 with txn, _ending(_Writing(txn, self._dbs)) as writing:

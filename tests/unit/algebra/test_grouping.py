@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sevenfold.algebra.grouping import bucket, group, match
+from sevenfold.algebra.grouping import bucket, byte_order, group, match
 
 # Few low words with many high ones: equal slots, equal low words, and the null key among them.
 pairs = st.lists(
@@ -39,6 +39,13 @@ def test_a_match_is_the_place_among_the_wanted(
     places = {row: i for i, row in enumerate(different)}
     expected = [-1 if row == (0, 0) else places.get(row, -1) for row in rows]
     assert match(hashes(different), hashes(rows)).tolist() == expected
+
+
+@given(pairs)
+def test_the_byte_order_is_that_of_the_bytes(rows: list[tuple[int, int]]) -> None:
+    different = hashes(list(dict.fromkeys(rows)))
+    ordered = [different[i].tobytes() for i in byte_order(different)]
+    assert ordered == sorted(row.tobytes() for row in different)
 
 
 @given(st.lists(st.integers(-1, 5), max_size=50), st.randoms())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sevenfold.algebra.grouping import bucket
@@ -25,7 +25,7 @@ from sevenfold.algebra.layout import (
     Slices,
     lay_out,
 )
-from sevenfold.algebra.packed import read_packed, update_packed
+from sevenfold.algebra.packed import apart, read_packed, update_packed
 from sevenfold.algebra.replay import replay
 from sevenfold.types import Floats, Ints, VectorState
 
@@ -161,3 +161,13 @@ def test_windows_of_one_hop_share_their_tiles() -> None:
     shared = lay_out([Read(SUM, 0, 200, 5), Read(MAX, 0, 50, 5), Read(MEAN, 0, 100, 5)])
     assert shared.words == alone.words
     assert len(shared.tables.levels) == 1
+
+
+@given(st.lists(st.integers(0, 3), max_size=8))
+@example([2, 2, 2])
+@example([])
+def test_packed_states_come_apart_as_they_lie(lengths: list[int]) -> None:
+    ends = np.cumsum(np.array(lengths, dtype=np.int64))
+    packed = np.arange(sum(lengths), dtype=np.int64) << 8
+    parts = [packed[end - n : end].tobytes() for n, end in zip(lengths, ends, strict=True)]
+    assert apart(packed, ends) == parts
