@@ -1,4 +1,4 @@
-"""`python -m benchmarks NAME [--json] [--repeat N] [--scale S] [--file PATH]`."""
+"""`python -m benchmarks NAME [--json] [--repeat N] [--scale S] [--file PATH] [--curve]`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,14 @@ def main() -> int:
     parser.add_argument(
         "--file", type=Path, help=f"the real file that {', '.join(WITH_FILE)} replay"
     )
+    parser.add_argument(
+        "--curve", action="store_true", help="ingest: the long curve, to 30 M events"
+    )
     options = parser.parse_args()
     module = importlib.import_module(f"benchmarks.{options.name}")
     more = {"file": options.file} if options.name in WITH_FILE else {}
+    if options.name == "ingest":
+        more["curve"] = options.curve
     report = module.run(repeat=options.repeat, scale=options.scale, **more)
     for key, result in report.results.items():
         print(

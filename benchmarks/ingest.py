@@ -1,96 +1,121 @@
 """Durable ingest: events with twenty windowed features kept, acknowledged after the commit is on disk.
 
 Batches of 10,000 rows as columns go through validation, deduplication, the log, the state of three views and the dead letters
-in one transaction each. One core: everything runs in this thread. The cost of an event is also followed as the store grows,
-and compared, batches taken in turns, between a store of ten million events and one of a million, and between a million keys
-and a thousand.
+in one transaction each. One core: everything runs in this thread. Beside them a twin is written: a bare LMDB file that gets
+the same keys and values, put and committed and nothing else, which is the floor of any store there. Then the cost of an event is
+followed as the store grows, and compared, batches taken in turns, between ten million events and one, and between a million
+keys and a thousand. Costs are processor seconds: of the time on the clock the disk and whoever shares it have their part.
+
+`--curve` goes on to thirty million events and to all decades of keys: some ten minutes and 15 GB.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import sevenfold as sf
-from benchmarks.measure import Report, Result, figure, ratio, side_by_side
+from benchmarks.measure import Report, Result, figure, ratio
+from benchmarks.twin import Twin
 from sevenfold.clock import SystemClock
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.features.plan import Plan, compile_plan
 from sevenfold.serving.ingest import Ingest
+from sevenfold.stores.kv import Store
 from sevenfold.stores.open import open_store
 from sevenfold.types import US_PER_S, Texts
 
 PACKAGES = ("sevenfold", "numpy", "numba", "lmdb")
 BATCH = 10_000
+LARGE_BATCH = 100_000
 USERS = 20_000
+ROUND = 20
+"""Batches of a measured run."""
+SINGLES = 600
+DECADES = (1, 3, 10, 30)
+KEYS = (1_000, 10_000, 100_000, 1_000_000)
+
+
+@dataclass
+class Cost:
+    """Seconds of each batch or event: by the clock on the wall, and of the processor."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def of(self, work: Callable[[], Any]) -> None:
+        """Take one more."""
+        begin = time.perf_counter(), time.process_time()
+        work()
+        self.wall.append(time.perf_counter() - begin[0])
+        self.cpu.append(time.process_time() - begin[1])
 
 
 class Feed:
     """An ingest into a store of its own and the batches that come."""
 
-    def __init__(self, stack: ExitStack, users: int, seed: int) -> None:
+    def __init__(
+        self, stack: ExitStack, users: int, seed: int, watch: Callable[[Store], Store] | None = None
+    ) -> None:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         stream, plan = declared()
         self._clock = SystemClock()
         store = open_store(f"lmdb:{Path(folder) / 'store'}")
         stack.callback(store.close)
-        self._ingest = Ingest(store, {"s": stream}, OnlineEngine(plan), self._clock)
+        watched = store if watch is None else watch(store)
+        self._ingest = Ingest(watched, {"s": stream}, OnlineEngine(plan), self._clock)
         self._rng = np.random.default_rng(seed)
         self._users = [f"u{i}" for i in range(users)]
         self._items = [f"i{i}" for i in range(max(1, users // 4))]
         self._ready: list[dict[str, Any]] = []
         self.events = 0
 
-    def prepare(self, batches: int) -> None:
+    def prepare(self, batches: int, size: int = BATCH) -> None:
         """Make the next batches, which is not ours to time."""
-        self._ready = [self._columns() for _ in range(batches)]
+        self._ready = [self._columns(size) for _ in range(batches)]
 
     def accept(self) -> None:
         """Take the next batch in."""
         self._ingest.accept("s", self._ready.pop())
 
-    def grow(self, events: int) -> float:
-        """Take in as many more; seconds an event, the making of batches left out."""
-        taken, batches = 0.0, events // BATCH
-        for first in range(0, batches, 20):
-            self.prepare(min(20, batches - first))
-            begin = time.perf_counter()
-            while self._ready:
-                self.accept()
-            taken += time.perf_counter() - begin
-        return taken / (batches * BATCH)
+    def grow(self, to: int) -> None:
+        """Take in as many as are missing to that many events, in large batches made one by one."""
+        while self.events < to:
+            self.prepare(1, min(LARGE_BATCH, to - self.events))
+            self.accept()
 
     def single(self, at: int) -> None:
         """Take one event in, as a row."""
         row = {"event_id": f"one-{at}", "user": f"u{at}", "item": f"i{at}", "x": 1.0}
         self._ingest.accept("s", [row | {"at": self._clock.now_us()}])
 
-    def _columns(self) -> dict[str, Any]:
+    def _columns(self, size: int) -> dict[str, Any]:
         rng, first = self._rng, self.events
-        self.events += BATCH
-        users = rng.integers(0, len(self._users), BATCH).tolist()
-        items = rng.integers(0, len(self._items), BATCH).tolist()
+        self.events += size
+        users = rng.integers(0, len(self._users), size).tolist()
+        items = rng.integers(0, len(self._items), size).tolist()
         return {
-            "event_id": Texts.of([f"e{i}" for i in range(first, first + BATCH)]),
+            "event_id": Texts.of([f"e{i}" for i in range(first, first + size)]),
             "user": Texts.of([self._users[i] for i in users]),
             "item": Texts.of([self._items[i] for i in items]),
-            "x": rng.normal(size=BATCH),
-            "at": self._clock.now_us() - US_PER_S - rng.integers(0, US_PER_S, BATCH),
+            "x": rng.normal(size=size),
+            "at": self._clock.now_us() - US_PER_S - rng.integers(0, US_PER_S, size),
         }
 
 
-def run(repeat: int, scale: float) -> Report:
+def run(repeat: int, scale: float, curve: bool = False) -> Report:
     """Measure events a second in batches, the time of a single event, and what growth costs."""
     report = Report("ingest")
     _rates(report, repeat)
-    _growth(report, scale)
-    _keys(report, scale)
+    _growth(report, scale, curve)
+    _keys(report, scale, KEYS if curve else (KEYS[0], KEYS[-1]))
     return report
 
 
@@ -110,63 +135,128 @@ def declared() -> tuple[sf.Stream, Plan]:
 
 
 def _rates(report: Report, repeat: int) -> None:
-    rates, of_core, singles = [], [], []
+    ours, floor, large = _Runs(), _Runs(), _Runs()
+    single, raw_single = Cost(), Cost()
     for seed in range(repeat + 1):
         with ExitStack() as stack:
-            feed = Feed(stack, USERS, seed)
-            feed.prepare(20)
-            begin = time.perf_counter(), time.process_time()
-            for _ in range(20):
-                feed.accept()
-            wall, cpu = time.perf_counter() - begin[0], time.process_time() - begin[1]
-            taken = side_by_side({"one": feed.single}, 200)["one"]
-        if seed:  # the first run warms the kernels and the page cache
-            rates.append(20 * BATCH / wall)
-            of_core.append(20 * BATCH / cpu)
-            singles += [1000 * seconds for seconds in taken]
-    report.results["events_per_s"] = figure(rates, "events/s")
-    report.results["events_per_cpu_s"] = figure(of_core, "events/s")
-    report.results["single_event_ms"] = figure(singles, "ms")
-    p99 = float(np.percentile(singles, 99))
-    report.results["single_event_p99_ms"] = Result(p99, p99, p99, "ms", len(singles))
+            twin = Twin(stack.enter_context(tempfile.TemporaryDirectory()))
+            stack.callback(twin.close)
+            feed, shown = Feed(stack, USERS, seed), Feed(stack, USERS, seed, twin.watching)
+            batches, raw = Cost(), Cost()
+            for _ in range(ROUND):
+                for one in (feed, shown):
+                    one.prepare(1)
+                batches.of(feed.accept)
+                shown.accept()
+                raw.of(twin.write)
+            wide, wides = Feed(stack, USERS, seed), Cost()
+            for _ in range(max(1, ROUND * BATCH // LARGE_BATCH)):
+                wide.prepare(1, LARGE_BATCH)
+                wides.of(wide.accept)
+            if not seed:  # the first run warms the kernels and the page cache
+                continue
+            ours.add(batches, BATCH)
+            floor.add(raw, BATCH)
+            large.add(wides, LARGE_BATCH)
+            for at in range(-(-SINGLES // repeat)):
+                single.of(lambda at=at, feed=feed: feed.single(at))  # type: ignore[misc]
+                shown.single(at)
+                raw_single.of(twin.write)
+    results = report.results
+    results["events_per_s"] = figure(ours.wall, "events/s")
+    results["events_per_cpu_s"] = figure(ours.cpu, "events/s")
+    results["events_per_s_raw_lmdb"] = figure(floor.wall, "events/s")
+    results["events_per_cpu_s_raw_lmdb"] = figure(floor.cpu, "events/s")
+    results["events_per_s_large_batches"] = figure(large.wall, "events/s")
+    results["events_per_cpu_s_large_batches"] = figure(large.cpu, "events/s")
+    _tell_singles(report, single, raw_single)
+    for clock in ("s", "cpu_s"):
+        report.ratios[f"batch_vs_raw_lmdb_{clock}"] = ratio(
+            results[f"events_per_{clock}_raw_lmdb"], results[f"events_per_{clock}"]
+        )
     report.notes.append(
-        f"20 batches of {BATCH} events a run, {USERS} users, 3 views, 20 windowed features, fsync each"
+        f"{ROUND} batches of {BATCH} events a run (large: of {LARGE_BATCH}), {USERS} users, 3 views, "
+        "20 windowed features, on disk before each is acknowledged"
     )
 
 
-def _growth(report: Report, scale: float) -> None:
-    """The curve up to ten million events, and the largest store against one of a million, in turns."""
+@dataclass
+class _Runs:
+    """Events a second of each run."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def add(self, cost: Cost, size: int) -> None:
+        events = len(cost.wall) * size
+        self.wall.append(events / sum(cost.wall))
+        self.cpu.append(events / sum(cost.cpu))
+
+
+def _tell_singles(report: Report, ours: Cost, raw: Cost) -> None:
+    for name, cost in (("single_event", ours), ("single_raw_lmdb", raw)):
+        taken = [1000 * seconds for seconds in cost.wall]
+        report.results[f"{name}_ms"] = figure(taken, "ms")
+        p99 = float(np.percentile(taken, 99))
+        report.results[f"{name}_p99_ms"] = Result(p99, p99, p99, "ms", len(taken))
+        report.results[f"{name}_cpu_ms"] = figure([1000 * seconds for seconds in cost.cpu], "ms")
+    results = report.results
+    report.ratios["single_vs_raw_lmdb"] = ratio(
+        results["single_event_ms"], results["single_raw_lmdb_ms"]
+    )
+    report.ratios["single_p99_vs_raw_lmdb"] = ratio(
+        results["single_event_p99_ms"], results["single_raw_lmdb_p99_ms"]
+    )
+
+
+def _growth(report: Report, scale: float, curve: bool) -> None:
+    """The cost of an event at each point of the growth, and at ten million against one, in turns."""
     with ExitStack() as stack:
         large, small = Feed(stack, USERS, 1), Feed(stack, USERS, 2)
-        for millions in (1, 2, 5, 10, 20, 30):
-            if millions > 10 * max(scale, 0.1):
-                break
-            # From one point of the curve to the next, as the average over that stretch.
-            cost = large.grow(millions * 1_000_000 - large.events) * 1e6
-            report.results[f"us_an_event_to_{millions}m"] = figure([cost], "us")
-        small.grow(1_000_000)
-        _in_turns(report, {"at_10m": large, "at_1m": small}, "cost_10m_vs_1m")
-        report.notes.append(f"at_10m: {large.events} events, at_1m: {small.events}")
+        small.grow(int(scale * 1_000_000))
+        for millions in DECADES if curve else DECADES[:-1]:
+            large.grow(int(scale * millions * 1_000_000))
+            if millions == 10:
+                _compare(report, {"at_10m": large, "at_1m": small}, "cost_10m_vs_1m")
+            else:
+                _tell(report, f"grown_to_{millions}m", _taken([large])[0])
+        report.notes.append(f"at the end: {large.events} events, beside {small.events}")
 
 
-def _keys(report: Report, scale: float) -> None:
+def _keys(report: Report, scale: float, keys: Sequence[int]) -> None:
+    """The cost of an event in stores of two million events of so many users and a quarter as many items."""
     with ExitStack() as stack:
-        many, few = Feed(stack, 1_000_000, 1), Feed(stack, 1_000, 2)
-        for feed in (many, few):
-            feed.grow(int(2_000_000 * max(scale, 0.1)))
-        _in_turns(report, {"1m_keys": many, "1k_keys": few}, "cost_1m_keys_vs_1k")
+        feeds = {n: Feed(stack, n, 1) for n in keys}
+        for feed in feeds.values():
+            feed.grow(int(scale * 2_000_000))
+        for n in keys[1:-1]:
+            _tell(report, f"of_{n}_keys", _taken([feeds[n]])[0])
+        ends = {"1m_keys": feeds[keys[-1]], "1k_keys": feeds[keys[0]]}
+        _compare(report, ends, "cost_1m_keys_vs_1k")
 
 
-def _in_turns(report: Report, feeds: dict[str, Feed], key: str) -> None:
-    rounds, warm = 40, 5
-    for feed in feeds.values():
-        feed.prepare(rounds + warm)
-    works: dict[str, Callable[[int], Any]] = {
-        name: lambda _, feed=feed: feed.accept()  # type: ignore[misc]
-        for name, feed in feeds.items()
-    }
-    for name, taken in side_by_side(works, rounds, warm).items():
-        costs = [seconds / BATCH * 1e6 for seconds in taken]
-        report.results[f"us_an_event_{name}"] = figure(costs, "us")
-    ours, theirs = (report.results[f"us_an_event_{name}"] for name in feeds)
+def _compare(report: Report, feeds: dict[str, Feed], key: str) -> None:
+    for name, cost in zip(feeds, _taken(list(feeds.values())), strict=True):
+        _tell(report, name, cost)
+    ours, theirs = (report.results[f"cpu_us_an_event_{name}"] for name in feeds)
     report.ratios[key] = ratio(ours, theirs)
+
+
+def _tell(report: Report, name: str, cost: Cost) -> None:
+    for clock, taken in (("cpu_us", cost.cpu), ("us", cost.wall)):
+        report.results[f"{clock}_an_event_{name}"] = figure(
+            [seconds / BATCH * 1e6 for seconds in taken], "us"
+        )
+
+
+def _taken(feeds: list[Feed]) -> list[Cost]:
+    """What batches cost, those of the feeds in turns: what disturbs one of them then disturbs all."""
+    costs = [Cost() for _ in feeds]
+    for at in range(ROUND + 2):
+        for feed, cost in zip(feeds, costs, strict=True):
+            feed.prepare(1)
+            if at < 2:
+                feed.accept()
+            else:
+                cost.of(feed.accept)
+    return costs
