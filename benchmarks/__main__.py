@@ -1,4 +1,4 @@
-"""`python -m benchmarks NAME [--json] [--repeat N] [--scale S] [--file PATH] [--curve]`."""
+"""`python -m benchmarks NAME [--json] [--repeat N] [--scale S] [--file PATH] [--curve] [--feast PYTHON]`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import json
 import sys
 from pathlib import Path
 
-NAMES = ("offline", "online", "ingest", "serve")
+from benchmarks.peers.beside import VARIABLE, find_feast
+
+NAMES = ("offline", "online", "ingest", "serve", "parity")
+WITH_FEAST = ("offline", "online", "parity")
 WITH_FILE = ("flights", "taxi")
 
 
@@ -27,12 +30,23 @@ def main() -> int:
     parser.add_argument(
         "--curve", action="store_true", help="ingest: the long curve, to 30 M events"
     )
+    parser.add_argument(
+        "--feast",
+        type=Path,
+        help=f"the Python that has Feast installed, to measure {', '.join(WITH_FEAST)} beside it (else {VARIABLE})",
+    )
     options = parser.parse_args()
     module = importlib.import_module(f"benchmarks.{options.name}")
     more = {"file": options.file} if options.name in WITH_FILE else {}
     if options.name == "ingest":
         more["curve"] = options.curve
     report = module.run(repeat=options.repeat, scale=options.scale, **more)
+    if options.name in WITH_FEAST:
+        peers = importlib.import_module(f"benchmarks.peers.{options.name}")
+        if python := find_feast(options.feast):
+            peers.run(report, python, repeat=options.repeat, scale=options.scale)
+        else:
+            report.notes.append(f"no Feast beside ({VARIABLE} is not set): its keys are left out")
     for key, result in report.results.items():
         print(
             f"{key:36} {result.median:12.4g} {result.unit:10} "

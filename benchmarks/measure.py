@@ -45,13 +45,15 @@ class Report:
     results: dict[str, Result] = field(default_factory=dict)
     ratios: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    beside: dict[str, str] = field(default_factory=dict)
+    """The versions of peers that ran in processes of their own."""
 
     def as_dict(self, packages: Sequence[str]) -> dict[str, Any]:
         """The report as one JSON-able object, with the machine and the versions it was taken with."""
         return {
             "name": self.name,
             "machine": machine(),
-            "versions": versions(packages),
+            "versions": versions(packages) | self.beside,
             "results": {key: vars(result) for key, result in self.results.items()},
             "ratios": self.ratios,
             "notes": self.notes,
