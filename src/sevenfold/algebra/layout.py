@@ -86,8 +86,8 @@ class Tables(NamedTuple):
 
     levels (L, 8): hop, longest window, columns, offset, capacity in tiles, words a tile, columns with a
     spread, columns with a first; level_columns (L, C): column in each slot; moments (L, M): slot of each
-    spread; firsts (L, E): column of each first; spans (S, 5): level, slot, window, whether its sum and
-    whether its extremes are wanted: what one pass over tiles gives; lasts (K, 3): column, nulls, offset;
+    spread; firsts (L, E): column of each first; spans (S, 3): level, slot, window of what one pass over
+    tiles gives; lasts (K, 3): column, nulls, offset;
     decays (D, 3): column, half-life, offset; distincts (U, 7): column, capacity, longest window, hop,
     offset, its sketch, the precision of that; sections (V, 9): kind, column, capacity in entries, words an
     entry, offset, longest window, hop, setting, first of its bounds; bounds (B,): of buckets; reads (F, 6):
@@ -201,7 +201,7 @@ def lay_out(reads: Sequence[Read]) -> Layout:
         if read.kind in _SECTIONS:
             place, slot = section_of(read, sections), -1
         else:
-            place, slot = _place(read, levels, list(spans), lasts, decays, marks)
+            place, slot = _place(read, levels, spans, lasts, decays, marks)
         rows.append((read.kind, place, slot, read.window_us, read.level_hop_us, read.width))
         rows += [(FOLLOWS, 0, -1, 0, 0, 0)] * (read.width - 1)
     tables = Tables(
@@ -209,7 +209,7 @@ def lay_out(reads: Sequence[Read]) -> Layout:
         _padded([level.slots for level in levels]),
         _padded([[level.slots.index(c) for c in level.moments] for level in levels]),
         _padded([level.firsts for level in levels]),
-        _table([(*span, *wanted) for span, wanted in spans.items()], 5),
+        _table(spans, 3),
         _table([(c, nulls, 1 + 2 * i) for i, (c, nulls) in enumerate(lasts)], 3),
         _table([(c, life, first_decay + 2 * i) for i, (c, life) in enumerate(decays)], 3),
         _table(distincts, 7),
@@ -256,20 +256,9 @@ def _levels(reads: Sequence[Read]) -> list[_Level]:
     return levels
 
 
-def _spans(
-    reads: Sequence[Read], levels: Sequence[_Level]
-) -> dict[tuple[int, int, int], tuple[int, int]]:
-    """Each (level, slot, window) that is read, with whether its sum and whether its extremes are."""
-    spans: dict[tuple[int, int, int], tuple[int, int]] = {}
-    for read in reads:
-        if read.kind in _MERGED:
-            span = _span_of(read, levels)
-            sums, extremes = spans.get(span, (0, 0))
-            spans[span] = (
-                sums or int(read.kind in (SUM, MEAN)),
-                extremes or int(read.kind in (MIN, MAX)),
-            )
-    return spans
+def _spans(reads: Sequence[Read], levels: Sequence[_Level]) -> list[tuple[int, int, int]]:
+    """Each (level, slot, window) that is read."""
+    return list(dict.fromkeys(_span_of(read, levels) for read in reads if read.kind in _MERGED))
 
 
 def _span_of(read: Read, levels: Sequence[_Level]) -> tuple[int, int, int]:

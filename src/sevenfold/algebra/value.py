@@ -25,7 +25,6 @@ from sevenfold.algebra.layout import (
 from sevenfold.algebra.moments import read_variance
 from sevenfold.algebra.reads import FIRST, FOLLOWS, LAST_K, QUANTILE, STD, TOP_K, VAR, VECTOR
 from sevenfold.algebra.recent import read_recent
-from sevenfold.algebra.update import add_compensated
 from sevenfold.algebra.vectors import read_vector
 from sevenfold.compiled import called, kernel
 from sevenfold.types import Floats, Ints
@@ -231,7 +230,10 @@ def _read_first(state: Ints, floats: Floats, at: int, end: int, record: int) -> 
 def _merge(
     tables: Tables, span: int, state: Ints, floats: Floats, offset: int, t_us: int, merged: Floats
 ) -> None:
-    """Write count, sum, least and most over the tiles of a span, merged in time order, to `merged`."""
+    """Write count, sum, least and most over the tiles of a span, merged in time order, to `merged`.
+
+    A span of no column has only a count.
+    """
     level, slot, window = tables.spans[span, 0], tables.spans[span, 1], tables.spans[span, 2]
     hop, record, n = tables.levels[level, 0], tables.levels[level, 5], state[offset]
     first = np.int64(0)
@@ -241,14 +243,10 @@ def _merge(
         while first > 0 and state[offset + 1 + (first - 1) * record] >= tail:
             first -= 1
     begin, end = offset + 1 + first * record, offset + 1 + n * record
-    at = 1 if slot < 0 else 2 + 5 * slot
-    merged[span, 0] = _count(state, begin + at, end, record)
-    if tables.spans[span, 3]:
-        merged[span, 1] = _sum(floats, begin + at, end, record)
-    if tables.spans[span, 4]:
-        least, most = _extremes(floats, begin + at, end, record)
-        merged[span, 2] = least
-        merged[span, 3] = most
+    if slot < 0:
+        merged[span, 0] = _count(state, begin + 1, end, record)
+        return
+    _add_up(state, floats, begin + 2 + 5 * slot, end, record, merged, span)
 
 
 @kernel
@@ -274,20 +272,27 @@ def _count(state: Ints, at: int, end: int, record: int) -> int:
 
 
 @kernel
-def _sum(floats: Floats, at: int, end: int, record: int) -> float:
+def _add_up(
+    state: Ints, floats: Floats, at: int, end: int, record: int, merged: Floats, span: int
+) -> None:
+    """The same of a column, in one pass: its chains of additions do not wait for one another.
+
+    The sum is as in twice the precision, by Sum2 of Ogita, Rump and Oishi (2005): what each addition rounds
+    off is kept beside it and not brought back at once, so that the next need not wait for that either.
+    """
+    count = 0
     high, low = 0.0, 0.0
-    for i in range(at, end, record):
-        high, low = add_compensated(high, low, floats[i + 1])
-        # Adding nothing to a sum in normal form gives that sum.
-        if floats[i + 2] != 0.0 or high + low != high:
-            high, low = add_compensated(high, low, floats[i + 2])
-    return high
-
-
-@kernel
-def _extremes(floats: Floats, at: int, end: int, record: int) -> tuple[float, float]:
     least, most = np.inf, -np.inf
     for i in range(at, end, record):
+        count += state[i]
+        x = floats[i + 1]
+        total = high + x
+        part = total - high
+        low += (high - (total - part)) + (x - part) + floats[i + 2]
+        high = total
         least = min(least, floats[i + 3])
         most = max(most, floats[i + 4])
-    return least, most
+    merged[span, 0] = count
+    merged[span, 1] = high + low
+    merged[span, 2] = least
+    merged[span, 3] = most
