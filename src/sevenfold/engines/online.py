@@ -64,7 +64,7 @@ class OnlineEngine:
         A key column of length 1 is read once for all rows; an unknown key gives empty-window values. Raises
         InputError for a sum of whole numbers beyond 2^53.
         """
-        return self._read(txn, names, spine, {})
+        return self._read(txn, names, spine, None)
 
     def read_dated(
         self, txn: Transaction, names: Sequence[str], spine: Spine
@@ -78,7 +78,7 @@ class OnlineEngine:
         return frame, {name: np.broadcast_to(at, len(spine)) for name, at in newest.items()}
 
     def _read(
-        self, txn: Transaction, names: Sequence[str], spine: Spine, newest: dict[str, Ints]
+        self, txn: Transaction, names: Sequence[str], spine: Spine, newest: dict[str, Ints] | None
     ) -> FeatureFrame:
         wanted = tuple(names)
         rounds = self._rounds_for.get(wanted)
@@ -91,7 +91,8 @@ class OnlineEngine:
             hashes = [reading_hashes(reading, spine, found) for reading in together]
             for reading, (packed, ends) in _fetched(txn, together, hashes):
                 found[reading.name] = read_packed(reading.view.layout, packed, ends, t_us)
-                newest[reading.name] = newest_us(packed, ends)
+                if newest is not None:
+                    newest[reading.name] = newest_us(packed, ends)
                 require_exact(reading, found[reading.name][0])
         return assemble(self.plan, wanted, spine, found)
 

@@ -64,7 +64,7 @@ def _breaching(one: Expectation, batch: EventBatch, among: Bools) -> Bools:
     null = (
         ~column.valid
         if isinstance(column, Texts)
-        else np.isnan(column.reshape(len(batch), -1)[:, 0])
+        else np.isnan(column if column.ndim == 1 else column[:, 0])
     )
     if one.kind == "null_share":
         return among & null

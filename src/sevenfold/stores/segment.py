@@ -30,7 +30,7 @@ __all__ = ["LazyColumns", "Segment", "SegmentWriter", "by_key", "write_segment"]
 
 Hashes = npt.NDArray[np.uint64]
 C = TypeVar("C", bound=Column)
-_VERSION = 1
+_VERSION = 2
 _META = "segment.json"
 
 
@@ -57,7 +57,7 @@ class LazyColumns(Mapping[str, C]):
 
 
 class _Meta(msgspec.Struct, frozen=True):
-    """What `segment.json` says: the columns with whether they are text and may have nulls, and the files."""
+    """What `segment.json` says: the columns with whether they are text, may have nulls, how wide vectors are."""
 
     version: int
     stream: str
@@ -68,6 +68,7 @@ class _Meta(msgspec.Struct, frozen=True):
     keys: tuple[str, ...]
     fields: dict[str, bool]
     has_nulls: dict[str, bool]
+    widths: dict[str, int]
     files: dict[str, tuple[int, int]]
 
 
@@ -136,8 +137,8 @@ class Segment:
     def _field(self, name: str, rows: slice | Ints) -> Column:
         if self.meta.fields[name]:
             return self._texts(f"field.{name}", rows)
-        width = self.meta.files[f"field.{name}"][0] // (8 * max(len(self), 1))
-        kind: Any = np.float64 if width <= 1 else np.dtype((np.float64, (width,)))
+        width = self.meta.widths.get(name)
+        kind: Any = np.float64 if width is None else np.dtype((np.float64, (width,)))
         return _part(self.path / f"field.{name}", kind, rows)
 
     def _texts(self, name: str, rows: slice | Ints) -> Texts:
@@ -170,6 +171,7 @@ class SegmentWriter:
         self._keys: tuple[str, ...] = ()
         self._fields: dict[str, bool] = {}
         self._has_nulls: dict[str, bool] = {}
+        self._widths: dict[str, int] = {}
         self._append("starts", np.zeros(1, np.int64))
         self._append("hashes", np.empty(0, np.uint64))
 
@@ -189,6 +191,8 @@ class SegmentWriter:
                 self._append_texts(f"field.{name}", column)
             else:
                 self._append(f"field.{name}", np.asarray(column, dtype=np.float64))
+                if column.ndim == 2:
+                    self._widths[name] = column.shape[1]
                 has_nulls = bool(np.isnan(column).any())
                 self._has_nulls[name] = self._has_nulls.get(name, False) or has_nulls
             self._fields[name] = isinstance(column, Texts)
@@ -216,6 +220,7 @@ class SegmentWriter:
             self._keys,
             self._fields,
             self._has_nulls,
+            self._widths,
             sizes,
         )
         (self._folder / _META).write_bytes(msgspec.json.encode(meta))

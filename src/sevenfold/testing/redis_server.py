@@ -70,15 +70,23 @@ class RedisServer:
 @contextmanager
 def redis_server(folder: Path, *options: str) -> Iterator[RedisServer]:
     """A server that keeps its files in `folder`, every commit on disk; stopped at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    server = RedisServer(folder, port, options)
+    server = RedisServer(folder, _free_port(), options)
     server.start()
     try:
         yield server
     finally:
         server.stop()
+
+
+def _free_port() -> int:
+    """A free port whose bus, as a member of a cluster 10,000 above it, has a free one too."""
+    while True:
+        with socket.socket() as probe, socket.socket() as bus:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+            with suppress(OSError, OverflowError):
+                bus.bind(("127.0.0.1", port + 10_000))
+                return port
 
 
 def _answers(port: int) -> bool:

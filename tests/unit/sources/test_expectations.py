@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import example, given
+from hypothesis import example, strategies as st
 
 import sevenfold as sf
 from sevenfold.clock import ManualClock
@@ -83,6 +83,7 @@ KINDS = [
 
 @pytest.mark.parametrize("make", KINDS)
 @given(rows=ROWS)
+@example(rows=[])
 def test_a_dead_letter_takes_exactly_the_rows_that_breach(
     make: Any, rows: list[dict[str, Any]]
 ) -> None:
