@@ -28,7 +28,9 @@ DEFAULT_MAP_BYTES = 64 << 30
 _READERS = 256
 _SPARE = 8  # ended read transactions kept for the next: begins one in under a microsecond
 _PAGE = 512  # items a writer's scan takes at a time
-_STATES = "state"  # the table of most reads: gets from it need not name it, which takes a tenth off each
+_STATES = (
+    "state"  # the table of most reads: gets from it need not name it, which takes a tenth off each
+)
 
 
 class _Reading:

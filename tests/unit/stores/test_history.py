@@ -243,5 +243,5 @@ def test_a_store_written_anew_leaves_no_history_of_what_it_held(tmp_path: Path) 
 
 def test_a_segment_of_no_events_knows_how_wide_its_vectors_are(tmp_path: Path) -> None:
     batch = replace(events(0, 4), fields={"look": np.ones((4, 3))})
-    kept = write_segment(tmp_path, "sales", ("item",), 0, 4, batch.take(np.arange(0)))
+    kept = write_segment(tmp_path / "0-4", "sales", ("item",), batch.take(np.arange(0)))
     assert kept.batch(slice(0, 0)).fields["look"].shape == (0, 3)
