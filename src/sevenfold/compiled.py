@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import numba
 from numba.extending import intrinsic
 
-__all__ = ["borrowed", "called", "kernel", "sources_stamp"]
+__all__ = ["borrowed", "called", "kernel", "released", "sources_stamp"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,6 +26,15 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     return _compiled(function, inlined=True)
 
 
+def released(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` as a kernel that runs without the interpreter's lock, beside other threads.
+
+    It is one that walks long: to take the lock back may have to wait for whoever has it, which would be
+    noticed in a kernel of microseconds.
+    """
+    return _compiled(function, inlined=True, nogil=True)
+
+
 def called(function: Callable[P, R]) -> Callable[P, R]:
     """`function` as a kernel that is called and not inlined.
 
@@ -34,8 +43,10 @@ def called(function: Callable[P, R]) -> Callable[P, R]:
     return _compiled(function, inlined=False)
 
 
-def _compiled(function: Callable[P, R], *, inlined: bool) -> Callable[P, R]:
-    dispatcher: Any = numba.njit(cache=True, fastmath=False, forceinline=inlined)(function)
+def _compiled(function: Callable[P, R], *, inlined: bool, nogil: bool = False) -> Callable[P, R]:
+    dispatcher: Any = numba.njit(cache=True, fastmath=False, forceinline=inlined, nogil=nogil)(
+        function
+    )
     if not isinstance(dispatcher, FunctionType):  # plain when compilation is switched off
         # Numba renews a cached kernel when its own file gets another time, not when a kernel it calls does.
         own = function.__code__.co_filename

@@ -17,7 +17,7 @@ from sevenfold.stores.history import StreamHistory, merge
 from sevenfold.stores.segment import Segment, write_segment
 from sevenfold.testing.strategies import Log, logs
 from sevenfold.types import EventBatch, Texts
-from tests.laws.views import AGGREGATES, item, positive, stream, user
+from tests.laws.views import AGGREGATES, FEATURES, item, positive, stream, user
 
 VIEWS = [
     sf.aggregate(user, stream, *AGGREGATES, name="all"),
@@ -60,10 +60,23 @@ def test_a_history_reads_as_its_events_do_however_it_is_cut(log: Log, data: st.D
     n = len(log.batch)
     cuts = sorted(data.draw(st.sets(st.integers(1, n), max_size=3)))
     memory = data.draw(st.sampled_from([1, FEW_BYTES, 1 << 30]))
+    threads = data.draw(st.integers(1, 4))
     expected = read_at(plan, plan.names, spine(log), {"s": log.batch})
     with tempfile.TemporaryDirectory() as folder:
         history = kept(Path(folder), plan, log.batch, cuts)
-        found = read_at(plan, plan.names, spine(log), {"s": history}, memory_bytes=memory)
+        found = read_at(plan, plan.names, spine(log), {"s": history}, None, memory, threads)
+    assert found.values.tobytes() == expected.values.tobytes()
+    assert found.states.tolist() == expected.states.tolist()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(logs(), st.integers(2, 5))
+def test_events_read_as_they_do_by_however_many_threads(log: Log, threads: int) -> None:
+    plan = compile_plan(FEATURES)
+    rows = spine(log)
+    rows = Spine(rows.t_us, rows.keys, {"price": np.array([2.5])})
+    expected = read_at(plan, plan.names, rows, {"s": log.batch})
+    found = read_at(plan, plan.names, rows, {"s": log.batch}, threads=threads)
     assert found.values.tobytes() == expected.values.tobytes()
     assert found.states.tolist() == expected.states.tolist()
 

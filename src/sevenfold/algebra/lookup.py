@@ -18,7 +18,7 @@ from sevenfold.algebra.layout import (
     Layout,
     Slices,
 )
-from sevenfold.compiled import kernel
+from sevenfold.compiled import kernel, released
 from sevenfold.types import Floats, Ints
 
 __all__ = ["Numbers", "is_lookup", "lookup"]
@@ -78,7 +78,7 @@ def lookup(
         _fill(steps, visible, newest, event_us, x, places, wanted, values[:, i], states[:, i])
 
 
-@kernel
+@released
 def _visible(keys: Slices, known_us: Ints, starts: Ints, t_us: Ints, out: Ints) -> None:
     """The newest event known before each instant, -1 for none; a key's instants do not fall."""
     begins, ends = keys
@@ -101,7 +101,7 @@ def _visible(keys: Slices, known_us: Ints, starts: Ints, t_us: Ints, out: Ints) 
             out[i] = after - 1 if after > begin else -1
 
 
-@kernel
+@released
 def _in_order(keys: Slices, event_us: Ints) -> bool:
     """Whether of each key no event happened before one that was known earlier."""
     begins, ends = keys
@@ -112,7 +112,7 @@ def _in_order(keys: Slices, event_us: Ints) -> bool:
     return True
 
 
-@kernel
+@released
 def _newest(
     keys: Slices, event_us: Ints, x: Floats, places: Ints, skips_null: bool, out: Ints
 ) -> None:
@@ -128,7 +128,7 @@ def _newest(
             out[i] = best if best >= begins[key] else -1
 
 
-@kernel
+@released
 def _fill(
     steps: tuple[np.int64, np.int64, np.int64],
     visible: Ints,

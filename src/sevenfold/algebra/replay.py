@@ -8,7 +8,7 @@ import numpy.typing as npt
 from sevenfold.algebra.layout import Columns, Groups, Layout, Slices, Tables
 from sevenfold.algebra.update import clear, lend, lend_columns, update
 from sevenfold.algebra.value import read_state, working_offsets
-from sevenfold.compiled import borrowed, kernel
+from sevenfold.compiled import borrowed, released
 from sevenfold.types import Floats, Ints
 
 __all__ = ["replay"]
@@ -33,7 +33,7 @@ def replay(
     _replay(layout.tables, keys, columns, reads, t_us[reads.rows], work, out)
 
 
-@kernel
+@released
 def _replay(
     tables: Tables,
     keys: Slices,

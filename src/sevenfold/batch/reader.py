@@ -34,8 +34,8 @@ class Reader:
     Events come from the store in `home` (`.sevenfold/NAME` when neither it nor events are given), as its log is
     when a read begins; or from `events`, tables or files by stream, which are checked, ordered and deduplicated
     as a store would, once. `memory_mib` bounds what is held of a store's events at a time, and with a quarter of
-    it the rows of a spine that comes as a stream or a file. `progress` is told what is done, how far, and of how
-    much. No answer depends on the memory.
+    it the rows of a spine that comes as a stream or a file; `threads` share the keys of each part. No answer
+    depends on either. `progress` is told what is done, how far, and of how much.
 
     `refused` says how many rows of `events` were refused, by stream and reason.
     """
@@ -47,15 +47,19 @@ class Reader:
         home: Path | str | None = None,
         events: Mapping[str, Any] | None = None,
         memory_mib: int = 1024,
+        threads: int = 1,
         progress: Progress | None = None,
     ) -> None:
         if home is not None and events is not None:
             raise InputError("give a home, whose store has the events, or events, and not both")
         if memory_mib < 1:
             raise InputError(f"memory_mib={memory_mib}: give at least 1")
+        if threads < 1:
+            raise InputError(f"threads={threads}: give at least 1")
         self.system = system
         self.plan = compile_plan(system.features)
         self.memory_bytes = memory_mib << 20
+        self.threads = threads
         self._progress = progress
         self._home = Path(home) if home is not None else Path(".sevenfold") / system.name
         self.refused: Mapping[str, Mapping[str, int]] = {}
@@ -159,7 +163,7 @@ class Reader:
         first: int = 0,
     ) -> Computed:
         spine = spine_of(self.plan, names, rows, how, first)
-        frame = read_at(self.plan, names, spine, events, memory_bytes=self.memory_bytes)
+        frame = read_at(self.plan, names, spine, events, None, self.memory_bytes, self.threads)
         values, kind = frame.values, how.numpy_dtype
         return {
             name: np.ascontiguousarray(values[:, i].astype(kind)) for i, name in enumerate(names)

@@ -46,6 +46,13 @@ if TYPE_CHECKING:
     metavar="MIB",
     help="What is held of a store's events at a time, and with a quarter of it of the spine's rows.",
 )
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Threads that share the keys; the answer is the same to the bit.",
+)
 @click.option("--time", default="t", show_default=True, help="The column of instants.")
 @click.option("--timezone", help="How times without an offset are meant, such as UTC.")
 @click.option(
@@ -65,6 +72,7 @@ def command(
     files: tuple[str, ...],
     wanted: tuple[str, ...],
     memory: int,
+    threads: int,
     time: str,
     timezone: str | None,
     null_keys: Any,
@@ -94,10 +102,14 @@ def command(
         def told(what: str, done: int, total: int) -> None:
             advance(done, total, what)
 
-        if given:
-            reader = Reader(declared, events=given, memory_mib=memory, progress=told)
-        else:
-            reader = Reader(declared, home=place, memory_mib=memory, progress=told)
+        reader = Reader(
+            declared,
+            home=None if given else place,
+            events=given or None,
+            memory_mib=memory,
+            threads=threads,
+            progress=told,
+        )
         filled = reader.backfill(spine, out, wanted, **meant)
     for stream, reasons in reader.refused.items():
         say(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,39 +18,70 @@ from sevenfold.stores.log import levelled
 from sevenfold.stores.segment import LazyColumns, Segment
 from sevenfold.types import Column, EventBatch, Ints, Texts
 
-__all__ = ["in_key_order", "keyed_parts"]
+__all__ = ["KeyedHistory", "event_bytes", "in_key_order", "reads_of"]
 
 Hashes = npt.NDArray[np.uint64]
 _DENSE = 4
 """Rows are mapped as they lie while at least one in so many of them is wanted."""
 
 
-def keyed_parts(
-    view: ViewPlan, history: StreamHistory, hashes: Hashes, reads: Groups, memory_bytes: int
-) -> Iterator[tuple[KeyedEvents, Groups]]:
-    """The events of the keys `hashes` (g, 2) with their reads, in parts that cover every key once.
+@dataclass(frozen=True, slots=True, eq=False)
+class KeyedHistory:
+    """Where the events of wanted keys lie: `sizes` (g,) are how many each key has.
 
-    The keys come in order: see `in_key_order`.
-    A part holds events of at most about `memory_bytes`, or those of one key. What it gives does not depend
-    on how many parts there are.
+    The keys come in order: see `in_key_order`. Parts may be read by several threads at once.
     """
-    segments, head = history.of(view.entities)
-    found = [segment.find(hashes) for segment in segments]
-    of_key = np.zeros(len(hashes), dtype=np.int64)
-    if head is not None:
-        of_key = match(hashes, np.ascontiguousarray(event_hashes(view, head)))
-    sizes = np.sum([ends - begins for begins, ends in found], axis=0, dtype=np.int64)
-    # Beside the columns of a view there is a copy of them at times, and where each event lies.
-    event_bytes = 8 * (2 * (len(view.numbers) + len(view.marks)) + 6)
-    for low, high in cuts(np.broadcast_to(sizes, len(hashes)), max(memory_bytes // event_bytes, 1)):
-        part = [(begins[low:high], ends[low:high]) for begins, ends in found]
-        starts, rows = reads
-        part_reads = Groups(starts[low : high + 1] - starts[low], rows[starts[low] : starts[high]])
-        if len(segments) == 1 and head is None:
-            yield _one(view, segments[0], part[0]), part_reads
-        else:
-            later = None if head is None else (head, of_key, low, high)
-            yield _several(view, segments, part, later), part_reads
+
+    view: ViewPlan
+    segments: Sequence[Segment]
+    found: Sequence[tuple[Ints, Ints]]
+    head: EventBatch | None
+    of_key: Ints
+    sizes: Ints
+
+    @classmethod
+    def of(cls, view: ViewPlan, history: StreamHistory, hashes: Hashes) -> KeyedHistory:
+        """The events of the keys `hashes` (g, 2)."""
+        segments, head = history.of(view.entities)
+        found = [segment.find(hashes) for segment in segments]
+        sizes = np.zeros(len(hashes), dtype=np.int64)
+        for begins, ends in found:
+            sizes += ends - begins
+        of_key = np.zeros(0, dtype=np.int64)
+        if head is not None:
+            of_key = match(hashes, np.ascontiguousarray(event_hashes(view, head)))
+            sizes += np.bincount(of_key[of_key >= 0], minlength=len(hashes))
+        return cls(view, segments, found, head, of_key, sizes)
+
+    def cuts(self, memory_bytes: int, threads: int = 1) -> list[tuple[int, int]]:
+        """Ranges of keys that cover each once.
+
+        `threads` of them have events of at most about `memory_bytes` together, or one key each; and there are
+        enough of them for all.
+        """
+        at_once = memory_bytes // threads // event_bytes(self.view)
+        if threads > 1:
+            at_once = min(at_once, -(-int(self.sizes.sum()) // (2 * threads)))
+        return list(cuts(self.sizes, max(at_once, 1)))
+
+    def part(self, low: int, high: int) -> KeyedEvents:
+        """The events of the keys from number `low` up to `high`; no other part changes what they are."""
+        found = [(begins[low:high], ends[low:high]) for begins, ends in self.found]
+        if len(self.segments) == 1 and self.head is None:
+            return _one(self.view, self.segments[0], found[0])
+        later = None if self.head is None else (self.head, self.of_key, low, high)
+        return _several(self.view, self.segments, found, later)
+
+
+def event_bytes(view: ViewPlan) -> int:
+    """What an event takes while it is read: columns, a copy of them at times, and where it lies."""
+    return 8 * (2 * (len(view.numbers) + len(view.marks)) + 6)
+
+
+def reads_of(reads: Groups, low: int, high: int) -> Groups:
+    """The reads of the keys from number `low` up to `high`."""
+    starts, rows = reads
+    return Groups(starts[low : high + 1] - starts[low], rows[starts[low] : starts[high]])
 
 
 def in_key_order(hashes: Hashes, reads: Groups) -> tuple[Hashes, Groups]:

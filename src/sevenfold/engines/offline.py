@@ -8,19 +8,19 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from sevenfold.algebra.grouping import bucket, group
-from sevenfold.algebra.layout import Groups
-from sevenfold.algebra.lookup import is_lookup, lookup
+from sevenfold.algebra.layout import Groups, Slices
+from sevenfold.algebra.lookup import Numbers, is_lookup, lookup
 from sevenfold.algebra.replay import replay
-from sevenfold.engines.histories import in_key_order, keyed_parts
+from sevenfold.engines.histories import KeyedHistory, reads_of
+from sevenfold.engines.spine_keys import SpineKeys
+from sevenfold.engines.threads import each_part
 from sevenfold.errors import InputError
 from sevenfold.features.assemble import ViewValues, assemble
 from sevenfold.features.exact import require_exact
 from sevenfold.features.frame import FeatureFrame, Spine
 from sevenfold.features.keyed import KeyedEvents, key_events
-from sevenfold.features.plan import Plan, Reading, ViewPlan
-from sevenfold.features.reach import reading_hashes
-from sevenfold.stores.history import StreamHistory
+from sevenfold.features.plan import Plan, ViewPlan
+from sevenfold.stores.history import StreamHistory, cuts
 from sevenfold.types import EventBatch, Ints
 
 __all__ = ["MEMORY_BYTES", "read_at"]
@@ -37,16 +37,17 @@ def read_at(
     events: Mapping[str, EventBatch | StreamHistory],
     progress: Callable[[str], None] | None = None,
     memory_bytes: int = MEMORY_BYTES,
+    threads: int = 1,
 ) -> FeatureFrame:
     """The features `names` of every row of `spine`, in its order: never a lost or a doubled row.
 
     `events` holds each stream's events in log order, or its history, of which about `memory_bytes` are held
-    at a time. Only events of the spine's keys are walked, each once a view. Raises NotFoundError for an
-    unknown feature and InputError for a missing key or stream, and for a sum of whole numbers beyond 2^53.
+    at a time. Only events of the spine's keys are walked, each once a view, by `threads` threads that share
+    the keys; neither changes a bit of the answer. Raises NotFoundError for an unknown feature and InputError for a missing key or stream, and for a sum of whole numbers beyond 2^53.
     """
     plan.require(names)
     found: dict[str, ViewValues] = {}
-    keys = _SpineKeys(spine)
+    keys, bounds = SpineKeys(spine), (memory_bytes, max(threads, 1))
     for reading in plan.readings_for(names):
         view = reading.view
         _require(view, events)
@@ -54,44 +55,9 @@ def read_at(
         wanted = keys.of(reading, found, in_order=not isinstance(source, EventBatch))
         if progress is not None:
             progress(reading.name)
-        found[reading.name] = _read_view(view, source, wanted, spine.t_us, memory_bytes)
+        found[reading.name] = _read_view(view, source, wanted, spine.t_us, bounds)
         require_exact(reading, found[reading.name][0])
     return assemble(plan, names, spine, found)
-
-
-class _SpineKeys:
-    """The rows of a spine by key and time, worked out once for all that is read under the same keys."""
-
-    def __init__(self, spine: Spine) -> None:
-        self._spine = spine
-        self._by_time = _time_order(spine.t_us)
-        self._known: dict[tuple[str, ...], tuple[Hashes, Groups]] = {}
-        self._in_order: set[tuple[str, ...]] = set()
-
-    def of(
-        self, reading: Reading, found: Mapping[str, ViewValues], in_order: bool
-    ) -> tuple[Hashes, Groups]:
-        """The different keys, uint64 (g, 2), and the rows of each in order of time.
-
-        With `in_order` the keys are in the order of segments, else in any.
-        """
-        links = reading.links
-        ways = tuple(links[e].name if e in links else e for e in reading.view.entities)
-        if ways not in self._known:
-            hashes = reading_hashes(reading, self._spine, found)
-            each = np.ascontiguousarray(np.broadcast_to(hashes, (len(self._spine), 2)))
-            ids, firsts = group(each)
-            self._known[ways] = each[firsts], bucket(ids, len(firsts), self._by_time)
-        if in_order and ways not in self._in_order:
-            self._known[ways] = in_key_order(*self._known[ways])
-            self._in_order.add(ways)
-        return self._known[ways]
-
-
-def _time_order(t_us: Ints) -> Ints:
-    if len(t_us) < 2 or bool(np.all(t_us[1:] >= t_us[:-1])):
-        return np.arange(len(t_us), dtype=np.int64)
-    return np.argsort(t_us, kind="stable").astype(np.int64)
 
 
 def _require(view: ViewPlan, events: Mapping[str, object]) -> None:
@@ -107,15 +73,32 @@ def _read_view(
     source: EventBatch | StreamHistory,
     keys: tuple[Hashes, Groups],
     t_us: Ints,
-    memory_bytes: int,
+    bounds: tuple[int, int],
 ) -> ViewValues:
+    """The values of a view, some keys at a time; each has its own rows of the answer."""
     hashes, reads = keys
+    memory_bytes, threads = bounds
     out = _room(view, len(t_us))
     if isinstance(source, EventBatch):
-        _fill(view, key_events(view, source, hashes), reads, t_us, out)
+        keyed = key_events(view, source, hashes)
+        fill = _filler(view, keyed, threads)
+        at_once = -(-(len(keyed.known_us) + len(reads.rows)) // threads)
+        sizes = keyed.slices.ends - keyed.slices.begins + np.diff(reads.starts)
+
+        def part(low: int, high: int) -> None:
+            begins, ends = keyed.slices
+            fill(Slices(begins[low:high], ends[low:high]), reads_of(reads, low, high), t_us, out)
+
+        each_part(part, cuts(sizes, max(at_once, 1)), threads)
     else:
-        for keyed, some_reads in keyed_parts(view, source, hashes, reads, memory_bytes):
-            _fill(view, keyed, some_reads, t_us, out)
+        kept = KeyedHistory.of(view, source, hashes)
+
+        def kept_part(low: int, high: int) -> None:
+            keyed = kept.part(low, high)
+            some = reads_of(reads, low, high)
+            _filler(view, keyed, 1)(keyed.slices, some, t_us, out)
+
+        each_part(kept_part, kept.cuts(memory_bytes, threads), threads)
     return out
 
 
@@ -126,9 +109,20 @@ def _room(view: ViewPlan, n: int) -> ViewValues:
     return np.empty((n, width), dtype=np.float64), np.empty((n, width), dtype=np.uint8)
 
 
-def _fill(view: ViewPlan, keyed: KeyedEvents, reads: Groups, t_us: Ints, out: ViewValues) -> None:
-    if is_lookup(view.layout):
-        times = keyed.event_us, keyed.known_us
-        lookup(view.layout, keyed.slices, times, partial(keyed.number, view), reads, t_us, out)
-    else:
-        replay(view.layout, keyed.slices, keyed.columns(view), reads, t_us, out)
+def _filler(
+    view: ViewPlan, keyed: KeyedEvents, threads: int
+) -> Callable[[Slices, Groups, Ints, ViewValues], None]:
+    """What fills the rows of some keys; several threads may call it at once."""
+    if not is_lookup(view.layout):
+        columns = keyed.columns(view)
+        return lambda slices, reads, t_us, out: replay(
+            view.layout, slices, columns, reads, t_us, out
+        )
+    number: Callable[[int], Numbers] = partial(keyed.number, view)
+    if threads > 1:  # else each is made when it is wanted, and let go of
+        made = [number(i) for i in range(len(view.numbers))]
+        number = made.__getitem__
+    times = keyed.event_us, keyed.known_us
+    return lambda slices, reads, t_us, out: lookup(
+        view.layout, slices, times, number, reads, t_us, out
+    )

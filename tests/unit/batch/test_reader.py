@@ -103,6 +103,13 @@ def test_no_rows_are_no_rows(kind: str, reader: Reader) -> None:
     assert all(values == [] for values in filled.values())
 
 
+@pytest.mark.parametrize("threads", [2, 3, 16])
+def test_threads_change_nothing(threads: int, reader: Reader) -> None:
+    several = Reader(system, events={"sales": SALES}, threads=threads)
+    one, many = (one.features_at(some_rows(41), dtype="float64") for one in (reader, several))
+    assert all(one[name].tobytes() == many[name].tobytes() for name in reader.plan.names)
+
+
 @pytest.mark.parametrize("rows_at_once", [1, 2, 5, 40, 41, 1000])
 def test_a_stream_gives_the_same_however_it_is_cut(
     rows_at_once: int, reader: Reader, monkeypatch: pytest.MonkeyPatch
@@ -263,6 +270,10 @@ def test_wrong_words_are_said(reader: Reader) -> None:
         reader.features_at(np.zeros(3))
     with pytest.raises(InputError, match=r"the spine is a builtins.list"):
         reader.features_at([1, 2])
+    with pytest.raises(InputError, match="threads=0: give at least 1"):
+        Reader(system, threads=0)
+    with pytest.raises(InputError, match="memory_mib=0: give at least 1"):
+        Reader(system, memory_mib=0)
     with pytest.raises(InputError, match="not both"):
         Reader(system, home="x", events={})
     with pytest.raises(RunError, match="no store in"):
