@@ -27,7 +27,7 @@ from benchmarks.twin import Twin
 from sevenfold.clock import SystemClock
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.features.plan import Plan, compile_plan
-from sevenfold.serving.ingest import Ingest
+from sevenfold.serving.ingest import Ingest, Post
 from sevenfold.stores.kv import Store
 from sevenfold.stores.open import open_store
 from sevenfold.types import US_PER_S, Texts
@@ -39,6 +39,8 @@ USERS = 20_000
 ROUND = 20
 """Batches of a measured run."""
 SINGLES = 600
+POSTS = 32
+"""Posts of one event each that share a commit."""
 DECADES = (1, 3, 10, 30)
 KEYS = (1_000, 10_000, 100_000, 1_000_000)
 
@@ -96,6 +98,15 @@ class Feed:
         row = {"event_id": f"one-{at}", "user": f"u{at}", "item": f"i{at}", "x": 1.0}
         self._ingest.accept("s", [row | {"at": self._clock.now_us()}])
 
+    def posts(self, at: int) -> None:
+        """Take as many posts of one event in with one commit as wait where many post at once."""
+        rows = [
+            {"event_id": f"post-{at}-{i}", "user": f"u{at + i}", "item": f"i{at + i}", "x": 1.0}
+            for i in range(POSTS)
+        ]
+        now_us = self._clock.now_us()
+        self._ingest.accept_posts([Post("s", [row | {"at": now_us}]) for row in rows])
+
     def _columns(self, size: int) -> dict[str, Any]:
         rng, first = self._rng, self.events
         self.events += size
@@ -136,7 +147,7 @@ def declared() -> tuple[sf.Stream, Plan]:
 
 def _rates(report: Report, repeat: int) -> None:
     ours, floor, large = _Runs(), _Runs(), _Runs()
-    single, raw_single = Cost(), Cost()
+    single, raw_single, posts = Cost(), Cost(), Cost()
     for seed in range(repeat + 1):
         with ExitStack() as stack:
             twin = Twin(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -162,6 +173,8 @@ def _rates(report: Report, repeat: int) -> None:
                 single.of(lambda at=at, feed=feed: feed.single(at))  # type: ignore[misc]
                 shown.single(at)
                 raw_single.of(twin.write)
+            for at in range(10):
+                posts.of(lambda at=at, feed=feed: feed.posts(at))  # type: ignore[misc]
     results = report.results
     results["events_per_s"] = figure(ours.wall, "events/s")
     results["events_per_cpu_s"] = figure(ours.cpu, "events/s")
@@ -169,6 +182,8 @@ def _rates(report: Report, repeat: int) -> None:
     results["events_per_cpu_s_raw_lmdb"] = figure(floor.cpu, "events/s")
     results["events_per_s_large_batches"] = figure(large.wall, "events/s")
     results["events_per_cpu_s_large_batches"] = figure(large.cpu, "events/s")
+    results["posts_per_s"] = figure([POSTS / seconds for seconds in posts.wall], "posts/s")
+    results["posts_per_cpu_s"] = figure([POSTS / seconds for seconds in posts.cpu], "posts/s")
     _tell_singles(report, single, raw_single)
     for clock in ("s", "cpu_s"):
         report.ratios[f"batch_vs_raw_lmdb_{clock}"] = ratio(
@@ -176,7 +191,7 @@ def _rates(report: Report, repeat: int) -> None:
         )
     report.notes.append(
         f"{ROUND} batches of {BATCH} events a run (large: of {LARGE_BATCH}), {USERS} users, 3 views, "
-        "20 windowed features, on disk before each is acknowledged"
+        f"20 windowed features, on disk before each is acknowledged; {POSTS} posts share a commit"
     )
 
 

@@ -21,9 +21,28 @@ TESTS = {
     "retention": [f"{UNIT}/test_retention.py"],
     "lineage": ["tests/unit/spec/test_lineage.py"],
     "schema": [f"{UNIT}/test_schema.py"],
+    "gathering": [f"{UNIT}/test_gathering.py"],
 }
 
 MUTANTS = {
+    "events credited to another's post": (
+        "gathering",
+        "serving/ingest.py",
+        "        return kept, order[new]\n",
+        "        return kept, np.flatnonzero(new)\n",
+    ),
+    "a post at fault takes the others with it": (
+        "gathering",
+        "serving/gathering.py",
+        "            if len(now) == 1:\n                _refuse(now[0][1], error)\n",
+        "            if len(now) >= 1:\n                for _, outcome in now:\n                    _refuse(outcome, error)\n",
+    ),
+    "what waits beyond a commit is forgotten": (
+        "gathering",
+        "serving/gathering.py",
+        "        now, self._waiting = self._waiting[:n], self._waiting[n:]\n",
+        "        now, self._waiting = self._waiting, []\n",
+    ),
     "a slice seen again": (
         "backfill",
         "serving/backfill.py",

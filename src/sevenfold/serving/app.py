@@ -1,7 +1,8 @@
 """The routes as one ASGI application: size and token first, then the service, in one thread.
 
 Requests are answered on the event loop itself. There is one writer, every answer ends in a durable write, and the work
-of an answer is a few milliseconds: another thread would only add its hand-over.
+of an answer is a few milliseconds: another thread would only add its hand-over. Posts of events that arrive while one is
+written share the next commit.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import msgspec
 from sevenfold.clock import elapsed_s
 from sevenfold.serving.background import Background
 from sevenfold.serving.changing import ChangeStatus
+from sevenfold.serving.gathering import Gathering
+from sevenfold.serving.ingest import IngestResult, Post
 from sevenfold.serving.metrics import Metrics
 from sevenfold.serving.openapi import openapi
 from sevenfold.serving.prediction_log import Prediction
@@ -44,6 +47,7 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Answer: TypeAlias = tuple[bytes, dict[str, int], bytes]
+Handler: TypeAlias = Callable[[bytes], Answer | Awaitable[Answer]]
 
 _LOG = logging.getLogger(__name__)
 _JSON = b"application/json"
@@ -79,7 +83,8 @@ class App:
         self._forgets = msgspec.json.Decoder(ForgetRequest)
         self._features = msgspec.json.Decoder(FeaturesRequest)
         self._encode = msgspec.json.Encoder().encode
-        self._posts: dict[str, tuple[Callable[[bytes], Answer], bool]] = {
+        self._gathering = Gathering(service.accept_posts)
+        self._posts: dict[str, tuple[Handler, bool]] = {
             "/v1/events": (self._take_events, True),
             "/v1/recommend": (self._answer_recommend, False),
             "/v1/rank": (self._answer_rank, False),
@@ -88,7 +93,7 @@ class App:
             "/v1/forget": (self._forget, True),
             "/v1/reload": (self._reload, True),
         }
-        self._gets: dict[str, Callable[[bytes], Answer]] = {
+        self._gets: dict[str, Handler] = {
             "/healthz": lambda _: (b'{"status":"ok"}', {}, _JSON),
             "/readyz": self._ready,
             "/v1/change": lambda _: self._change_status(),
@@ -111,7 +116,8 @@ class App:
         try:
             handler = self._route(scope)
             body = await self._body(scope, receive)
-            raw, timing_us, kind = handler(body)
+            answer = handler(body)
+            raw, timing_us, kind = answer if isinstance(answer, tuple) else await answer
             status = 200
             if timing_us:
                 headers = ((b"server-timing", _server_timing(timing_us)),)
@@ -126,7 +132,7 @@ class App:
         self._metrics.request(known, status, elapsed_s() - begin_s)
         await _send(send, status, raw, kind, headers)
 
-    def _route(self, scope: Message) -> Callable[[bytes], Answer]:
+    def _route(self, scope: Message) -> Handler:
         path, method = scope["path"], scope["method"]
         if path in self._posts and not (path in self._gets and method in ("GET", "HEAD")):
             handler, guarded = self._posts[path]
@@ -163,16 +169,25 @@ class App:
             message = f"the body did not arrive within {self._body_timeout_s} s"
             raise HttpError(408, "too_slow", message, headers=_CLOSE) from None
 
-    def _take_events(self, body: bytes) -> Answer:
+    def _take_events(self, body: bytes) -> Answer | Awaitable[Answer]:
         request = decoded(self._events, body)
         if (request.event is None) == (request.events is None):
             raise HttpError(400, "invalid_body", "give either `event` or `events`", "$")
         rows: list[Any] = [request.event] if request.event is not None else request.events or []
-        result = self._service.accept(request.stream, rows, request.known_us)
+        if request.known_us is None:
+            return self._gathered(Post(request.stream, rows))
+        return self._taken(
+            request.stream, self._service.accept(request.stream, rows, request.known_us)
+        )
+
+    async def _gathered(self, post: Post) -> Answer:
+        return self._taken(post.stream, await self._gathering.take(post))
+
+    def _taken(self, stream: str, result: IngestResult) -> Answer:
         refused = [RefusedEvent(r.index, r.reason, r.message) for r in result.refused]
         self._metrics.rows(result.events, result.duplicates, [r.reason for r in refused])
         for alert in result.alerts:
-            self._metrics.alert(request.stream, alert.expectation)
+            self._metrics.alert(stream, alert.expectation)
         answer = EventsAnswer(
             result.position, result.events, result.duplicates, len(refused), refused
         )

@@ -29,9 +29,9 @@ from sevenfold.spec.units import parse_duration
 from sevenfold.stores.clamped import keep_originals
 from sevenfold.stores.dead_letters import bury
 from sevenfold.stores.kv import Store, Transaction
-from sevenfold.stores.log import append, arrange, floor_us, fresh, position
+from sevenfold.stores.log import append, arranged, floor_us, fresh, position
 from sevenfold.stores.tables import META
-from sevenfold.types import DeadLetter, EventBatch, Instant
+from sevenfold.types import DeadLetter, EventBatch, Instant, Ints
 
 __all__ = [
     "Beside",
@@ -39,6 +39,7 @@ __all__ = [
     "Ingest",
     "IngestResult",
     "Observer",
+    "Post",
     "Refusal",
     "read_counts",
     "uncount_letters",
@@ -62,6 +63,14 @@ class Refusal:
     index: int
     reason: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Rows of a stream that somebody has sent, and waits to hear of; they arrive when they are taken in."""
+
+    stream: str
+    rows: Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,13 +205,41 @@ class Ingest:
         checked = self._checked(stream, rows, known_us, history, beside)
         with self._store.write() as txn:
             self._require_ours(txn)
-            kept = self._take(txn, checked.rows.batch)
+            kept, _ = self._take(txn, checked.rows.batch)
             keep_originals(txn, stream, _clamped(checked.rows, [kept]))
             result = self._settle(txn, stream, checked, len(kept))
             if beside is not None and beside.write is not None:
                 beside.write(txn)
         self._tell([kept])
         return result
+
+    def accept_posts(self, posts: Sequence[Post]) -> list[IngestResult]:
+        """Take several posts in with one commit; what became of each, all of them or none.
+
+        Each is as if it had come alone, at one instant: an id that two of them bring is a duplicate in the later one.
+        Raises what any of them is refused for.
+        """
+        checked = [self._checked(post.stream, post.rows, None, False) for post in posts]
+        streams: dict[str, list[int]] = {}
+        for place, post in enumerate(posts):
+            streams.setdefault(post.stream, []).append(place)
+        kept: dict[str, EventBatch] = {}
+        events = np.zeros(len(posts), dtype=np.int64)
+        with self._store.write() as txn:
+            self._require_ours(txn)
+            for stream, places in streams.items():
+                batches = [checked[place].rows.batch for place in places]
+                post_of = np.repeat(places, [len(batch) for batch in batches])
+                kept[stream], rows = self._take(txn, EventBatch.concat(batches))
+                events += np.bincount(post_of[rows], minlength=len(posts))
+            for post, one in zip(posts, checked, strict=True):
+                keep_originals(txn, post.stream, _clamped(one.rows, [kept[post.stream]]))
+            results = [
+                self._settle(txn, post.stream, one, n)
+                for post, one, n in zip(posts, checked, events.tolist(), strict=True)
+            ]
+        self._tell(list(kept.values()))
+        return results
 
     def accept_together(
         self,
@@ -222,7 +259,7 @@ class Ingest:
         with self._store.write() as txn:
             self._require_ours(txn)
             batches = [one.rows.batch for one in checked.values()]
-            kept += [self._take(txn, part) for part in runs(batches, self._enriching.tables)]
+            kept += [self._take(txn, part)[0] for part in runs(batches, self._enriching.tables)]
             events = Counter(dict.fromkeys(checked, 0))
             for part in kept:
                 events[part.stream] += len(part)
@@ -256,15 +293,15 @@ class Ingest:
         letters = _letters(stream, checked, beside, now_us)
         return _Checked(checked, letters, now_us, history)
 
-    def _take(self, txn: Transaction, batch: EventBatch) -> EventBatch:
-        """The events that are new, as they are now at the end of the log and in the states."""
-        batch = arrange(batch, max(floor_us(txn), self.read_us))
+    def _take(self, txn: Transaction, batch: EventBatch) -> tuple[EventBatch, Ints]:
+        """The events that are new, as they are now at the end of the log and in the states, and their rows."""
+        batch, order = arranged(batch, max(floor_us(txn), self.read_us))
         horizon_us = self._horizons[batch.stream]
         new = fresh(txn, batch.stream, batch.event_ids, batch.known_us, horizon_us)
         kept = self._enriching.fill(txn, batch if new.all() else batch.take(new))
         append(txn, kept)
         self._engine.apply(txn, kept)
-        return kept
+        return kept, order[new]
 
     def _settle(
         self, txn: Transaction, stream: str, checked: _Checked, events: int

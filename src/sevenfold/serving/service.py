@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from sevenfold.serving.champion import Champion
 from sevenfold.serving.changing import ChangeStatus, Changing
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.forgetting import Forgetting, Forgotten, forgotten, orders
-from sevenfold.serving.ingest import Ingest, IngestResult
+from sevenfold.serving.ingest import Ingest, IngestResult, Post
 from sevenfold.serving.prediction_log import Prediction, find_prediction
 from sevenfold.serving.record import keep_record
 from sevenfold.serving.request import (
@@ -172,6 +172,12 @@ class Service:
         result = self._ingest.accept(stream, rows, known_us)
         self.retrieval.settle()
         return result
+
+    def accept_posts(self, posts: Sequence[Post]) -> list[IngestResult]:
+        """Take the posts in with one commit, all or none; durable when it returns."""
+        results = self._ingest.accept_posts(posts)
+        self.retrieval.settle()
+        return results
 
     def recommend(self, request: RecommendRequest) -> tuple[Prediction, bool]:
         """The answer to a request, logged before it is returned, and whether it had been given before."""

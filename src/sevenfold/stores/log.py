@@ -22,6 +22,7 @@ from sevenfold.types import Column, EventBatch, Instant, Ints, Texts
 __all__ = [
     "append",
     "arrange",
+    "arranged",
     "blocks",
     "floor_us",
     "fresh",
@@ -83,14 +84,19 @@ def arrange(batch: EventBatch, floor: Instant) -> EventBatch:
 
     Ids are compared as bytes of UTF-8; equal ones keep their order.
     """
+    return arranged(batch, floor)[0]
+
+
+def arranged(batch: EventBatch, floor: Instant) -> tuple[EventBatch, Ints]:
+    """The same, and which event of `batch` each of its events is (n,)."""
     known = np.maximum(batch.known_us, floor)
     raised = EventBatch(
         batch.stream, batch.event_us, known, batch.event_ids, batch.keys, batch.fields
     )
     if len(batch) < 2 or (np.diff(known) > 0).all():
-        return raised
+        return raised, np.arange(len(batch), dtype=np.int64)
     order = _order(known, batch.event_ids)
-    return raised if (np.diff(order) == 1).all() else raised.take(order)
+    return (raised if (np.diff(order) == 1).all() else raised.take(order)), order
 
 
 def append(txn: Transaction, batch: EventBatch) -> int:
