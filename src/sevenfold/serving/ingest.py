@@ -259,7 +259,11 @@ class Ingest:
         with self._store.write() as txn:
             self._require_ours(txn)
             batches = [one.rows.batch for one in checked.values()]
-            kept += [self._take(txn, part)[0] for part in runs(batches, self._enriching.tables)]
+            for part in runs(batches, self._enriching.tables):
+                kept.append(self._log(txn, part)[0])
+                if part.stream in self._enriching.tables:  # the events after it look its rows up
+                    self._engine.apply(txn, kept[-1])
+            self._apply_late(txn, kept)
             events = Counter(dict.fromkeys(checked, 0))
             for part in kept:
                 events[part.stream] += len(part)
@@ -295,12 +299,26 @@ class Ingest:
 
     def _take(self, txn: Transaction, batch: EventBatch) -> tuple[EventBatch, Ints]:
         """The events that are new, as they are now at the end of the log and in the states, and their rows."""
+        kept, rows = self._log(txn, batch)
+        self._engine.apply(txn, kept)
+        return kept, rows
+
+    def _apply_late(self, txn: Transaction, kept: Sequence[EventBatch]) -> None:
+        """Bring the states up to all runs of a stream at once: its views see no other stream."""
+        together: dict[str, list[EventBatch]] = {}
+        for batch in kept:
+            if batch.stream not in self._enriching.tables:
+                together.setdefault(batch.stream, []).append(batch)
+        for parts in together.values():
+            self._engine.apply(txn, EventBatch.concat(parts))
+
+    def _log(self, txn: Transaction, batch: EventBatch) -> tuple[EventBatch, Ints]:
+        """The events that are new, as they are now at the end of the log, and their rows."""
         batch, order = arranged(batch, max(floor_us(txn), self.read_us))
         horizon_us = self._horizons[batch.stream]
         new = fresh(txn, batch.stream, batch.event_ids, batch.known_us, horizon_us)
         kept = self._enriching.fill(txn, batch if new.all() else batch.take(new))
         append(txn, kept)
-        self._engine.apply(txn, kept)
         return kept, order[new]
 
     def _settle(
