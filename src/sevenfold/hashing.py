@@ -70,7 +70,7 @@ def combine128(parts: list[Hashes]) -> Hashes:
     out = np.zeros((n, 2), dtype=np.uint64)
     _hash_rows(joined.view(np.uint8), np.uint64(_KEY[0]), np.uint64(_KEY[1]), out)
     for part in parts:
-        out[np.broadcast_to(~part.any(axis=1), n)] = 0
+        out[np.broadcast_to((part[:, 0] | part[:, 1]) == 0, n)] = 0
     return out
 
 

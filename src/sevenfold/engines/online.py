@@ -15,7 +15,7 @@ from sevenfold.algebra.packed import apart, first_damaged, newest_us, read_packe
 from sevenfold.engines.rows import keep_rows
 from sevenfold.errors import StoreError
 from sevenfold.features.assemble import ViewValues, assemble
-from sevenfold.features.columns import ViewColumns, view_columns
+from sevenfold.features.columns import HashedBatch, ViewColumns, view_columns
 from sevenfold.features.exact import require_exact
 from sevenfold.features.frame import FeatureFrame, Spine
 from sevenfold.features.plan import Plan, Reading, ViewPlan
@@ -43,9 +43,12 @@ class OnlineEngine:
     def apply(self, txn: Transaction, batch: EventBatch) -> None:
         """Bring every view of the batch's stream up to the batch, which must be in log order."""
         views = [view for view in self.plan.views if view.stream == batch.stream and len(batch)]
+        if not views:
+            return
         # All is read before anything is written: a page that a transaction has written is slower to find.
         tiled = [view for view in views if not view.kept]
-        touched = [entry for view in tiled if (entry := _touch(view, batch)) is not None]
+        hashed = HashedBatch(batch)
+        touched = [entry for view in tiled if (entry := _touch(view, hashed)) is not None]
         states = _gather(txn, [(entry.view, entry.keys) for entry in touched])
         # An iterator: a tuple for every key, all alive at once, would have the collector of garbage run often.
         items: Iterator[tuple[bytes, bytes]] = iter(())
@@ -107,8 +110,8 @@ class _Touched:
     columns: ViewColumns
 
 
-def _touch(view: ViewPlan, batch: EventBatch) -> _Touched | None:
-    columns = view_columns(view, batch)
+def _touch(view: ViewPlan, hashed: HashedBatch) -> _Touched | None:
+    columns = view_columns(view, hashed)
     if not len(columns.hashes):
         return None  # no event that counts here
     ids, firsts = group(columns.hashes)

@@ -18,6 +18,7 @@ from sevenfold.spec.aggregate import RowFunction, Source
 from sevenfold.types import EventBatch, Floats, Ints, Texts
 
 __all__ = [
+    "HashedBatch",
     "ViewColumns",
     "counted",
     "event_hashes",
@@ -68,14 +69,33 @@ def key_hashes(entities: tuple[str, ...], keys: Any) -> Hashes:
     return combine128([hash128(keys[entity]) for entity in entities])
 
 
-def view_columns(view: ViewPlan, batch: EventBatch) -> ViewColumns:
-    """What `view` reads of `batch`: events with a key for which `where` holds.
+class HashedBatch:
+    """A batch for several views: found to be in log order, and each of its key columns hashed once.
 
     Raises InputError when the batch is not in log order.
     """
-    require_log_order(batch)
-    hashes = event_hashes(view, batch)
-    keep = hashes.any(axis=1)
+
+    def __init__(self, batch: EventBatch) -> None:
+        require_log_order(batch)
+        self.batch = batch
+        self._hashes: dict[str, Hashes] = {}
+
+    def hashes(self, view: ViewPlan) -> Hashes:
+        """The hashes of the keys that the events have for `view`, uint64 (n, 2); see `event_hashes`."""
+        keys = self.batch.keys
+        if not all(entity in keys for entity in view.entities):
+            return event_hashes(view, self.batch)
+        for entity in view.entities:
+            if entity not in self._hashes:
+                self._hashes[entity] = hash128(keys[entity])
+        return combine128([self._hashes[entity] for entity in view.entities])
+
+
+def view_columns(view: ViewPlan, hashed: HashedBatch) -> ViewColumns:
+    """What `view` reads of a batch: events with a key for which `where` holds."""
+    batch = hashed.batch
+    hashes = hashed.hashes(view)
+    keep = (hashes[:, 0] | hashes[:, 1]) != 0
     counts = counted(view, batch)
     if counts is not None:
         keep &= counts

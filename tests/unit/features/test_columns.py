@@ -11,7 +11,7 @@ import pytest
 
 import sevenfold as sf
 from sevenfold.errors import InputError
-from sevenfold.features.columns import key_hashes, view_columns
+from sevenfold.features.columns import HashedBatch, key_hashes, view_columns
 from sevenfold.features.plan import ViewPlan, compile_plan
 from sevenfold.types import EventBatch, Texts
 
@@ -42,8 +42,10 @@ def view(*aggregates: Any, entity: Any = user, **options: Any) -> ViewPlan:
 
 
 def test_events_without_a_key_are_left_out() -> None:
-    assert view_columns(view(sf.sum("price")), BATCH).event_us.tolist() == [0, 2, 3, 4]
-    assert view_columns(view(sf.sum("price"), entity=[user, item]), BATCH).known_us.tolist() == [
+    assert view_columns(view(sf.sum("price")), HashedBatch(BATCH)).event_us.tolist() == [0, 2, 3, 4]
+    assert view_columns(
+        view(sf.sum("price"), entity=[user, item]), HashedBatch(BATCH)
+    ).known_us.tolist() == [
         10,
         13,
         14,
@@ -70,13 +72,13 @@ def test_one_key_goes_with_as_many_as_there_are(n: int) -> None:
 
 def test_where_keeps_the_events_for_which_it_holds() -> None:
     wanted = view(sf.sum("price"), where=lambda price: price > 0)
-    columns = view_columns(wanted, BATCH)
+    columns = view_columns(wanted, HashedBatch(BATCH))
     assert columns.numbers[:, 0].tolist() == [1.0]
     assert len(columns.hashes) == 1
 
 
 def test_text_counts_as_one_where_it_is() -> None:
-    columns = view_columns(view(sf.count("note"), sf.sum(doubled)), BATCH)
+    columns = view_columns(view(sf.count("note"), sf.sum(doubled)), HashedBatch(BATCH))
     np.testing.assert_array_equal(columns.numbers, [[1, 2], [1, NAN], [NAN, 0], [1, 0]])
 
 
@@ -86,7 +88,7 @@ def doubled(price: Any) -> Any:
 
 def test_marks_are_equal_for_equal_values_and_zero_for_null() -> None:
     by = [sf.distinct("price"), sf.distinct("basket"), sf.distinct("item"), sf.distinct(doubled)]
-    price, basket, item_, twice = view_columns(view(*by), BATCH).marks.T.tolist()
+    price, basket, item_, twice = view_columns(view(*by), HashedBatch(BATCH)).marks.T.tolist()
     assert price[0] != price[2] == price[3] != 0
     assert price[1] == basket[2] == item_[1] == twice[1] == 0
     assert basket[0] != basket[1] == basket[3]
@@ -99,7 +101,7 @@ def test_marks_are_equal_for_equal_values_and_zero_for_null() -> None:
 def test_no_number_has_the_mark_of_null(x: float) -> None:
     fields = {**BATCH.fields, "price": np.full(5, x)}
     batch = EventBatch("sales", BATCH.event_us, BATCH.known_us, BATCH.event_ids, BATCH.keys, fields)
-    assert view_columns(view(sf.distinct("price")), batch).marks.all()
+    assert view_columns(view(sf.distinct("price")), HashedBatch(batch)).marks.all()
 
 
 def one_less(price: Any) -> Any:
@@ -109,18 +111,18 @@ def one_less(price: Any) -> Any:
 @pytest.mark.parametrize("make", [lambda: sf.sum(one_less), lambda: sf.distinct(one_less)])
 def test_a_function_of_another_shape_is_refused(make: Callable[[], Any]) -> None:
     with pytest.raises(InputError, match=r"one_less gave an array of shape \(4,\) for 5 events"):
-        view_columns(view(make()), BATCH)
+        view_columns(view(make()), HashedBatch(BATCH))
     with pytest.raises(InputError, match="one_less gave"):
-        view_columns(view(sf.count(), where=one_less), BATCH)
+        view_columns(view(sf.count(), where=one_less), HashedBatch(BATCH))
 
 
 def test_an_event_known_before_it_happens_is_refused() -> None:
     early = dataclasses.replace(BATCH, known_us=np.array([0, 1, 1, 3, 4]))
     with pytest.raises(InputError, match="event 2 of stream 'sales' happens at 2 us and was known"):
-        view_columns(view(sf.count()), early)
+        view_columns(view(sf.count()), HashedBatch(early))
 
 
 def test_events_out_of_log_order_are_refused() -> None:
     back = dataclasses.replace(BATCH, known_us=np.array([10, 12, 12, 11, 14]))
     with pytest.raises(InputError, match="event 3 became known before event 2"):
-        view_columns(view(sf.count()), back)
+        view_columns(view(sf.count()), HashedBatch(back))
