@@ -8,7 +8,8 @@ A layer of its own above `serving`: events that are given go through the one doo
 from __future__ import annotations
 
 from sevenfold.batch.backfill import Filled
+from sevenfold.batch.explanation import Explanation
 from sevenfold.batch.options import SpineOptions
 from sevenfold.batch.reader import Reader
 
-__all__ = ["Filled", "Reader", "SpineOptions"]
+__all__ = ["Explanation", "Filled", "Reader", "SpineOptions"]

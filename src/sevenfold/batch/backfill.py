@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sevenfold.batch.rows import Computed, Rows
-from sevenfold.batch.table_file import TableFile, join_parts, to_parquet
+from sevenfold.batch.table_file import join_parts, table_of
 from sevenfold.errors import InputError
 
 __all__ = ["Filled", "Filling", "fill_file"]
-
-_TEXTS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +49,8 @@ def fill_file(
 
     Raises InputError for files that cannot be read or written.
     """
-    if not spine.is_file():
-        raise InputError(f"there is no file {spine}")
     with _folder_of(out) as folder:
-        table = _table(spine, folder)
+        table = table_of(spine, folder)
         filling = prepare(tuple(table.types))
         parts = []
         for begin in range(0, max(table.total, 1), filling.at_once):
@@ -67,20 +63,6 @@ def fill_file(
             advance(end, table.total)
         join_parts(parts, out)
     return Filled(table.total, filling.features, filling.left_out)
-
-
-def _table(spine: Path, folder: Path) -> TableFile:
-    """The file, as Parquet."""
-    if spine.suffix == ".parquet":
-        return TableFile(spine)
-    if not spine.name.endswith(_TEXTS):
-        raise InputError(
-            f"{str(spine)!r} cannot be read: its name must end in .parquet, {', '.join(_TEXTS)}"
-        )
-    same = folder / "spine.parquet"
-    if not same.exists():
-        to_parquet(spine, same)
-    return TableFile(same, spine)
 
 
 @contextmanager

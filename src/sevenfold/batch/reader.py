@@ -11,16 +11,20 @@ import numpy as np
 from sevenfold.batch.arrow_rows import arrow_schema, arrow_table
 from sevenfold.batch.backfill import Filled, Filling, fill_file
 from sevenfold.batch.events import load_events
+from sevenfold.batch.explanation import Explanation, Look
 from sevenfold.batch.given import is_stream, rows_of
 from sevenfold.batch.histories import kept_events
+from sevenfold.batch.opened import opened
 from sevenfold.batch.options import Meant, SpineOptions
 from sevenfold.batch.rows import Computed, Rows, require_column
 from sevenfold.batch.spine import readable, refuse_collisions, spine_of
 from sevenfold.engines.offline import read_at
+from sevenfold.engines.survey import survey
 from sevenfold.errors import InputError, RunError
+from sevenfold.features.meaning import meanings
 from sevenfold.features.plan import compile_plan
 from sevenfold.spec.system import System
-from sevenfold.stores.history import HEAD_EVENTS, StreamHistory
+from sevenfold.stores.history import HEAD_EVENTS, HISTORY, StreamHistory
 from sevenfold.types import EventBatch
 
 __all__ = ["Reader"]
@@ -123,15 +127,42 @@ class Reader:
 
         return fill_file(Path(spine), Path(out), prepare, self._told("features"))
 
+    def explain(
+        self, spine: Any, features: Sequence[str] = (), **meant: Unpack[SpineOptions]
+    ) -> Explanation:
+        """What `features_at` or `backfill` will do for this spine, without computing a feature.
+
+        `spine` is a table or the path of a file; a RecordBatchReader could be read only once. The keys are read,
+        to count the events that they have.
+        """
+        how, looks = Meant(**meant), []
+        with opened(spine) as table:
+            names = self._names(table.names, features, how)
+            events = self._events()
+            at_once = self.rows_at_once(names, len(table.names))
+            for first, rows in table.parts(at_once):
+                one = spine_of(self.plan, names, rows, how, first)
+                bounds = self.memory_bytes, self.threads
+                looks.append(Look.at(one, survey(self.plan, names, one, events, bounds)))
+        said = meanings(self.system.features)
+        return Explanation(
+            source=self._where(),
+            looks=tuple(looks),
+            rows_at_once=at_once,
+            row_bytes=_row_bytes(names, len(table.names)),
+            memory_bytes=self.memory_bytes,
+            threads=self.threads,
+            features={name: said[name] for name in names},
+            left_out={} if features else self.left_out(table.names),
+        )
+
     def left_out(self, columns: Sequence[str]) -> dict[str, str]:
         """The features that a spine of these columns has not all for, each with what is missing."""
         return readable(self.plan, columns, ())[1]
 
     def rows_at_once(self, names: Sequence[str], columns: int) -> int:
         """How many rows of a spine are held at a time, when it has so many columns."""
-        # Keys, their hashes and groups; values twice and their states; the spine's own cells.
-        row_bytes = 200 + 20 * len(names) + 32 * columns
-        return max(self.memory_bytes // 4 // row_bytes, 1)
+        return max(self.memory_bytes // 4 // _row_bytes(names, columns), 1)
 
     def _names(
         self, columns: Sequence[str], features: Sequence[str], how: Meant
@@ -168,6 +199,12 @@ class Reader:
         return {
             name: np.ascontiguousarray(values[:, i].astype(kind)) for i, name in enumerate(names)
         }
+
+    def _where(self) -> str:
+        """Where the events come from, in words."""
+        if self._given is not None:
+            return "given: " + ", ".join(f"{len(e):,} of {name}" for name, e in self._given.items())
+        return f"the log of {self._home}, by key in {self._home / HISTORY}"
 
     def _stream(self, spine: Any, features: Sequence[str], how: Meant) -> Any:
         """A reader of filled batches: one log, however long it is read."""
@@ -207,3 +244,9 @@ def _regrouped(reader: Any, rows: int) -> Iterator[Any]:
                 held = []
     if held:
         yield arrow_table(held)
+
+
+def _row_bytes(names: Sequence[str], columns: int) -> int:
+    """About what a row of a spine takes while it is filled."""
+    # Keys, their hashes and groups; values twice and their states; the spine's own cells.
+    return 200 + 20 * len(names) + 32 * columns

@@ -15,8 +15,9 @@ from sevenfold.sources.files import cell_expression, fetched_column
 from sevenfold.sources.raw import Raw
 from sevenfold.stores.durable import sync_file
 
-__all__ = ["FileRows", "TableFile", "join_parts", "to_parquet"]
+__all__ = ["FileRows", "TableFile", "join_parts", "table_of"]
 
+_TEXTS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _ROW = "file_row_number"
 # One thread keeps the rows in the order of the file; nothing is fetched from elsewhere.
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
@@ -90,7 +91,26 @@ class FileRows:
         return f"read_parquet(?) where {_ROW} >= {self._begin} and {_ROW} < {self._end}"
 
 
-def to_parquet(path: Path, out: Path) -> None:
+def table_of(spine: Path, folder: Path) -> TableFile:
+    """The file; as Parquet in `folder` if it is text.
+
+    Raises InputError for a file that is not there, or of another kind.
+    """
+    if not spine.is_file():
+        raise InputError(f"there is no file {spine}")
+    if spine.suffix == ".parquet":
+        return TableFile(spine)
+    if not spine.name.endswith(_TEXTS):
+        raise InputError(
+            f"{str(spine)!r} cannot be read: its name must end in .parquet, {', '.join(_TEXTS)}"
+        )
+    same = folder / "spine.parquet"
+    if not same.exists():
+        _to_parquet(spine, same)
+    return TableFile(same, spine)
+
+
+def _to_parquet(path: Path, out: Path) -> None:
     """Write the rows of a CSV file as Parquet, in their order, without holding them all."""
     part = out.with_name(f".{out.name}.new")
     with _connected(path) as connection:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     required=True,
     help="Parquet or CSV: a column t, and one for each entity.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Parquet to write.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Parquet to write; needed without --explain."
+)
 @home_option
 @click.option(
     "--events",
@@ -62,12 +64,15 @@ if TYPE_CHECKING:
     show_default=True,
     help="What a null key is: refused, or one that nothing is known of.",
 )
+@click.option(
+    "--explain", is_flag=True, help="Say what would be read and what each feature means, and stop."
+)
 @click.option("--float64", "is_double", is_flag=True, help="Features as float64, not float32.")
 @json_option
 def command(
     system: str,
     spine: Path,
-    out: Path,
+    out: Path | None,
     home: Path | None,
     files: tuple[str, ...],
     wanted: tuple[str, ...],
@@ -76,18 +81,21 @@ def command(
     time: str,
     timezone: str | None,
     null_keys: Any,
+    explain: bool,
     is_double: bool,
 ) -> None:
     """Fill the rows of a table with features, each as it was at the row's own instant.
 
     The rows come back all, once, in their order, their own columns untouched; each feature is a float32
     column, null where there is no value. Nothing that became known at t or later is in it. A file larger
-    than memory is filled part by part.
+    than memory is filled part by part. --explain says what would be done, and computes no feature.
     """
     from sevenfold.batch import Reader
     from sevenfold.cli.events import pairs
     from sevenfold.cli.load import load_system
 
+    if out is None and not explain:
+        raise click.UsageError("give --out, a Parquet file to write, or --explain")
     declared = load_system(system)
     given = pairs(files, "STREAM=FILE")
     place = home_of(home, declared.name)
@@ -110,12 +118,18 @@ def command(
             threads=threads,
             progress=told,
         )
-        filled = reader.backfill(spine, out, wanted, **meant)
+        if out is None or explain:
+            explanation = reader.explain(spine, wanted, **meant)
+        else:
+            filled = reader.backfill(spine, out, wanted, **meant)
     for stream, reasons in reader.refused.items():
         say(
             f"{sum(reasons.values()):,} rows of {stream} refused, such as: "
             f"{reader.refused_because[stream]}"
         )
+    if out is None or explain:
+        show({"system": declared.name, **explanation.as_dict()}, str(explanation))
+        return
     result = {
         "system": declared.name,
         "rows": filled.rows,
