@@ -36,17 +36,17 @@ def main() -> int:
         help=f"the Python that has Feast installed, to measure {', '.join(WITH_FEAST)} beside it (else {VARIABLE})",
     )
     options = parser.parse_args()
+    python = find_feast(options.feast) if options.name in WITH_FEAST else None
     module = importlib.import_module(f"benchmarks.{options.name}")
     more = {"file": options.file} if options.name in WITH_FILE else {}
     if options.name == "ingest":
         more["curve"] = options.curve
     report = module.run(repeat=options.repeat, scale=options.scale, **more)
-    if options.name in WITH_FEAST:
+    if python is not None:
         peers = importlib.import_module(f"benchmarks.peers.{options.name}")
-        if python := find_feast(options.feast):
-            peers.run(report, python, repeat=options.repeat, scale=options.scale)
-        else:
-            report.notes.append(f"no Feast beside ({VARIABLE} is not set): its keys are left out")
+        peers.run(report, python, repeat=options.repeat, scale=options.scale)
+    elif options.name in WITH_FEAST:
+        report.notes.append(f"no Feast beside ({VARIABLE} is not set): its keys are left out")
     for key, result in report.results.items():
         print(
             f"{key:36} {result.median:12.4g} {result.unit:10} "
