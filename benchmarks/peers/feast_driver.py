@@ -99,7 +99,8 @@ class Driver:
     def probe(self, folder: str, name: str, online: dict[str, Any], keys: list[str]) -> Answer:
         """Push `events.parquet` in its pushes, then read every key online and as of now.
 
-        What is pushed goes to both stores, as Feast offers: online at once, offline into the view's own file.
+        What is pushed goes to both stores, as Feast offers: online at once, offline into the view's own file, which
+        its default store and its DuckDB store then join.
         """
         place = Path(folder)
         table = pq.read_table(place / "events.parquet")
@@ -126,16 +127,18 @@ class Driver:
         found = opened.get_online_features(wanted, [{KEY: key} for key in keys]).to_dict()
         now = (events[MADE].max() + timedelta(seconds=1)).to_pydatetime()
         spine = pd.DataFrame({KEY: keys, AT: pd.to_datetime([now] * len(keys), utc=True)})
-        past = opened.get_historical_features(entity_df=spine, features=wanted).to_df()
-        return {
+        answer = {
             "online": {
                 key: _pair(found["fare"][i], found["number"][i]) for i, key in enumerate(keys)
-            },
-            "offline": {
-                key: _pair(fare, number)
-                for key, fare, number in zip(past[KEY], past["fare"], past["number"], strict=True)
-            },
+            }
         }
+        other = _store(kept, {"type": "duckdb"}, online)
+        other.apply([user, view])
+        for joined, by in (("default", opened), ("duckdb", other)):
+            past = by.get_historical_features(entity_df=spine, features=wanted).to_df()
+            rows = zip(past[KEY], past["fare"], past["number"], strict=True)
+            answer[joined] = {key: _pair(fare, number) for key, fare, number in rows}
+        return answer
 
 
 def _store(folder: Path, offline: dict[str, Any], online: dict[str, Any]) -> feast.FeatureStore:

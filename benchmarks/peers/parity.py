@@ -7,6 +7,7 @@ instant is the newer `created` of them, which is the arrival here.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def probe(report: Report, python: Path, name: str, pushes: list[Push]) -> dict[s
         report.beside |= {"feast": installed["feast"]}
         keys = [f"d{i}" for i in range(KEYS)]
         got = feast.ask("probe", folder=made, name=name, online=online, keys=keys)
-    return compared(newest(pushes), got["online"], got["offline"])
+    return compared(newest(pushes), got)
 
 
 def export(path: Path, pushes: list[Push]) -> None:
@@ -66,16 +67,15 @@ def export(path: Path, pushes: list[Push]) -> None:
     pq.write_table(pa.table(columns), path)
 
 
-def compared(
-    truth: dict[str, Value], online: dict[str, Any], offline: dict[str, Any]
-) -> dict[str, int]:
-    """How many keys differ between the two answers, and are wrong in each."""
-    read = [
-        {key: (pair[0], pair[1]) for key, pair in answer.items() if pair is not None}
-        for answer in (online, offline)
-    ]
+def compared(truth: Mapping[str, Value], got: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """How many keys differ between the online answer and the default store's, and are wrong in each of the three."""
+    read = {
+        who: {key: (pair[0], pair[1]) for key, pair in answer.items() if pair is not None}
+        for who, answer in got.items()
+    }
     return {
-        "differ": wrong(read[0], read[1]),
-        "online_wrong": wrong(truth, read[0]),
-        "offline_wrong": wrong(truth, read[1]),
+        "differ": wrong(read["online"], read["default"]),
+        "online_wrong": wrong(truth, read["online"]),
+        "offline_wrong": wrong(truth, read["default"]),
+        "duckdb_wrong": wrong(truth, read["duckdb"]),
     }

@@ -44,11 +44,13 @@ def test_the_newest_is_by_event_time_and_then_by_arrival() -> None:
 def test_what_differs_and_what_is_wrong_is_counted() -> None:
     truth = {"a": (1.0, 1), "b": (2.0, 2), "c": (3.0, 3)}
     online = {"a": [1.0, 1], "b": [9.0, 9], "c": None, "d": None}
-    offline = {"a": [1.0, 1], "b": [9.0, 9], "c": [3.0, 3], "d": [4.0, 4]}
-    assert compared(truth, online, offline) == {
-        "differ": 2,
+    offline = {"a": [1.0, 1], "b": [8.0, 8], "c": [3.0, 3], "d": [4.0, 4]}
+    duckdb = {"a": [1.0, 1], "b": [2.0, 2], "c": [3.0, 3], "d": None}
+    assert compared(truth, {"online": online, "default": offline, "duckdb": duckdb}) == {
+        "differ": 3,
         "online_wrong": 2,
         "offline_wrong": 2,
+        "duckdb_wrong": 0,
     }
 
 
