@@ -1,8 +1,9 @@
 """The online read beside Feast's sqlite and redis stores: 500 keys x 20 features.
 
-Ours merges the tiles of four windows of count, sum, mean, min and max at the instant of the read, from LMDB beside Feast's
-sqlite and from Redis beside its redis. Feast has no windows in these stores: it holds the twenty numbers that ours answers, in one
-view, so it looks up one row a key. Both give what they give a caller: ours a matrix, Feast `get_online_features(...).to_dict()`.
+`read_500`: ours merges the tiles of four windows of count, sum, mean, min and max at the instant of the read. `attributes_500`: it
+reads the newest values of 20 fields, which is all that Feast does: it has no windows in these stores and holds the twenty numbers
+that ours answers, in one view, so it looks up one row a key. Ours reads LMDB beside its sqlite, and one server of Redis holds
+both. Each gives what it gives a caller: ours a matrix, Feast `get_online_features(...).to_dict()`.
 
 They read in turns. A ratio is ours over Feast's: `_wall` of the medians on the clock, `_cpu` of the processor time of the caller and
 of the Redis server. On a busy machine the clock is hard on what takes long, so the ratio without an ending is the larger of both.
@@ -25,10 +26,11 @@ import pyarrow.parquet as pq
 from redis import Redis
 
 from benchmarks.measure import Report, figure, ratio
-from benchmarks.online import fill, windowed
+from benchmarks.online import attributes, fill, windowed
 from benchmarks.peers.beside import Peer, PeerError, compare, feast_beside
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.features.frame import Spine
+from sevenfold.features.plan import Plan
 from sevenfold.stores.kv import Store
 from sevenfold.stores.open import open_store
 from sevenfold.testing.redis_server import redis_server
@@ -38,42 +40,77 @@ Vectors = npt.NDArray[np.float32]
 
 SIZE, LISTS, ROUNDS, WARM = 500, 20, 20, 5
 NOW_US = 30 * US_PER_DAY
-PAIRS = {"lmdb": "sqlite", "redis": "redis"}
-"""Our store and the one of Feast that it is beside."""
 
 
 def run(report: Report, python: Path, repeat: int, scale: float) -> None:
     """Add Feast's figures and ours, taken in turns with them."""
     keys, events = max(600, int(10_000 * scale)), max(6_000, int(600_000 * scale))
-    rng = np.random.default_rng(11)
+    for kind, plan in (("read_500", windowed()), ("attributes_500", attributes())):
+        with tempfile.TemporaryDirectory() as made, ExitStack() as stack:
+            folder = Path(made)
+            server = stack.enter_context(redis_server(folder))
+            feast, installed = stack.enter_context(feast_beside(python, folder))
+            report.beside |= {"feast": installed["feast"]}
+            for pair in _pairs(stack, folder, server.port):
+                fill(pair.store, OnlineEngine(plan), keys, events)
+                _measure(report, kind, plan, (feast, pair), (keys, ROUNDS * repeat))
+    report.notes.append(
+        f"Feast holds {keys} keys x 20 numbers in one view; medians of {ROUNDS * repeat} reads of {SIZE} keys, in turns "
+        "with ours; all values equal"
+    )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A store of ours and what is beside it: Feast's settings of one, and a client of a server that both use."""
+
+    name: str
+    store: Store
+    online: dict[str, Any]
+    client: Any
+    folder: Path
+
+
+def _pairs(stack: ExitStack, folder: Path, port: int) -> list[_Pair]:
+    client: Any = Redis("127.0.0.1", port)
+    stack.callback(client.close)
+    sqlite = {"type": "sqlite", "path": str(folder / "feast_online.db")}
+    redis = {"type": "redis", "connection_string": f"127.0.0.1:{port}"}
+    lmdb, ours = (
+        open_store(f"lmdb:{folder / 'store'}"),
+        open_store(f"redis://127.0.0.1:{port}/0?home=peers"),
+    )
+    stack.callback(lmdb.close)
+    stack.callback(ours.close)
+    return [
+        _Pair("sqlite", lmdb, sqlite, None, folder),
+        _Pair("redis", ours, redis, client, folder),
+    ]
+
+
+def _measure(
+    report: Report, kind: str, plan: Plan, both: tuple[Peer, _Pair], sizes: tuple[int, int]
+) -> None:
+    """Give Feast the numbers that ours answers, check that it gives them back, and time both."""
+    (feast, pair), (keys, rounds) = both, sizes
+    engine, rng = OnlineEngine(plan), np.random.default_rng(11)
     everyone = [f"user-{i}" for i in range(keys)]
     wanted = [[f"user-{i}" for i in rng.integers(0, keys, SIZE).tolist()] for _ in range(LISTS)]
-    with tempfile.TemporaryDirectory() as made, ExitStack() as stack:
-        folder, engine = Path(made), OnlineEngine(windowed())
-        server = stack.enter_context(redis_server(folder))
-        client: Any = Redis("127.0.0.1", server.port)
-        stack.callback(client.close)
-        urls = {"lmdb": f"lmdb:{folder / 'store'}", "redis": server.url("peers")}
-        theirs: dict[str, dict[str, Any]] = {
-            "sqlite": {"type": "sqlite", "path": str(folder / "feast_online.db")},
-            "redis": {"type": "redis", "connection_string": f"127.0.0.1:{server.port}"},
-        }
-        feast, installed = stack.enter_context(feast_beside(python, folder))
-        report.beside |= {"feast": installed["feast"]}
-        for ours, name in PAIRS.items():
-            store = open_store(urls[ours])
-            stack.callback(store.close)
-            fill(store, engine, keys, events)
-            export(folder / "values.parquet", everyone, read(store, engine, everyone))
-            feast.ask("keep", folder=made, name=name, online=theirs[name], wanted=wanted)
-            check(feast, name, engine, read(store, engine, wanted[0]))
-            watched = client if name == "redis" else None
-            both = (_ours(store, engine, wanted), _theirs(feast, name))
-            _turns(report, name, ROUNDS * repeat, watched, both)
-    report.notes.append(
-        f"Feast holds {keys} keys x {len(engine.plan.names)} numbers in one view; medians of {ROUNDS * repeat} reads of "
-        f"{SIZE} keys, in turns with ours; all values equal"
-    )
+    export(pair.folder / "values.parquet", everyone, read(pair.store, engine, everyone))
+    place = str(pair.folder)
+    feast.ask("keep", folder=place, name=pair.name, online=pair.online, wanted=wanted)
+    check(feast, pair.name, engine, read(pair.store, engine, wanted[0]))
+    ours, theirs = _ours(pair.store, engine, wanted), _theirs(feast, pair.name)
+    _turns(rounds, pair.client, (ours, theirs))
+    key = f"{kind}_vs_feast_{pair.name}"
+    for clock in ("wall", "cpu"):
+        mine, his = (
+            figure([s * 1e6 for s in getattr(each, clock)], "us") for each in (ours, theirs)
+        )
+        report.results[f"{kind}_feast_{pair.name}_{clock}_us"] = his
+        report.results[f"{kind}_beside_{pair.name}_{clock}_us"] = mine
+        report.ratios[f"{key}_{clock}"] = ratio(mine, his)
+    report.ratios[key] = max(report.ratios[f"{key}_wall"], report.ratios[f"{key}_cpu"])
 
 
 def read(store: Store, engine: OnlineEngine, keys: list[str]) -> Vectors:
@@ -111,7 +148,7 @@ class _Timed:
     cpu: list[float] = field(default_factory=list)
 
 
-def _turns(report: Report, name: str, rounds: int, server: Any, both: Sequence[_Timed]) -> None:
+def _turns(rounds: int, server: Any, both: Sequence[_Timed]) -> None:
     """Time `rounds` reads of ours and of Feast's after some more; `server` is a client of Redis, or None."""
     for at in range(WARM + rounds):
         for each in both:
@@ -120,13 +157,6 @@ def _turns(report: Report, name: str, rounds: int, server: Any, both: Sequence[_
             if at >= WARM:
                 each.wall.append(wall)
                 each.cpu.append(cpu + server_cpu_s(server) - before)
-    key = f"read_500_vs_feast_{name}"
-    for kind in ("wall", "cpu"):
-        ours, theirs = (figure([s * 1e6 for s in getattr(each, kind)], "us") for each in both)
-        report.results[f"feast_{name}_500_{kind}_us"] = theirs
-        report.results[f"feast_{name}_500_ours_{kind}_us"] = ours
-        report.ratios[f"{key}_{kind}"] = ratio(ours, theirs)
-    report.ratios[key] = max(report.ratios[f"{key}_wall"], report.ratios[f"{key}_cpu"])
 
 
 def server_cpu_s(client: Any) -> float:
