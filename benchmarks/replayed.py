@@ -130,9 +130,7 @@ def _as_of_then(plan: Plan, store: Store, folder: Path, spine: Spine) -> Floats:
     for view in plan.views:
         wanted.setdefault(view.stream, []).append(view.entities)
     history = History(folder, wanted)
-    with store.read() as txn:
-        history.extend(txn)
-        return read_at(plan, plan.names, spine, history.at(txn)).values
+    return read_at(plan, plan.names, spine, history.brought_up(store)).values
 
 
 def _tell(report: Report, counts: Counts, took: list[float], vectors_per_s: float) -> None:

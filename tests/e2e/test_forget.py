@@ -54,8 +54,7 @@ def make_history(stall: Path, home: Path) -> None:
         "sales": [view.entities for view in compile_plan(load_system(str(stall)).features).views]
     }
     store = open_store(f"lmdb:{home / 'store'}", readonly=True)
-    with store.read() as txn:
-        History(home / "history", wanted).extend(txn, 1)
+    History(home / "history", wanted).extend(store, 1)
     store.close()
     assert [
         path for path in (home / "history").rglob("*") if path.is_file() and path.stat().st_size

@@ -1,6 +1,7 @@
 """Reading from a kept history gives what reading from the events themselves gives, bit for bit."""
 
 import itertools
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,9 @@ import sevenfold as sf
 from sevenfold.engines.offline import read_at
 from sevenfold.features.frame import Spine
 from sevenfold.features.plan import Plan, compile_plan
-from sevenfold.stores.history import StreamHistory, merge
+from sevenfold.stores.history import History, StreamHistory, merge
+from sevenfold.stores.log import append, arrange, floor_us, note_rewrite, read_stream
+from sevenfold.stores.memory import MemoryStore
 from sevenfold.stores.segment import Segment, write_segment
 from sevenfold.testing.strategies import Log, logs
 from sevenfold.types import EventBatch, Texts
@@ -26,6 +29,9 @@ VIEWS = [
     sf.aggregate(item, stream, sf.last("x"), where=positive, name="newest_of_some"),
     sf.aggregate(user, stream, sf.distinct("item", cap=8), sf.count("tag"), name="texts"),
 ]
+WANTED = {"s": list(dict.fromkeys(view.entities for view in compile_plan(VIEWS).views))}
+# Hundreds of small files, each made durable: in memory where the machine has a folder there.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 FEW_BYTES = 400  # a handful of events a part
 
 
@@ -62,7 +68,7 @@ def test_a_history_reads_as_its_events_do_however_it_is_cut(log: Log, data: st.D
     memory = data.draw(st.sampled_from([1, FEW_BYTES, 1 << 30]))
     threads = data.draw(st.integers(1, 4))
     expected = read_at(plan, plan.names, spine(log), {"s": log.batch})
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         history = kept(Path(folder), plan, log.batch, cuts)
         found = read_at(plan, plan.names, spine(log), {"s": history}, None, memory, threads)
     assert found.values.tobytes() == expected.values.tobytes()
@@ -88,7 +94,7 @@ def test_merged_segments_are_the_segment_of_all_their_events(
 ) -> None:
     n = len(log.batch)
     cuts = sorted(data.draw(st.sets(st.integers(1, n), min_size=1, max_size=3)) | {n})
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         plan = compile_plan(VIEWS)
         parts = kept(Path(folder, "parts"), plan, log.batch, cuts)
         whole = kept(Path(folder, "whole"), plan, log.batch, [n])
@@ -99,3 +105,47 @@ def test_merged_segments_are_the_segment_of_all_their_events(
             assert sorted(path.name for path in merged.path.iterdir()) == names
             for name in names:
                 assert (merged.path / name).read_bytes() == (expected.path / name).read_bytes()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(logs(), st.data())
+def test_a_history_kept_in_any_steps_reads_as_the_log_does(log: Log, data: st.DataObject) -> None:
+    """Between batches it is extended or not, a bit of it turns over, or the log is rewritten."""
+    plan = compile_plan(VIEWS)
+    store = MemoryStore()
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        size = data.draw(st.integers(1, 12), label="segment_events")
+        history = History(Path(folder, "history"), WANTED, segment_events=size, merge_events=3)
+        for begin, end in itertools.pairwise([0, *log.cuts]):
+            with store.write() as txn:
+                append(txn, arrange(log.batch.take(np.arange(begin, end)), floor_us(txn)))
+            for what in data.draw(st.lists(st.sampled_from(STEPS), max_size=3), label="steps"):
+                _take(what, history, store, data)
+            with store.read() as txn:
+                events = read_stream(txn, "s")
+            assert events is not None
+            expected = read_at(plan, plan.names, spine(log), {"s": events})
+            found = history.mending(
+                lambda: read_at(plan, plan.names, spine(log), history.at(store))
+            )
+            assert found.values.tobytes() == expected.values.tobytes()
+            assert found.states.tolist() == expected.states.tolist()
+
+
+STEPS = ("step", "step", "extend", "turn a bit over", "lose a file", "rewrite")
+
+
+def _take(what: str, history: History, store: MemoryStore, data: st.DataObject) -> None:
+    files = sorted(path for path in history.path.glob("*/*/*/*") if path.stat().st_size)
+    if what == "step":
+        history.step(store, data.draw(st.integers(1, 9), label="head"))
+    elif what == "extend":
+        history.extend(store, 1)
+    elif what == "rewrite":
+        with store.write() as txn:
+            note_rewrite(txn)
+    elif files:
+        file = data.draw(st.sampled_from(files), label="file")
+        raw = bytearray(file.read_bytes())
+        raw[data.draw(st.integers(0, len(raw) - 1), label="byte")] ^= 1 << 6
+        file.unlink() if what == "lose a file" else file.write_bytes(raw)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sevenfold.errors import NotFoundError
 from sevenfold.features.plan import Plan
+from sevenfold.serving.histories import wanted_keys
 from sevenfold.stores.history import HISTORY, History, StreamHistory
 from sevenfold.stores.open import open_store
 
@@ -15,10 +16,7 @@ __all__ = ["history_of", "kept_events"]
 
 def history_of(home: Path, plan: Plan) -> History:
     """The history of a home, by the keys of the plan's views."""
-    wanted: dict[str, list[tuple[str, ...]]] = {}
-    for view in plan.views:
-        wanted.setdefault(view.stream, []).append(view.entities)
-    return History(home / HISTORY, wanted)
+    return History(home / HISTORY, wanted_keys(plan))
 
 
 def kept_events(
@@ -35,9 +33,7 @@ def kept_events(
     history = history_of(home, plan)
     store = open_store(store_url, readonly=True)
     try:
-        with store.read() as txn:
-            history.extend(txn, head_events, advance)
-            events = history.at(txn)
+        events = history.brought_up(store, head_events, advance)
     finally:
         store.close()
     if not events:

@@ -13,7 +13,7 @@ from sevenfold.batch.backfill import Filled, Filling, fill_file
 from sevenfold.batch.events import load_events
 from sevenfold.batch.explanation import Explanation, Look
 from sevenfold.batch.given import is_stream, rows_of
-from sevenfold.batch.histories import kept_events
+from sevenfold.batch.histories import history_of, kept_events
 from sevenfold.batch.opened import opened
 from sevenfold.batch.options import Meant, SpineOptions
 from sevenfold.batch.rows import Computed, Rows, require_column
@@ -66,6 +66,7 @@ class Reader:
         self.threads = threads
         self._progress = progress
         self._home = Path(home) if home is not None else Path(".sevenfold") / system.name
+        self._history = history_of(self._home, self.plan)
         self.refused: Mapping[str, Mapping[str, int]] = {}
         self.refused_because: Mapping[str, str] = {}
         self._given: Mapping[str, EventBatch] | None = None
@@ -100,7 +101,8 @@ class Reader:
             return self._stream(spine, features, how)
         rows = rows_of(spine)
         names = self._names(rows.names, features, how)
-        return rows.filled(self._computed(names, rows, how, self._events()))
+        computed = self._history.mending(lambda: self._computed(names, rows, how, self._events()))
+        return rows.filled(computed)
 
     def backfill(
         self,
@@ -125,7 +127,9 @@ class Reader:
 
             return Filling(names, left_out, self.rows_at_once(names, len(columns)), compute)
 
-        return fill_file(Path(spine), Path(out), prepare, self._told("features"))
+        return self._history.mending(
+            lambda: fill_file(Path(spine), Path(out), prepare, self._told("features"))
+        )
 
     def explain(
         self, spine: Any, features: Sequence[str] = (), **meant: Unpack[SpineOptions]

@@ -41,9 +41,23 @@ def _stop(_number: int, _frame: object) -> None:
     show_default=True,
     help="replay: requests and events name their instant.",
 )
+@click.option(
+    "--history-head",
+    type=click.IntRange(min=0),
+    default=200_000,
+    show_default=True,
+    metavar="EVENTS",
+    help="Keep the past by key, for reads as of then, up to so many newest events; 0 keeps none.",
+)
 @json_option
 def command(
-    system: str, home: Path | None, host: str, port: int, token: str | None, clock: str
+    system: str,
+    home: Path | None,
+    host: str,
+    port: int,
+    token: str | None,
+    clock: str,
+    history_head: int,
 ) -> None:
     """Answer requests over HTTP until stopped.
 
@@ -56,7 +70,7 @@ def command(
 
     from sevenfold import __version__
     from sevenfold.cli.load import load_system, load_system_anew
-    from sevenfold.serving.server import Door, serve
+    from sevenfold.serving.server import Door, Way, serve
 
     logging.basicConfig(
         level=logging.INFO,
@@ -70,7 +84,6 @@ def command(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     with suppress(_StopError), progress("reading the log") as advance:
-        where_to = Door(host, port, token)
-        replay = clock == "replay"
-        serve(declared, place, __version__, where_to, replay, advance, load_system_anew)
+        way = Way(clock == "replay", history_head, load_system_anew)
+        serve(declared, place, __version__, Door(host, port, token), way, advance)
     show({"system": declared.name, "home": str(place)}, f"{declared.name}: stopped")

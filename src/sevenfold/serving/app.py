@@ -256,7 +256,10 @@ class App:
         audited = self._service.audit.totals
         rates = audited.rates(self._service.features)
         self._metrics.audit(audited.compared, audited.different, rates)
-        raw = self._metrics.text(self._service.position(), self._version_now())
+        end = self._service.position()
+        if self._service.keeping is not None:
+            self._metrics.history(self._service.keeping.kept(end))
+        raw = self._metrics.text(end, self._version_now())
         return raw, {}, b"text/plain; version=0.0.4; charset=utf-8"
 
     def _ready(self, body: bytes) -> Answer:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from sevenfold.stores.history import Kept
+
 __all__ = ["Metrics"]
 
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -79,6 +81,13 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._history = Gauge(
+            "sevenfold_history",
+            "Of the histories by key: their segments, bytes and events, and the log's events not in them",
+            ["what"],
+            registry=self._registry,
+        )
+
         self._audited = Gauge(
             "sevenfold_audit_vectors",
             "Logged vectors compared with the log by the definition that serves, and those that differ",
@@ -99,6 +108,13 @@ class Metrics:
         self._audit_rate.clear()
         for name, rate in rates.items():
             self._audit_rate.labels(name).set(rate)
+
+    def history(self, kept: Kept) -> None:
+        """Note what the histories by key hold."""
+        self._history.labels("segments").set(kept.segments)
+        self._history.labels("bytes").set(kept.bytes)
+        self._history.labels("events").set(kept.events)
+        self._history.labels("events_behind").set(kept.behind)
 
     def job(self, name: str, seconds: float, failed: bool) -> None:
         """Note a step of a background job."""

@@ -26,9 +26,10 @@ from sevenfold.serving.cleanse import cleanse, is_to_be_cleansed
 from sevenfold.serving.order import read_order, withdraw_order
 from sevenfold.serving.service import Service
 from sevenfold.spec.system import System
+from sevenfold.stores.history import HEAD_EVENTS, HISTORY
 from sevenfold.stores.open import open_store
 
-__all__ = ["Door", "alone", "home_token", "serve"]
+__all__ = ["Door", "Way", "alone", "home_token", "serve"]
 
 _LOG = logging.getLogger(__name__)
 _DRAIN_S = 10
@@ -43,32 +44,49 @@ class Door:
     token: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a server serves: in replay or live, with `history_head` events left in the log (0: no histories are kept).
+
+    `load` reads a declaration anew when the home orders a change (see `order`).
+    """
+
+    replay: bool = False
+    history_head: int = HEAD_EVENTS
+    load: Callable[[str], System] | None = None
+
+
 def serve(
     system: System,
     home: Path,
     version: str,
     door: Door,
-    replay: bool = False,
+    way: Way | None = None,
     progress: Callable[[int], None] | None = None,
-    load: Callable[[str], System] | None = None,
 ) -> None:
     """Serve `system` from the store and registry in `home` until SIGTERM or SIGINT.
 
-    Port 0 takes a free one. `load` reads a declaration anew when the home orders a change (see `order`); one
-    that a killed server had begun is taken up again. When it listens, `server.json` in the home says pid, host and port. A request in
+    Port 0 takes a free one. A change that a killed server had begun is taken up again. When it listens, `server.json` in the home says pid, host and port. A request in
     flight is finished before the process ends. Raises ServingError when the port is taken or another server
     runs on this home.
     """
+    way = way or Way()
     home.mkdir(parents=True, exist_ok=True)
     with alone(home):
         if is_to_be_cleansed(home):
             _LOG.info("compacting the store: something was deleted from it")
             cleanse(home)
-        store = open_store(f"lmdb:{home / 'store'}")
+        url = f"lmdb:{home / 'store'}"
+        store = open_store(url)
         try:
             registry = Registry(home / "registry")
-            service = Service(system, store, registry, SystemClock(), replay, progress)
-            _serve(service, home, version, door, load)
+            service = Service(system, store, registry, SystemClock(), way.replay, progress)
+            if way.history_head:
+                service.keep_histories(url, home / HISTORY, way.history_head)
+            try:
+                _serve(service, home, version, door, way.load)
+            finally:
+                service.close()
         finally:
             store.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from sevenfold.serving.champion import Champion
 from sevenfold.serving.changing import ChangeStatus, Changing
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.forgetting import Forgetting, Forgotten, forgotten, orders
+from sevenfold.serving.histories import Keeping
 from sevenfold.serving.ingest import Ingest, IngestResult, Post
 from sevenfold.serving.prediction_log import Prediction, find_prediction
 from sevenfold.serving.record import keep_record
@@ -83,6 +85,7 @@ class Service:
             grace_us,
         )
         self.changing.hold = self._is_forgetting
+        self.keeping: Keeping | None = None
         self.retention = Retention(store, system, self._now_us)
         self.forgetting = Forgetting(store, system, lambda: self._ingest.views, self._has_left)
         with store.read() as txn:
@@ -95,7 +98,18 @@ class Service:
     @property
     def jobs(self) -> tuple[Job, ...]:
         """The work to be done beside the answers."""
-        return (self.forgetting, self.changing, self.audit, self.retention)
+        kept = () if self.keeping is None else (self.keeping,)
+        return (self.forgetting, self.changing, self.audit, self.retention, *kept)
+
+    def keep_histories(self, url: str, folder: Path, head_events: int) -> None:
+        """Have histories by key kept in `folder` from now on; `url` is the store's address."""
+        self.keeping = Keeping(self.store, url, folder, head_events, self._is_forgetting)
+        self.keeping.use(self.plan)
+
+    def close(self) -> None:
+        """End what the service has started; the store stays open."""
+        if self.keeping is not None:
+            self.keeping.close()
 
     def _adopt(self, definition: Definition) -> None:
         """Answer by `definition` from now on; its states are there."""
@@ -116,6 +130,8 @@ class Service:
         self.audit.use(definition)
         self.retention.use(definition.system)
         self.forgetting.use(definition.system)
+        if self.keeping is not None:
+            self.keeping.use(definition.plan)
 
     def _obstacle(self, definition: Definition) -> str | None:
         """Why the model that is to serve cannot read `definition`; None when it can, or there is none."""

@@ -49,11 +49,12 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, wait: bool = True) -> Iterator[None]:
     """Hold the lock file `path` for this block, waiting for other processes and threads to leave it.
 
-    The kernel lets go of the lock when a process dies, so none is ever left behind.
+    Without `wait`, BlockingIOError while another holds it. The kernel lets go of the lock when a process dies, so
+    none is ever left behind.
     """
     with path.open("ab") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

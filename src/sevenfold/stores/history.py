@@ -1,32 +1,43 @@
 """The past of each stream by key: immutable segments over the log, and the log's newest events as their head.
 
 A history is a folder with one folder a stream and key, such as `views/user` or `views/user+item`. It holds nothing
-that the log does not hold: a damaged segment, or one of events that the log has since forgotten, is deleted and
-made again.
+that the log does not hold: a damaged segment, or one of a log that has since been rewritten, is deleted and
+made again. Each segment says itself what it is of, so there is no list of them that could be lost.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from sevenfold.algebra.grouping import bucket
 from sevenfold.errors import StoreError
-from sevenfold.stores.durable import locked, replace_file
-from sevenfold.stores.kv import Transaction
-from sevenfold.stores.log import blocks, levelled, position, rewrites
-from sevenfold.stores.segment import Segment, SegmentWriter, write_segment
-from sevenfold.types import EventBatch, Ints
+from sevenfold.stores.durable import locked
+from sevenfold.stores.kv import Store, Transaction
+from sevenfold.stores.log import blocks, generation, levelled, position
+from sevenfold.stores.sealed import DamagedError
+from sevenfold.stores.segment import (
+    Origin,
+    Segment,
+    SegmentWriter,
+    delete_segment,
+    write_segment,
+)
+from sevenfold.types import EventBatch, Ints, Texts
 
-__all__ = ["HEAD_EVENTS", "HISTORY", "History", "StreamHistory", "merge"]
+__all__ = ["HEAD_EVENTS", "HISTORY", "History", "Kept", "StreamHistory", "merge"]
 
+R = TypeVar("R")
 Hashes = npt.NDArray[np.uint64]
 Entities = tuple[str, ...]
+Place = tuple[str, Entities]
 Progress = Callable[[int, int], None]
 
 HISTORY = "history"
@@ -35,9 +46,11 @@ HISTORY = "history"
 HEAD_EVENTS = 200_000
 """The events that stay in the log until they are worth a segment."""
 
-_REWRITES = "rewrites"
 _SEGMENT_EVENTS = 2_000_000
 _MERGE_EVENTS = 4_000_000
+_MANY = 32
+_PATIENCE = 5
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,143 +78,303 @@ class StreamHistory:
         return self.segments[entities], self.heads[entities]
 
 
-class History:
-    """The histories in the folder `path`, of the keys that `wanted` names by stream."""
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """Segments that follow one another from the log's beginning, and where the next sound one behind a gap begins."""
 
-    def __init__(self, path: Path, wanted: Mapping[str, Iterable[Entities]]) -> None:
+    segments: list[Segment]
+    next_start: int | None
+
+    @property
+    def stop(self) -> int:
+        """Where the log goes on behind them."""
+        return self.segments[-1].stop if self.segments else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a history holds: its segments, their events and bytes, and the log's events that are in none.
+
+    `is_void` when there are segments of another log than this, or of this one before it was rewritten.
+    """
+
+    segments: int = 0
+    events: int = 0
+    bytes: int = 0
+    behind: int = 0
+    is_void: bool = False
+
+
+class History:
+    """The histories in the folder `path`, of the keys that `wanted` names by stream.
+
+    `segment_events` are sorted and `merge_events` merged at a time, in memory. With `alone` the histories
+    of other keys are deleted.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        wanted: Mapping[str, Iterable[Entities]],
+        *,
+        segment_events: int = _SEGMENT_EVENTS,
+        merge_events: int = _MERGE_EVENTS,
+        alone: bool = False,
+    ) -> None:
         self.path = path
         self._wanted = {stream: tuple(dict.fromkeys(keys)) for stream, keys in wanted.items()}
+        self._segment_events, self._merge_events = segment_events, merge_events
+        self._alone = alone
+        self._of_log: set[tuple[Path, str]] = set()
 
     def extend(
-        self, txn: Transaction, head_events: int = HEAD_EVENTS, progress: Progress | None = None
+        self, store: Store, head_events: int = HEAD_EVENTS, progress: Progress | None = None
     ) -> None:
         """Make segments of the log's events until fewer than `head_events` are left in the head.
 
-        One process extends at a time, others wait; what is damaged is deleted and made again. `progress` is
-        told how far in the log it is, and how long the log is.
+        What is damaged is deleted and made again. `progress` is told how far in the log it is, and how long
+        the log is.
+        """
+        while self.step(store, head_events):
+            if progress is not None:
+                with store.read() as txn:
+                    end = position(txn)
+                    progress(end - self.kept(txn).behind, end)
+
+    def step(self, store: Store, head_events: int = HEAD_EVENTS) -> bool:
+        """Do one thing that is due, whole on disk when it returns: whether there was any.
+
+        First to delete what is void, damaged, half-written or merged; then to write the segments of one
+        stretch of the log; then to merge segments of one key. One process works at a time, others wait.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path / "lock"):
-            if not self._is_of(txn):
-                self._delete_all()
-                replace_file(self.path / _REWRITES, b"%d" % rewrites(txn))
-            end = position(txn)
-            for stream, keys in self._wanted.items():
-                for entities in keys:
-                    self._extend(txn, stream, entities, (end, head_events), progress)
+            with store.read() as txn:
+                chains = {place: self._chain(txn, place) for place in self._places()}
+                if self._swept(txn, chains):
+                    return True
+                is_crowded = any(len(chain.segments) > _MANY for chain in chains.values())
+                if not is_crowded and self._built(txn, chains, max(head_events, 1)):
+                    return True
+            # Without a snapshot: held for as long as a merge takes, it would make the store's file grow.
+            return any(self._merged(place, chain.segments) for place, chain in chains.items())
 
-    def at(self, txn: Transaction) -> dict[str, StreamHistory]:
-        """Every stream's history up to the end of the log; streams without an event are left out."""
+    def at(self, store: Store) -> dict[str, StreamHistory]:
+        """Every stream's history up to the end of the log; streams without an event are left out.
+
+        Its segments are held until the result is let go of: they stay, though merged meanwhile.
+        """
+        # Opened before the snapshot is taken: so none goes beyond its end.
+        opened = {place: self._opened(place) for place in self._places()}
         found = {}
-        is_current = self._is_of(txn)
-        for stream, keys in self._wanted.items():
-            segments = {
-                entities: tuple(self._sound(stream, entities)) if is_current else ()
-                for entities in keys
-            }
-            heads = {
-                entities: _log_from(txn, stream, kept[-1].stop if kept else 0)
-                for entities, kept in segments.items()
-            }
-            if any(segments.values()) or any(head is not None for head in heads.values()):
-                found[stream] = StreamHistory(stream, segments, heads)
+        with store.read() as txn:
+            for stream, keys in self._wanted.items():
+                chains = {of: self._chained(txn, opened[stream, of]) for of in keys}
+                parts = {
+                    stop: _log_from(txn, stream, stop)
+                    for stop in {chain.stop for chain in chains.values()}
+                }
+                heads = {of: parts[chain.stop] for of, chain in chains.items()}
+                segments = {of: tuple(chain.segments) for of, chain in chains.items()}
+                some = any(
+                    one.meta.origin.position >= 0 for kept in segments.values() for one in kept
+                )
+                if some or any(head is not None for head in heads.values()):
+                    found[stream] = StreamHistory(stream, segments, heads)
         return found
+
+    def brought_up(
+        self, store: Store, head_events: int = HEAD_EVENTS, progress: Progress | None = None
+    ) -> dict[str, StreamHistory]:
+        """The histories as of now, extended first.
+
+        Does not wait for another who is at work on them while the head is of a bearable size.
+        """
+        with store.read() as txn:
+            behind = self.kept(txn).behind
+        if behind >= max(head_events, 1):
+            with suppress(BlockingIOError):
+                self.path.mkdir(parents=True, exist_ok=True)
+                with locked(self.path / "lock", wait=behind >= _PATIENCE * head_events):
+                    pass
+                self.extend(store, head_events, progress)
+        return self.at(store)
+
+    def mending(self, work: Callable[[], R]) -> R:
+        """What `work` returns; begun anew when a segment that it reads proves to be damaged, which is deleted first.
+
+        So it has to ask for the histories itself, and must not keep what it had of them.
+        """
+        for _ in range(_TRIES - 1):
+            try:
+                return work()
+            except DamagedError as error:
+                self._discard(error.path)
+        return work()
+
+    def kept(self, txn: Transaction) -> Kept:
+        """What is held as of this snapshot, by all keys that are wanted; `behind` is of the one that is furthest."""
+        opened = {place: self._opened(place) for place in self._places()}
+        chains = [self._chained(txn, segments) for segments in opened.values()]
+        whole = [segment for chain in chains for segment in chain.segments]
+        end = position(txn)
+        return Kept(
+            len(whole),
+            sum(map(len, whole)),
+            sum(segment.size_bytes for segment in whole),
+            end - min((chain.stop for chain in chains), default=end),
+            any(not self._is_of(txn, one) for segments in opened.values() for one in segments),
+        )
 
     def drop(self) -> None:
         """Delete every segment: the log holds something else now, or the files are damaged."""
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path / "lock"):
-            self._delete_all()
-
-    def _delete_all(self) -> None:
-        for folder in self.path.iterdir():
-            if folder.is_dir():
-                shutil.rmtree(folder)
-
-    def _is_of(self, txn: Transaction) -> bool:
-        """Whether the segments are of the log as it is: none of their events was changed or taken out since."""
-        try:
-            return int((self.path / _REWRITES).read_bytes()) == rewrites(txn)
-        except (OSError, ValueError):
-            return False
+            for folder in self.path.iterdir():
+                if folder.is_dir():
+                    shutil.rmtree(folder)
 
     def discard_damaged(self) -> list[str]:
         """Read all segments through and delete the damaged ones; their paths."""
-        damaged = []
-        for path in sorted(self.path.glob("*/*/[0-9]*")):
-            try:
-                Segment.open(path).verify()
-            except StoreError:
-                shutil.rmtree(path)
-                damaged.append(str(path))
-        return damaged
+        found = sorted(self.path.glob("*/*/[0-9]*"))
+        return [str(path) for path in found if self._discard(path)]
 
-    def _extend(
-        self,
-        txn: Transaction,
-        stream: str,
-        entities: Entities,
-        until: tuple[int, int],
-        progress: Progress | None,
-    ) -> None:
-        end, head_events = until
-        folder = self._folder(stream, entities)
-        folder.mkdir(parents=True, exist_ok=True)
-        kept = list(self._sound(stream, entities, repair=True))
-        at = kept[-1].stop if kept else 0
-        while end - at >= max(head_events, 1):
-            stop = min(at + _SEGMENT_EVENTS, end)
-            parts = [batch for _, batch in blocks(txn, stream, at, stop)]
-            if not parts and stop == end:
-                return
-            if parts:
-                begin = kept[-1].stop if kept else 0
-                name = f"{begin:020d}-{stop:020d}"
-                kept.append(
-                    write_segment(
-                        folder / name, stream, entities, EventBatch.concat(levelled(parts))
-                    )
-                )
-                kept = _settled(kept)
-            at = stop
-            if progress is not None:
-                progress(at, end)
+    def _discard(self, path: Path) -> bool:
+        """Delete a segment when it is damaged; whether it was."""
+        try:
+            Segment.open(path).verify()
+        except StoreError:
+            with locked(self.path / "lock"):
+                if path.is_dir():
+                    delete_segment(path, force=True)
+            return True
+        return False
 
-    def _sound(self, stream: str, entities: Entities, repair: bool = False) -> Iterator[Segment]:
-        """The segments that follow one another from the log's beginning; `repair` deletes the others."""
-        folder = self._folder(stream, entities)
-        if not folder.is_dir():
-            return
-        names = [path for path in folder.iterdir() if not path.name.startswith(".")]
-        # Of two that begin at one position the longer holds what the shorter holds.
-        at = 0
-        for path in sorted(names, key=lambda path: (path.name[:20], -int(path.name[21:]))):
-            start, stop = int(path.name[:20]), int(path.name[21:])
-            segment = _opened(path) if start == at and stop > at else None
-            if segment is not None:
-                at = stop
-                yield segment
-            elif repair:
-                shutil.rmtree(path)
+    def _places(self) -> list[Place]:
+        return [(stream, entities) for stream, keys in self._wanted.items() for entities in keys]
 
-    def _folder(self, stream: str, entities: Entities) -> Path:
-        return self.path / stream / "+".join(entities)
+    def _folder(self, place: Place) -> Path:
+        return self.path / place[0] / "+".join(place[1])
+
+    def _opened(self, place: Place) -> list[Segment]:
+        """The segments of a key that are whole, held."""
+        found = []
+        for _ in range(_TRIES):
+            paths = sorted(self._folder(place).glob("[0-9]*"))
+            found = [segment for path in paths if (segment := _opened(path)) is not None]
+            if len(found) == len(paths) or all(path.exists() for path in paths):
+                break  # else they were merged between the look and the opening
+        return found
+
+    def _chain(self, txn: Transaction, place: Place) -> _Chain:
+        return self._chained(txn, self._opened(place))
+
+    def _chained(self, txn: Transaction, segments: Sequence[Segment]) -> _Chain:
+        """Those of the segments that follow one another; of two that begin together the longer holds the shorter."""
+        chain = _Chain([], None)
+        for segment in sorted(segments, key=lambda one: (one.start, -one.stop)):
+            if not self._is_of(txn, segment):
+                continue
+            if segment.start == chain.stop:
+                chain.segments.append(segment)
+            elif segment.start > chain.stop:
+                return _Chain(chain.segments, segment.start)
+        return chain
+
+    def _is_of(self, txn: Transaction, segment: Segment) -> bool:
+        """Whether a segment was made of this log, and nothing of it was changed or taken out since."""
+        origin = segment.meta.origin
+        if origin.generation != generation(txn) or segment.stop > position(txn):
+            return False
+        seen = (segment.path, segment.meta.seals)
+        if origin.position < 0 or seen in self._of_log:
+            return True
+        # A log brought back from before has the same name, and other events once it goes on.
+        here = next(blocks(txn, segment.meta.stream, origin.position, origin.position + 1), None)
+        if here is not None and int(here[1].known_us[0]) != origin.known_us:
+            return False
+        self._of_log.add(seen)
+        return True
+
+    def _swept(self, txn: Transaction, chains: Mapping[Place, _Chain]) -> bool:
+        """Delete what is of no use; whether anything was deleted."""
+        gone = False
+        for folder in [path for path in self.path.glob("*/*") if path.is_dir()]:
+            place = (folder.parent.name, tuple(folder.name.split("+")))
+            chain = chains.get(place)
+            if chain is None and self._alone:
+                shutil.rmtree(folder)
+                gone = True
+                continue
+            for path in list(folder.iterdir()):
+                gone = self._swept_one(txn, path, chain) or gone
+        return gone
+
+    def _swept_one(self, txn: Transaction, path: Path, chain: _Chain | None) -> bool:
+        if path.name.startswith("."):  # half-written, or half-deleted
+            shutil.rmtree(path)
+            return True
+        segment = _opened(path)
+        if segment is None or not self._is_of(txn, segment):
+            return delete_segment(path, force=True)
+        segment.let_go()
+        if chain is None or any(one.path == path for one in chain.segments):
+            return False
+        return segment.start < chain.stop and delete_segment(path)  # what it held was merged
+
+    def _built(self, txn: Transaction, chains: Mapping[Place, _Chain], head_events: int) -> bool:
+        """Write the segments of one stretch of the log, by all keys of a stream that need it; whether one was due."""
+        end = position(txn)
+        for stream, keys in self._wanted.items():
+            due: dict[Entities, tuple[int, int]] = {}
+            for entities in keys:
+                chain = chains[stream, entities]
+                until = end if chain.next_start is None else chain.next_start
+                if chain.next_start is not None or end - chain.stop >= head_events:
+                    due[entities] = chain.stop, min(chain.stop + self._segment_events, until)
+            if due:
+                start, stop = min(due.values())
+                batch, origin = _stretch(txn, stream, start, stop)
+                for entities in [of for of, stretch in due.items() if stretch == (start, stop)]:
+                    folder = self._folder((stream, entities))
+                    folder.mkdir(parents=True, exist_ok=True)
+                    write_segment(_place(folder, start, stop), stream, entities, batch, origin)
+                return True
+        return False
+
+    def _merged(self, place: Place, chain: Sequence[Segment]) -> bool:
+        """Merge segments of a chain when that is due; whether it was."""
+        run = _run([len(segment) for segment in chain])
+        if run < 2:
+            return False
+        segments = chain[-run:]
+        path = _place(self._folder(place), segments[0].start, segments[-1].stop)
+        try:
+            merge(path, segments, self._merge_events)
+        except DamagedError as error:
+            delete_segment(error.path, force=True)
+            return True
+        for segment in segments:
+            segment.let_go()
+            delete_segment(segment.path)
+        return True
 
 
 def merge(path: Path, segments: Sequence[Segment], at_once: int = _MERGE_EVENTS) -> Segment:
     """One segment in place of those that follow one another, written some `at_once` events at a time."""
     first = segments[0]
-    writer = SegmentWriter(path, first.meta.stream, first.meta.entities)
+    origins = [one.meta.origin for one in segments]
+    origin = next((one for one in reversed(origins) if one.position >= 0), origins[-1])
     hashes = _union([segment.hashes for segment in segments])
     found = [segment.find(hashes) for segment in segments]
     sizes = np.sum([ends - begins for begins, ends in found], axis=0)
-    if not len(hashes):  # the columns are to be there all the same
-        writer.add(hashes, np.zeros(1, dtype=np.int64), first.batch(slice(0, 0)))
-    for low, high in cuts(sizes, at_once):
-        writer.add(
-            hashes[low:high], *_merged(segments, [(b[low:high], e[low:high]) for b, e in found])
-        )
-    return writer.close()
+    with SegmentWriter(path, first.meta.stream, first.meta.entities, origin) as writer:
+        if not len(hashes):  # the columns are to be there all the same
+            writer.add(hashes, np.zeros(1, dtype=np.int64), first.batch(slice(0, 0)))
+        for low, high in cuts(sizes, at_once):
+            part = [(begins[low:high], ends[low:high]) for begins, ends in found]
+            writer.add(hashes[low:high], *_merged(segments, part))
+        return writer.close()
 
 
 def cuts(sizes: Ints, at_once: int) -> Iterator[tuple[int, int]]:
@@ -236,15 +409,33 @@ def _union(parts: Sequence[Hashes]) -> Hashes:
     return both[np.concatenate([[True], ~again])] if len(both) else both
 
 
-def _settled(kept: list[Segment]) -> list[Segment]:
-    """Merge the newest while the one before is not twice as large: each event moves a few times in all."""
-    while len(kept) > 1 and len(kept[-2]) < 2 * len(kept[-1]):
-        older, newer = kept[-2:]
-        whole = merge(older.path.with_name(f"{older.start:020d}-{newer.stop:020d}"), (older, newer))
-        for segment in (older, newer):
-            shutil.rmtree(segment.path)  # whoever has it mapped keeps it until it lets go
-        kept = [*kept[:-2], whole]
-    return kept
+def _run(sizes: Sequence[int]) -> int:
+    """How many of the newest segments to merge: while the one before is not twice the size of those after it.
+
+    An event comes to lie in a segment half as large again at least, each time that it is written.
+    """
+    if not sizes:
+        return 0
+    n, total = 1, sizes[-1] + 1
+    while n < len(sizes) and sizes[-n - 1] + 1 < 2 * total:
+        total += sizes[-n - 1] + 1
+        n += 1
+    return n
+
+
+def _stretch(txn: Transaction, stream: str, start: int, stop: int) -> tuple[EventBatch, Origin]:
+    """The events of a stream in a stretch of the log, and where they are from."""
+    parts = list(blocks(txn, stream, start, stop))
+    if not parts:
+        none = np.empty(0, dtype=np.int64)
+        return EventBatch(stream, none, none, Texts.of([]), {}, {}), Origin(generation(txn))
+    seq, last = parts[-1]
+    origin = Origin(generation(txn), seq + len(last) - 1, int(last.known_us[-1]))
+    return EventBatch.concat(levelled([batch for _, batch in parts])), origin
+
+
+def _place(folder: Path, start: int, stop: int) -> Path:
+    return folder / f"{start:020d}-{stop:020d}"
 
 
 def _opened(path: Path) -> Segment | None:

@@ -203,9 +203,9 @@ class LmdbStore:
 
     def _open_tables(self) -> dict[str, Any]:
         try:
+            self._env.reader_check()  # free the slots of readers that were killed
             if self._readonly:  # a handle opened inside a read transaction would end with it
                 return {name: self._env.open_db(name.encode(), create=False) for name in TABLES}
-            self._env.reader_check()  # free the slots of readers that were killed
             with self._env.begin(write=True) as txn:
                 return {name: self._env.open_db(name.encode(), txn=txn) for name in TABLES}
         except lmdb.Error as error:

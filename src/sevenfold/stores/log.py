@@ -27,6 +27,7 @@ __all__ = [
     "floor_us",
     "fresh",
     "frontier_us",
+    "generation",
     "last_known_us",
     "levelled",
     "note_rewrite",
@@ -40,6 +41,7 @@ _POSITION = b"position"
 _LAST_KNOWN = b"last_known_us"
 _FRONTIER = b"frontier_us"
 _REWRITES = b"rewrites"
+_IDENTITY = b"identity"
 _BEFORE_ALL = -(1 << 62)
 
 
@@ -72,6 +74,11 @@ def rewrites(txn: Transaction) -> int:
 def note_rewrite(txn: Transaction) -> None:
     """Note that events of the log were changed or taken out."""
     txn.put(META, _REWRITES, _packed(rewrites(txn) + 1))
+
+
+def generation(txn: Transaction) -> str:
+    """A name for what the log holds so far: another log has another, and so has this one once it is rewritten."""
+    return f"{(txn.get(META, _IDENTITY) or b'').hex()}-{rewrites(txn)}"
 
 
 def floor_us(txn: Transaction) -> Instant:
@@ -117,6 +124,8 @@ def append(txn: Transaction, batch: EventBatch) -> int:
     for first in range(0, n, MAX_EVENTS):
         seq = start + first
         txn.put(LOG, key_of(seq), encode_block(batch, first, min(n, first + MAX_EVENTS), seq))
+    if not start:
+        txn.put(META, _IDENTITY, np.random.default_rng().bytes(16))
     txn.put(META, _POSITION, _packed(start + n))
     txn.put(META, _LAST_KNOWN, _packed(int(batch.known_us[-1])))
     return start + n

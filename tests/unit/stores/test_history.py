@@ -11,7 +11,6 @@ import pytest
 
 from sevenfold.errors import StoreError
 from sevenfold.hashing import hash128
-from sevenfold.stores import history as module
 from sevenfold.stores.block import key_of
 from sevenfold.stores.compact import compact
 from sevenfold.stores.history import HISTORY, History, StreamHistory
@@ -47,21 +46,15 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
-@pytest.fixture(autouse=True)
-def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SEGMENT_EVENTS", 100)
-
-
 def log_more(store: MemoryStore, begin: int, end: int) -> None:
     with store.write() as txn:
         append(txn, events(begin, end))
 
 
 def extended(store: MemoryStore, folder: Path, head_events: int = 50) -> StreamHistory:
-    history = History(folder, WANTED)
-    with store.read() as txn:
-        history.extend(txn, head_events)
-        return history.at(txn)["sales"]
+    history = History(folder, WANTED, segment_events=100)
+    history.extend(store, head_events)
+    return history.at(store)["sales"]
 
 
 def held(history: StreamHistory, entities: tuple[str, ...]) -> set[tuple[object, ...]]:
@@ -149,8 +142,7 @@ def test_a_reader_does_not_see_a_damaged_segment(store: MemoryStore, tmp_path: P
     before = held(extended(store, tmp_path), ("customer",))
     place = next(iter((tmp_path / "sales" / "customer").glob("0*")))
     (place / "known_us").unlink()
-    with store.read() as txn:
-        found = History(tmp_path, WANTED).at(txn)["sales"]
+    found = History(tmp_path, WANTED).at(store)["sales"]
     assert held(found, ("customer",)) == before
 
 
@@ -194,7 +186,7 @@ def test_a_log_that_was_rewritten_has_no_old_segments(store: MemoryStore, tmp_pa
         left = read_stream(txn, "sales")
         assert left is not None
         whole = StreamHistory("sales", {("customer",): ()}, {("customer",): left})
-        stale = History(tmp_path, WANTED).at(txn)["sales"]
+    stale = History(tmp_path, WANTED).at(store)["sales"]
     assert held(stale, ("customer",)) == held(whole, ("customer",))
     assert held(extended(store, tmp_path), ("customer",)) == held(whole, ("customer",))
 
@@ -225,16 +217,14 @@ def test_a_key_that_is_not_kept_is_refused(store: MemoryStore, tmp_path: Path) -
 
 
 def test_streams_without_events_are_left_out(store: MemoryStore, tmp_path: Path) -> None:
-    with store.read() as txn:
-        assert History(tmp_path, WANTED).at(txn) == {}
+    assert History(tmp_path, WANTED).at(store) == {}
 
 
 def test_a_store_written_anew_leaves_no_history_of_what_it_held(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path / "store", map_bytes=1 << 24)
     with store.write() as txn:
         append(txn, events(0, 300))
-    with store.read() as txn:
-        History(tmp_path / HISTORY, WANTED).extend(txn, 50)
+    History(tmp_path / HISTORY, WANTED).extend(store, 50)
     store.close()
     assert list((tmp_path / HISTORY).rglob("known_us"))
     compact(tmp_path / "store")

@@ -1,0 +1,159 @@
+"""The job that has the histories by key kept while the server answers.
+
+A process of its own does the work: sorting and merging in the server's would have answers wait. The job looks what
+is due, starts that process, and tells how far it is.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from sevenfold.clock import elapsed_s
+from sevenfold.errors import StoreError
+from sevenfold.features.plan import Plan
+from sevenfold.stores.history import History, Kept
+from sevenfold.stores.keeper import Orders
+from sevenfold.stores.kv import Store
+from sevenfold.stores.log import generation, position
+
+__all__ = ["Keeping", "wanted_keys"]
+
+_LOOK_S = 0.5
+_SURVEY_S = 5.0
+_VERIFY_S = 86_400.0
+_ASIDE_S = 60.0
+
+
+def wanted_keys(plan: Plan) -> dict[str, list[tuple[str, ...]]]:
+    """The keys by stream that the plan's views are read by."""
+    wanted: dict[str, list[tuple[str, ...]]] = {}
+    for view in plan.views:
+        wanted.setdefault(view.stream, []).append(view.entities)
+    return wanted
+
+
+class Keeping:
+    """Has the histories in `folder` kept, of the store at `url`, so that at most about `head_events` are behind.
+
+    With `head_events` 0 nothing is kept. `hold` says when not to begin: while the log is being rewritten.
+    """
+
+    name = "history"
+
+    def __init__(
+        self, store: Store, url: str, folder: Path, head_events: int, hold: Callable[[], bool]
+    ) -> None:
+        self._store, self._url = store, url
+        self.folder = folder
+        self._head_events = head_events
+        self._hold = hold
+        self._wanted: dict[str, list[tuple[str, ...]]] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._next_s = self._survey_s = self._verify_s = 0.0
+        self._stop = 0
+        self._generation = ""
+        self._is_new = False
+        self._kept = Kept()
+
+    @property
+    def pid(self) -> int:
+        """The process that is at work; 0 when there is none."""
+        return self._process.pid if self._process else 0
+
+    def running(self) -> bool:
+        """Whether the process is still at work."""
+        return self._process is not None and self._process.poll() is None
+
+    def use(self, plan: Plan) -> None:
+        """Keep what `plan` reads from now on; histories by other keys are deleted."""
+        self._wanted = wanted_keys(plan)
+        self._is_new = self.folder.is_dir()
+        self._verify_s = 0.0
+        self.close()
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Look at the next step what is due, and not only after a while."""
+        self._next_s = self._survey_s = 0.0
+
+    def step(self) -> bool:
+        """Look what is due, and have it done."""
+        now_s = elapsed_s()
+        if not self._head_events or now_s < self._next_s:
+            return False
+        self._next_s = now_s + _LOOK_S
+        if self._process is not None:
+            self.look_after()
+            return False
+        with self._store.read() as txn:
+            behind = position(txn) - self._stop
+            is_same = generation(txn) == self._generation
+        if now_s >= self._survey_s or not is_same or behind >= self._head_events:
+            self._survey()
+        to_verify = self._kept.segments > 0 and now_s >= self._verify_s
+        is_due = self._is_new or self._kept.is_void or self._kept.behind >= self._head_events
+        if self._hold() or not (is_due or to_verify):
+            return False
+        self._start(to_verify)
+        return True
+
+    def look_after(self) -> None:
+        """Note what the process has done; StoreError when it failed."""
+        if self._process is None:
+            return
+        if self._hold():
+            self.close()
+            return
+        code = self._process.poll()
+        if code is None:
+            if elapsed_s() >= self._survey_s:
+                self._survey()
+            return
+        self.close()
+        self._survey()
+        if code:
+            raise StoreError(
+                f"the process that keeps histories ended with {code}: what it said is in the server's log"
+            )
+
+    def failed(self, error: Exception) -> None:
+        """Nothing is lost: it is begun again after a while, on what is on disk."""
+        self._next_s = elapsed_s() + _ASIDE_S
+
+    def kept(self, end: int) -> Kept:
+        """What is kept, as last looked at, and how many of the log's `end` events are not."""
+        return replace(self._kept, behind=max(end - self._stop, 0))
+
+    def close(self) -> None:
+        """End the process, at once: what it has half-done is swept by the next."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+
+    def _start(self, verify: bool) -> None:
+        orders = Orders(self._url, str(self.folder), self._wanted, self._head_events, verify=verify)
+        command = [sys.executable, "-m", "sevenfold.stores.keeper"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
+        self._is_new = False
+        if verify:
+            self._verify_s = elapsed_s() + _VERIFY_S
+        if self._process.stdin is not None:
+            self._process.stdin.write(msgspec.json.encode(orders) + b"\n")
+            self._process.stdin.flush()
+
+    def _survey(self) -> None:
+        history = History(self.folder, self._wanted)
+        with self._store.read() as txn:
+            self._kept = history.kept(txn)
+            self._stop = position(txn) - self._kept.behind
+            self._generation = generation(txn)
+        self._survey_s = elapsed_s() + _SURVEY_S
