@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.peers.beside import VARIABLE, find_feast
+from benchmarks.peers.beside import VARIABLE, PeerError, find_feast
 
 NAMES = ("offline", "online", "ingest", "serve", "parity")
 WITH_FEAST = ("offline", "online", "parity")
@@ -36,7 +36,10 @@ def main() -> int:
         help=f"the Python that has Feast installed, to measure {', '.join(WITH_FEAST)} beside it (else {VARIABLE})",
     )
     options = parser.parse_args()
-    python = find_feast(options.feast) if options.name in WITH_FEAST else None
+    try:
+        python = find_feast(options.feast) if options.name in WITH_FEAST else None
+    except PeerError as error:
+        parser.error(str(error))
     module = importlib.import_module(f"benchmarks.{options.name}")
     more = {"file": options.file} if options.name in WITH_FILE else {}
     if options.name == "ingest":

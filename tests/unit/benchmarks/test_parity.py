@@ -1,14 +1,12 @@
 """The parity probe: its stream is what it says, and a key that differs is counted."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+from importlib.util import find_spec
 
 import pytest
 
 from benchmarks import parity, probe
+from benchmarks.__main__ import main
 from benchmarks.peers.beside import VARIABLE
 from benchmarks.peers.parity import compared
 
@@ -62,21 +60,15 @@ def test_no_key_of_ours_differs_or_is_wrong() -> None:
     }
 
 
-@pytest.mark.slow
-def test_without_a_peer_the_report_says_so_and_has_no_key_of_it(root: Path) -> None:
-    environment = {k: v for k, v in os.environ.items() if k != VARIABLE}
-    command = [sys.executable, "-m", "benchmarks", "parity"]
-    done = subprocess.run(
-        [*command, "--json", "--repeat", "1", "--scale", "0.02"],
-        cwd=root,
-        env=environment | {"PYTHONPATH": "src"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=250,
-    )
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout.splitlines()[-1])
+@pytest.mark.skipif(find_spec("feast") is not None, reason="Feast is installed here: it is found")
+def test_without_a_peer_the_report_says_so_and_has_no_key_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    options = ["--json", "--repeat", "1", "--scale", "0.02"]
+    monkeypatch.setattr("sys.argv", ["benchmarks", "parity", *options])
+    assert main() == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert {key.split("_")[0] for key in report["results"]} == {"ours"}
     assert {result["max"] for result in report["results"].values()} == {0}
     assert any("no Feast beside" in note for note in report["notes"])
