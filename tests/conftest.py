@@ -20,6 +20,8 @@ settings.register_profile(
     max_examples=2000,
     suppress_health_check=[HealthCheck.too_slow],
 )
+settings.register_profile("ci", settings.get_profile("usual"))
+settings.register_profile("deep", settings.get_profile("thorough"))
 settings.load_profile("usual")
 
 
