@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,15 @@ import numpy.typing as npt
 from sevenfold.compiled import kernel
 from sevenfold.types import Texts
 
-__all__ = ["canonical_json", "combine128", "digest", "hash128", "key_bytes", "siphash128"]
+__all__ = [
+    "canonical_json",
+    "combine128",
+    "digest",
+    "file_digest",
+    "hash128",
+    "key_bytes",
+    "siphash128",
+]
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -31,6 +40,15 @@ def digest(data: bytes, size: int = 16) -> str:
     '1fb8a626'
     """
     return hashlib.blake2b(data, digest_size=size).hexdigest()
+
+
+def file_digest(path: Path, size: int = 16) -> str:
+    """The BLAKE2b digest of the content of a file, read a piece at a time."""
+    found = hashlib.blake2b(digest_size=size)
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            found.update(piece)
+    return found.hexdigest()
 
 
 def canonical_json(value: Any) -> bytes:

@@ -16,6 +16,7 @@ from sevenfold.clock import SystemClock
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import InputError, NotFoundError
 from sevenfold.features.plan import Plan, compile_plan
+from sevenfold.hashing import canonical_json, digest
 from sevenfold.serving.ingest import Ingest, IngestResult
 from sevenfold.sources.files import Progress, read_chunks
 from sevenfold.sources.known import known_times
@@ -26,9 +27,9 @@ from sevenfold.spec.system import System
 from sevenfold.stores.kv import Store
 from sevenfold.stores.log import read_stream
 from sevenfold.stores.open import open_store
-from sevenfold.types import EventBatch, Texts
+from sevenfold.types import Column, EventBatch, Texts
 
-__all__ = ["GivenEvents", "load_events"]
+__all__ = ["GivenEvents", "events_digest", "load_events"]
 
 _AT_ONCE = 1 << 62
 _ROWS = 100_000
@@ -84,6 +85,24 @@ def load_events(
         {name: dict(Counter(one.reason for one in rows)) for name, rows in refused.items() if rows},
         {name: rows[0].message for name, rows in refused.items() if rows},
     )
+
+
+def events_digest(events: Mapping[str, EventBatch]) -> str:
+    """The digest of all that events say, in their order."""
+    found: list[Any] = []
+    for name in sorted(events):
+        batch = events[name]
+        found += [name, _digest(batch.event_us), _digest(batch.known_us)]
+        for columns in (batch.keys, batch.fields):
+            found += [[column, _digest(columns[column])] for column in sorted(columns)]
+    return digest(canonical_json(found))
+
+
+def _digest(column: Column | npt.NDArray[Any]) -> str:
+    if isinstance(column, Texts):
+        parts = (column.data[: column.offsets[-1]], column.offsets, column.valid)
+        return digest(b"".join(part.tobytes() for part in parts))
+    return digest(np.ascontiguousarray(column).tobytes())
 
 
 def _door(system: System) -> tuple[Store, Ingest]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -10,14 +11,15 @@ import numpy as np
 
 from sevenfold.batch.arrow_rows import arrow_schema, arrow_table
 from sevenfold.batch.backfill import Filled, Filling, fill_file
-from sevenfold.batch.events import load_events
+from sevenfold.batch.events import events_digest, load_events
 from sevenfold.batch.explanation import Explanation, Look
 from sevenfold.batch.given import is_stream, rows_of
 from sevenfold.batch.histories import history_of, kept_events
 from sevenfold.batch.opened import opened
 from sevenfold.batch.options import Meant, SpineOptions
 from sevenfold.batch.rows import Computed, Rows, require_column
-from sevenfold.batch.spine import readable, refuse_collisions, spine_of
+from sevenfold.batch.spine import latest_us, readable, refuse_collisions, spine_of
+from sevenfold.compiled import sources_stamp
 from sevenfold.engines.offline import read_at
 from sevenfold.engines.survey import survey
 from sevenfold.errors import InputError, RunError
@@ -25,11 +27,12 @@ from sevenfold.features.meaning import meanings
 from sevenfold.features.plan import compile_plan
 from sevenfold.spec.system import System
 from sevenfold.stores.history import HEAD_EVENTS, HISTORY, StreamHistory
-from sevenfold.types import EventBatch
+from sevenfold.types import EventBatch, Instant
 
 __all__ = ["Reader"]
 
 Progress = Callable[[str, int, int], None]
+Events = Mapping[str, EventBatch | StreamHistory]
 
 
 class Reader:
@@ -101,7 +104,9 @@ class Reader:
             return self._stream(spine, features, how)
         rows = rows_of(spine)
         names = self._names(rows.names, features, how)
-        computed = self._history.mending(lambda: self._computed(names, rows, how, self._events()))
+        computed = self._history.mending(
+            lambda: self._computed(names, rows, how, self._events()[0])
+        )
         return rows.filled(computed)
 
     def backfill(
@@ -113,19 +118,30 @@ class Reader:
     ) -> Filled:
         """Write the rows of a Parquet or CSV file, with a column for each feature, to the Parquet file `out`.
 
-        As `features_at`, for files of any size; nothing is under the name `out` until all is.
+        As `features_at`, for files of any size. Nothing is under the name `out` until all is; killed at it, the
+        next run goes on where this one was, and the file is the same to the byte. If the spine, a definition or
+        the events have changed so that an answer could have, it begins anew. Raises RunError while another
+        process fills `out`.
         """
         how = Meant(**meant)
 
         def prepare(columns: tuple[str, ...]) -> Filling:
             names = self._names(columns, features, how)
             left_out = () if features else tuple(self.left_out(columns))
-            events = self._events()
+            events, end_us, told = self._events()
 
             def compute(rows: Rows, first: int) -> Computed:
                 return self._computed(names, rows, how, events, first)
 
-            return Filling(names, left_out, self.rows_at_once(names, len(columns)), compute)
+            identity = {
+                "definitions": [*self.plan.definition_hashes(names).items()],
+                "events": told(),
+                "kernels": sources_stamp(),
+                "spine": [how.time, how.timezone, how.null_keys, how.dtype],
+            }
+            at_once = self.rows_at_once(names, len(columns))
+            latest = partial(latest_us, meant=how)
+            return Filling(names, left_out, at_once, compute, identity, end_us, latest)
 
         return self._history.mending(
             lambda: fill_file(Path(spine), Path(out), prepare, self._told("features"))
@@ -142,7 +158,7 @@ class Reader:
         how, looks = Meant(**meant), []
         with opened(spine) as table:
             names = self._names(table.names, features, how)
-            events = self._events()
+            events = self._events()[0]
             at_once = self.rows_at_once(names, len(table.names))
             for first, rows in table.parts(at_once):
                 one = spine_of(self.plan, names, rows, how, first)
@@ -178,23 +194,28 @@ class Reader:
         refuse_collisions(columns, names)
         return names
 
-    def _events(self) -> Mapping[str, EventBatch | StreamHistory]:
-        """The events of every stream, as they are now."""
-        if self._given is not None:
-            return self._given
+    def _events(self) -> tuple[Events, tuple[Instant, Instant] | None, Callable[[], Any]]:
+        """The events of every stream as they are now, when the newest became known (see Kept), and what tells them apart.
+
+        Of a log that is how often it was rewritten, of given events what they are.
+        """
+        given = self._given
+        if given is not None:
+            return given, None, lambda: events_digest(given)
         if not (self._home / "store" / "data.mdb").exists():
             raise RunError(
                 f"no store in {self._home}: `sevenfold ingest` makes one; give another home, or events"
             )
         url = f"lmdb:{self._home / 'store'}"
-        return kept_events(self.plan, self._home, url, HEAD_EVENTS, self._told("reading events"))
+        kept = kept_events(self.plan, self._home, url, HEAD_EVENTS, self._told("reading events"))
+        return kept.events, kept.end_us, lambda: [str(self._home.resolve()), *kept.rewrites]
 
     def _computed(
         self,
         names: Sequence[str],
         rows: Rows,
         how: Meant,
-        events: Mapping[str, EventBatch | StreamHistory],
+        events: Events,
         first: int = 0,
     ) -> Computed:
         spine = spine_of(self.plan, names, rows, how, first)
@@ -214,7 +235,7 @@ class Reader:
         """A reader of filled batches: one log, however long it is read."""
         schema = spine.schema
         names = self._names(tuple(schema.names), features, how)
-        events = self._events()
+        events = self._events()[0]
         nothing = dict.fromkeys(names, np.empty(0, how.numpy_dtype))
 
         def batches() -> Iterator[Any]:

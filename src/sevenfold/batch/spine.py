@@ -17,9 +17,9 @@ from sevenfold.sources.cells import parse_names
 from sevenfold.sources.flaws import Flaws
 from sevenfold.sources.raw import BIG, BOOL, NULL, NUMBER, RawColumn
 from sevenfold.sources.times import parse_times
-from sevenfold.types import Floats
+from sevenfold.types import Floats, Instant
 
-__all__ = ["readable", "refuse_collisions", "request_fields", "spine_of"]
+__all__ = ["latest_us", "readable", "refuse_collisions", "request_fields", "spine_of"]
 
 _OF_THE_READ = "request_time"
 
@@ -93,6 +93,13 @@ def spine_of(plan: Plan, names: Sequence[str], rows: Rows, meant: Meant, first: 
         rest = f" ({len(told)} rows cannot be read)" if len(told) > 1 else ""
         raise InputError(f"row {row + first} of the spine: {shown}{rest}")
     return Spine(t_us, keys, fields)
+
+
+def latest_us(rows: Rows, meant: Meant) -> Instant:
+    """The latest instant of `rows`, of those that can be read; 0 when none is."""
+    flaws = Flaws(len(rows))
+    cells = RawColumn.of(rows.column(meant.time))
+    return int(parse_times(cells, meant.time, meant.zone, flaws).max(initial=0))
 
 
 def request_fields(plan: Plan, names: Sequence[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from sevenfold.batch.rows import Computed, require_column
 from sevenfold.errors import InputError
 from sevenfold.sources.files import cell_expression, fetched_column
 from sevenfold.sources.raw import Raw
-from sevenfold.stores.durable import sync_file
+from sevenfold.stores.durable import sync_file, sync_folder
 
 __all__ = ["FileRows", "TableFile", "join_parts", "table_of"]
 
@@ -120,24 +120,25 @@ def _to_parquet(path: Path, out: Path) -> None:
     _put(part, out)
 
 
-def join_parts(parts: Sequence[Path], out: Path) -> None:
-    """Put the rows of files one after the other into `out`, whole or not at all."""
+def join_parts(parts: Sequence[Path], out: Path, folder: Path) -> None:
+    """Put the rows of files one after the other into `out`, whole or not at all, by way of `folder` beside it."""
     if len(parts) == 1:
         _put(parts[0], out)
         return
-    part = out.with_name(f".{out.name}.part")
+    whole = folder / "whole.parquet"
     with _connected(out) as connection:
         connection.execute(
             "copy (select * from read_parquet(?)) to ? (format parquet)",
-            [[str(one) for one in parts], str(part)],
+            [[str(one) for one in parts], str(whole)],
         )
-    _put(part, out)
+    _put(whole, out)
 
 
 def _put(part: Path, out: Path) -> None:
     try:
         sync_file(part)
         os.replace(part, out)
+        sync_folder(out.parent)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise InputError(f"{out} cannot be written: {error}") from error

@@ -88,7 +88,7 @@ def command(
 
     The rows come back all, once, in their order, their own columns untouched; each feature is a float32
     column, null where there is no value. Nothing that became known at t or later is in it. A file larger
-    than memory is filled part by part. --explain says what would be done, and computes no feature.
+    than memory is filled part by part; killed at it, the same command goes on where it was. --explain says what would be done, and computes no feature.
     """
     from sevenfold.batch import Reader
     from sevenfold.cli.events import pairs
@@ -136,9 +136,12 @@ def command(
         "features": list(filled.features),
         "left_out": list(filled.left_out),
         "refused": {name: dict(reasons) for name, reasons in reader.refused.items()},
+        "resumed": filled.resumed,
         "out": str(out),
     }
     lines = [f"{filled.rows:,} rows with {len(filled.features)} features in {out}"]
+    if filled.resumed:
+        lines.append(f"{filled.resumed:,} of them were there from a run that was interrupted")
     if filled.left_out:
         lines.append(f"left out, for want of columns in the spine: {', '.join(filled.left_out)}")
     show(result, "\n".join(lines))

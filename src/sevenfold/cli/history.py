@@ -40,7 +40,7 @@ def command(system: str, home: Path | None, verify: bool, drop: bool) -> None:
         history.drop()
     damaged = history.discard_damaged() if verify else []
     with progress("history") as advance:
-        events = kept_events(plan, place, store_url(place), HEAD_EVENTS, advance)
+        events = kept_events(plan, place, store_url(place), HEAD_EVENTS, advance).events
     kept = {
         stream: {
             "+".join(entities): {
