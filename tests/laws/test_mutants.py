@@ -18,13 +18,23 @@ EXAMPLES = 60
 MUTANTS = {
     "window tail at the hop after": (
         "algebra/value.py",
-        "tail = ((t_us - window) // hop) * hop if hop > 0 else NEVER_US",
-        "tail = ((t_us - window) // hop + 1) * hop if hop > 0 else NEVER_US",
+        "return (t_us - window) // hop * hop if hop > 0 else NEVER_US",
+        "return ((t_us - window) // hop + 1) * hop if hop > 0 else NEVER_US",
+    ),
+    "tiles from the hop after": (
+        "algebra/value.py",
+        "end_after = t_us - window - hop",
+        "end_after = t_us - window",
+    ),
+    "an event in the tile before its own": (
+        "algebra/update.py",
+        "state[newest] <= event_us < state[newest] + hop:",
+        "state[newest] <= event_us <= state[newest] + hop:",
     ),
     "window tail exclusive": (
         "algebra/value.py",
-        "while first > 0 and state[offset + 1 + (first - 1) * record] >= tail:",
-        "while first > 0 and state[offset + 1 + (first - 1) * record] > tail:",
+        "while first > 0 and state[offset + 1 + (first - 1) * record] > end_after:",
+        "while first > 0 and state[offset + 1 + (first - 1) * record] >= end_after:",
     ),
     "last tie goes to the one known earlier": (
         "algebra/update.py",
@@ -48,8 +58,8 @@ MUTANTS = {
     ),
     "tiles dropped a hop too early": (
         "algebra/update.py",
-        "        oldest = ((known_us - longest) // hop) * hop\n        _drop_tiles",
-        "        oldest = ((known_us - longest) // hop + 1) * hop\n        _drop_tiles",
+        "        oldest = known_us - longest - hop\n",
+        "        oldest = known_us - longest\n",
     ),
     "late event decays the wrong way": (
         "algebra/update.py",

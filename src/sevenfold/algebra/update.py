@@ -218,12 +218,19 @@ def _tile_of(
         tables.levels[level, 2],
     )
     offset, record = tables.levels[level, 3], tables.levels[level, 5]
-    start = 0
+    start = np.int64(0)
     if hop > 0:
-        start = (event_us // hop) * hop
-        oldest = ((known_us - longest) // hop) * hop
+        # Starts are multiples of the hop, so a tile is out of reach when it ends by then: no division, which
+        # would take longer than the rest. Most events fall into the newest tile, too.
+        oldest = known_us - longest - hop
         _drop_tiles(state, offset, record, oldest)
-        if start < oldest:
+        n = state[offset]
+        newest = offset + 1 + (n - 1) * record
+        if n > 0 and state[newest] <= event_us < state[newest] + hop:
+            start = state[newest]
+        else:
+            start = (event_us // hop) * hop
+        if start <= oldest:
             return -1
     return _find_tile(state, floats, offset, record, start, columns, tables.levels[level, 7])
 
@@ -240,10 +247,10 @@ def _add(state: Ints, floats: Floats, at: int, x: float) -> None:
 
 @kernel
 def _drop_tiles(state: Ints, offset: int, record: int, oldest: int) -> None:
-    """Forget the tiles that no window can reach any more: every later read is after `known_us`."""
+    """Forget the tiles that no window can reach any more, up to the start `oldest`: later reads are later."""
     n = state[offset]
     gone = 0
-    while gone < n and state[offset + 1 + gone * record] < oldest:
+    while gone < n and state[offset + 1 + gone * record] <= oldest:
         gone += 1
     if gone > 0:
         first = offset + 1

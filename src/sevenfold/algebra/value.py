@@ -99,12 +99,12 @@ def read_state(
     rest = empty
     for i in range(tables.reads.shape[0]):
         kind, section = tables.reads[i, 0], tables.reads[i, 1]
-        window, hop = tables.reads[i, 3], tables.reads[i, 4]
-        tail = ((t_us - window) // hop) * hop if hop > 0 else NEVER_US
+        window = tables.reads[i, 3]
         value, reason, found = np.nan, empty, _VALUE
         if kind <= MAX:
             value = _merged_value(kind, merged, section)
         elif kind == LAST:
+            tail = _tail(window, tables.reads[i, 4], t_us)
             value = _read_last(state, floats, start + tables.lasts[section, 2], tail)
         elif kind in (ATTRIBUTE, AGE):
             at = start + tables.lasts[section, 2]
@@ -118,10 +118,17 @@ def read_state(
                 rest = _read_rest(tables, i, state, floats, offsets, t_us, empty, values[row, i:])
             value, reason = values[row, i], rest
         else:
+            tail = _tail(window, tables.reads[i, 4], t_us)
             value, is_rough = read_distinct(tables, section, state, offsets, tail)
             found = _ESTIMATE if is_rough else _VALUE
         values[row, i] = value
         states[row, i] = reason if np.isnan(value) else found
+
+
+@kernel
+def _tail(window: int, hop: int, t_us: int) -> int:
+    """The oldest instant in a window at `t_us`; without a hop the window has none."""
+    return (t_us - window) // hop * hop if hop > 0 else NEVER_US
 
 
 @kernel
@@ -179,7 +186,7 @@ def _read_rest(
     """
     kind, section = tables.reads[read, 0], tables.reads[read, 1]
     window, hop = tables.reads[read, 3], tables.reads[read, 4]
-    tail = (t_us - window) // hop * hop if hop > 0 else NEVER_US
+    tail = _tail(window, hop, t_us)
     if kind in (LAST_K, QUANTILE, TOP_K, VECTOR):
         offset = offsets[tables.levels.shape[0] + tables.distincts.shape[0] + section]
         if kind == VECTOR:
@@ -238,9 +245,10 @@ def _merge(
     hop, record, n = tables.levels[level, 0], tables.levels[level, 5], state[offset]
     first = np.int64(0)
     if hop > 0:
-        tail = ((t_us - window) // hop) * hop
+        # Starts are multiples of the hop: those from the window's tail on are those that end after its length.
+        end_after = t_us - window - hop
         first = n
-        while first > 0 and state[offset + 1 + (first - 1) * record] >= tail:
+        while first > 0 and state[offset + 1 + (first - 1) * record] > end_after:
             first -= 1
     begin, end = offset + 1 + first * record, offset + 1 + n * record
     if slot < 0:
