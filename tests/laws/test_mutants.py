@@ -58,8 +58,8 @@ MUTANTS = {
     ),
     "tiles dropped a hop too early": (
         "algebra/update.py",
-        "        oldest = known_us - longest - hop\n",
-        "        oldest = known_us - longest\n",
+        "known_us - tables.levels[level, 1] - tables.levels[level, 0]",
+        "known_us - tables.levels[level, 1]",
     ),
     "late event decays the wrong way": (
         "algebra/update.py",

@@ -12,7 +12,7 @@ The state of a key is a row of 64-bit words, floats kept as their bits:
     distinct    n, then n pairs (mark, newest event_us)     for each (column, cap)
     section     n, then n entries                           see `sections`
 
-At rest the tiles lie packed; while it is worked on, every level has room for all tiles a window can reach.
+At rest the tiles lie packed; while it is worked on, every level has room for more tiles than a window can reach.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ __all__ = [
 ]
 
 _COLUMN_WORDS = 5
+_SPARE_TILES = 16
 
 
 class Tables(NamedTuple):
@@ -183,7 +184,9 @@ def lay_out(reads: Sequence[Read]) -> Layout:
     offset = fixed
     level_rows = []
     for level in levels:
-        capacity = level.longest // level.hop + 3 if level.hop else 1
+        reach = level.longest // level.hop + 3 if level.hop else 1
+        # Those out of reach are left when there is no more room: with some to spare, not at every new tile.
+        capacity = reach + _SPARE_TILES + reach // 4 if level.hop else 1
         counts = len(level.moments), len(level.firsts)
         room = (level.hop, level.longest, len(level.slots), offset, capacity, level.record)
         level_rows.append((*room, *counts))

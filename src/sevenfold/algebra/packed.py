@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sevenfold.algebra.layout import NEVER_US, Columns, Groups, Layout, Tables
-from sevenfold.algebra.update import clear, lend, lend_columns, update
+from sevenfold.algebra.update import clear, lend, lend_columns, settle, update
 from sevenfold.algebra.value import fixed_words, read_state, section_offsets, working_offsets
 from sevenfold.compiled import borrowed, kernel
 from sevenfold.types import Floats, Ints
@@ -125,6 +125,8 @@ def _update_packed(
         begin = old_ends[key]
         for i in range(starts[key], starts[key + 1]):
             update(tables, work, floats, columns, rows[i])
+        if starts[key + 1] > starts[key]:
+            settle(tables, work, columns.known_us[rows[starts[key + 1] - 1]])
         at = _pack(tables, work, new, at)
         ends[key] = at
     return at

@@ -14,7 +14,7 @@ from sevenfold.algebra.vectors import keep_vector
 from sevenfold.compiled import borrowed, called, kernel
 from sevenfold.types import Floats, Ints
 
-__all__ = ["add_compensated", "clear", "lend", "lend_columns", "update"]
+__all__ = ["add_compensated", "clear", "lend", "lend_columns", "settle", "update"]
 
 
 @kernel
@@ -80,7 +80,10 @@ def clear(tables: Tables, state: Ints, floats: Floats) -> None:
 
 @kernel
 def update(tables: Tables, state: Ints, floats: Floats, columns: Columns, row: int) -> None:
-    """Add the event at `row` of `columns` to a working state; events of a key must come in log order."""
+    """Add the event at `row` of `columns` to a working state; events of a key must come in log order.
+
+    Tiles that no window can reach any more stay until there is no room, or until `settle`.
+    """
     state[0] = max(state[0], columns.event_us[row])
     _update_lasts(tables, state, floats, columns, row)
     _update_decays(tables, state, floats, columns, row)
@@ -208,31 +211,39 @@ def _decay(
 
 
 @kernel
+def settle(tables: Tables, state: Ints, known_us: int) -> None:
+    """Forget the tiles of a working state that no window can reach: every later read is after `known_us`."""
+    for i in range(tables.levels.shape[0]):
+        if tables.levels[i, 0] > 0:
+            _drop_tiles(tables, i, state, known_us)
+
+
+@kernel
 def _tile_of(
     tables: Tables, level: int, state: Ints, floats: Floats, event_us: int, known_us: int
 ) -> int:
     """The offset of the tile that an event falls into, -1 when no window can reach it any more."""
-    hop, longest, columns = (
-        tables.levels[level, 0],
-        tables.levels[level, 1],
-        tables.levels[level, 2],
-    )
-    offset, record = tables.levels[level, 3], tables.levels[level, 5]
-    start = np.int64(0)
+    hop, offset, record = tables.levels[level, 0], tables.levels[level, 3], tables.levels[level, 5]
+    start, n = np.int64(0), state[offset]
     if hop > 0:
-        # Starts are multiples of the hop, so a tile is out of reach when it ends by then: no division, which
-        # would take longer than the rest. Most events fall into the newest tile, too.
-        oldest = known_us - longest - hop
-        _drop_tiles(state, offset, record, oldest)
-        n = state[offset]
+        # Most events fall into the newest tile: no division for them, it would take longer than the rest.
         newest = offset + 1 + (n - 1) * record
         if n > 0 and state[newest] <= event_us < state[newest] + hop:
             start = state[newest]
         else:
             start = (event_us // hop) * hop
-        if start <= oldest:
+        if start <= _last_gone(tables, level, known_us):
             return -1
-    return _find_tile(state, floats, offset, record, start, columns, tables.levels[level, 7])
+        if n == tables.levels[level, 4]:
+            _drop_tiles(tables, level, state, known_us)
+    columns, firsts = tables.levels[level, 2], tables.levels[level, 7]
+    return _find_tile(state, floats, offset, record, start, columns, firsts)
+
+
+@kernel
+def _last_gone(tables: Tables, level: int, known_us: int) -> int:
+    """The newest start that a tile out of reach can have: one that is a multiple of the hop ends in time."""
+    return int(known_us - tables.levels[level, 1] - tables.levels[level, 0])
 
 
 @kernel
@@ -246,11 +257,11 @@ def _add(state: Ints, floats: Floats, at: int, x: float) -> None:
 
 
 @kernel
-def _drop_tiles(state: Ints, offset: int, record: int, oldest: int) -> None:
-    """Forget the tiles that no window can reach any more, up to the start `oldest`: later reads are later."""
-    n = state[offset]
+def _drop_tiles(tables: Tables, level: int, state: Ints, known_us: int) -> None:
+    offset, record = tables.levels[level, 3], tables.levels[level, 5]
+    last_gone, n = _last_gone(tables, level, known_us), state[offset]
     gone = 0
-    while gone < n and state[offset + 1 + gone * record] <= oldest:
+    while gone < n and state[offset + 1 + gone * record] <= last_gone:
         gone += 1
     if gone > 0:
         first = offset + 1
