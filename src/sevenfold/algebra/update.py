@@ -237,7 +237,7 @@ def _tile_of(
         if n == tables.levels[level, 4]:
             _drop_tiles(tables, level, state, known_us)
     columns, firsts = tables.levels[level, 2], tables.levels[level, 7]
-    return _find_tile(state, floats, offset, record, start, columns, firsts)
+    return _find_tile(state, floats, offset, record, int(start), columns, firsts)
 
 
 @kernel

@@ -102,6 +102,7 @@ def _serve(
     app = App(service, door.token or home_token(home), version, change=change)
     if change is not None:
         _take_up(change)
+    service.rehearse()
     if reason := service.ready():  # also loads the kernels, so that the first answer is not slow
         _LOG.warning("not ready reason=%s", reason)
     listening = _listen(door.host, door.port)

@@ -235,6 +235,10 @@ class Service:
             keys = {entity.name: Texts.of(["probe"]) for entity in self.system.entities}
             return self._answering.probe(txn, Spine(np.array([t_us]), keys), self.retrieval.names)
 
+    def rehearse(self) -> None:
+        """Have everything compiled that takes events in; `ready` does so for answers."""
+        self._ingest.rehearse()
+
     def position(self) -> int:
         """How many events the log holds."""
         with self.store.read() as txn:
