@@ -16,7 +16,7 @@ from sevenfold.loop.client import Client
 from sevenfold.loop.server_process import ServerProcess
 
 Connect = Callable[[ServerProcess, Path], Client]
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(3_600)
 POSTS = [
     "/v1/events",
     "/v1/recommend",

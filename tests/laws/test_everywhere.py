@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -37,6 +38,7 @@ from sevenfold.testing.strategies import Log
 from sevenfold.types import Texts
 from tests.laws.views import AGGREGATES, positive
 
+pytestmark = pytest.mark.timeout(3_600)  # of the deep profile; the usual one takes some seconds
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 START_US = 1_700_000_000_000_000
 MINUTE_US, DAY_US = 60_000_000, 86_400_000_000

@@ -21,6 +21,12 @@ TESTS = {
     "retention": [f"{UNIT}/test_retention.py"],
     "lineage": ["tests/unit/spec/test_lineage.py"],
     "schema": [f"{UNIT}/test_schema.py"],
+    "history": [
+        "tests/unit/stores/test_kept_history.py",
+        "-k",
+        "not no_damage and not few_times and not long_log",
+    ],
+    "damage": ["tests/unit/stores/test_kept_history.py", "-k", "flipped and (known_us or starts)"],
     "gathering": [f"{UNIT}/test_gathering.py"],
 }
 
@@ -186,6 +192,54 @@ MUTANTS = {
         "spec/lineage.py",
         'shared = [f"field:{stream}.{name}" for name in _read(below.where)]',
         "shared: list[str] = []",
+    ),
+    "a history of a rewritten log is read": (
+        "history",
+        "stores/history.py",
+        "origin.generation != generation(txn) or segment.stop > position(txn)",
+        "segment.stop > position(txn)",
+    ),
+    "a history that goes beyond the log is read": (
+        "history",
+        "stores/history.py",
+        "origin.generation != generation(txn) or segment.stop > position(txn)",
+        "origin.generation != generation(txn)",
+    ),
+    "an older log that went on otherwise is not told": (
+        "history",
+        "stores/history.py",
+        "if here is not None and int(here[1].known_us[0]) != origin.known_us:",
+        "if here is None:",
+    ),
+    "segments behind a gap are read as if there were none": (
+        "history",
+        "stores/history.py",
+        "            if segment.start == chain.stop:\n",
+        "            if segment.start >= chain.stop:\n",
+    ),
+    "a gap waits for a head": (
+        "history",
+        "stores/history.py",
+        "if chain.next_start is not None or end - chain.stop >= head_events:",
+        "if end - chain.stop >= head_events:",
+    ),
+    "a segment is deleted under its reader": (
+        "history",
+        "stores/segment.py",
+        "    if not force and is_held(path / _META):\n",
+        "    if not path.exists():\n",
+    ),
+    "half-written segments stay": (
+        "history",
+        "stores/history.py",
+        '        if path.name.startswith("."):  # half-written, or half-deleted\n            shutil.rmtree(path)\n            return True\n',
+        '        if path.name.startswith("."):\n            return False\n',
+    ),
+    "what is read is not compared": (
+        "damage",
+        "stores/sealed.py",
+        "            if seal(raw) != self._sums[name][piece]:\n",
+        "            if not len(raw):\n",
     ),
     "a category may be put in another order": (
         "schema",
