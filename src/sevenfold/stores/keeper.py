@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 import time
 from pathlib import Path
@@ -76,13 +75,22 @@ def main() -> None:
         format="time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
     )
     os.nice(_NICE)
-    orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)
+    # Unbuffered: a thread that waits inside a buffer holds its lock, and no interpreter ends in peace then.
+    orders = msgspec.json.decode(_line(0), type=Orders)
     threading.Thread(target=_end_with_the_server, daemon=True).start()
     keep(orders)
 
 
+def _line(descriptor: int) -> bytes:
+    line = b""
+    while not line.endswith(b"\n") and (more := os.read(descriptor, 65_536)):
+        line += more
+    return line
+
+
 def _end_with_the_server() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1):
+        pass
     os._exit(0)  # whatever is half-done is swept by the next
 
 
