@@ -24,6 +24,7 @@ _COMMANDS = (
     "dead-letters",
     "features",
     "history",
+    "compile",
     "serve",
     "diff",
     "change",

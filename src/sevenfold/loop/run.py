@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,7 +76,8 @@ class Run:
 
     def go(self) -> None:
         """Do all that is not done yet."""
-        world = self.prepare()
+        with _compiling(self.scenario.reference):
+            world = self.prepare()
         if self.state.steps_done < len(self.edges):
             arguments = ["--clock", "replay"]
             with ServerProcess(self.scenario.reference, self.home, arguments) as server:
@@ -176,3 +180,18 @@ class Run:
     def _improver(self) -> Improver:
         hashes, folder = self.logged.hashes, self.home / "training"
         return Improver(self.scenario, self.state, self.steps, self.registry, hashes, folder)
+
+
+@contextmanager
+def _compiling(reference: str) -> Iterator[None]:
+    """Have what the system runs compiled on another core meanwhile; without it all would wait for that later."""
+    command = [sys.executable, "-m", "sevenfold", "compile", reference]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
+    try:
+        yield
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        process.wait()

@@ -42,6 +42,7 @@ __all__ = [
     "Observer",
     "Post",
     "Refusal",
+    "made_up",
     "read_counts",
     "uncount_letters",
 ]
@@ -189,7 +190,7 @@ class Ingest:
         stage = Ingest(MemoryStore(), streams, OnlineEngine(self._engine.plan), self._clock)
         with stage._store.write() as txn:
             for validator in stage._validators.values():
-                stage._take(txn, _made_up(validator))
+                stage._take(txn, made_up(validator.stream))
 
     @property
     def views(self) -> tuple[ViewPlan, ...]:
@@ -381,9 +382,9 @@ def _clamped(checked: Validated, kept: Sequence[EventBatch]) -> dict[str, Instan
     return {name: us for name, us in told if name is not None and name in new}
 
 
-def _made_up(validator: Validator) -> EventBatch:
-    """One event of a stream that says nothing but its key."""
-    nothing = validator.rows([]).batch
+def made_up(stream: Stream) -> EventBatch:
+    """One event of a stream that says nothing but its keys."""
+    nothing = Validator(stream).rows([]).batch
     one = Texts.of(["made up"])
     fields: dict[str, Column] = {
         name: Texts.of([None])
