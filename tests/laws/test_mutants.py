@@ -5,7 +5,6 @@ must occur exactly once, so that a mutant cannot rot unseen; the unchanged libra
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -376,14 +375,6 @@ def judge(
         timeout=timeout_s,
         check=False,
     )
-
-
-@pytest.fixture
-def library(tmp_path: Path) -> Path:
-    """A copy of the library's source, without its data."""
-    ignored = shutil.ignore_patterns("__pycache__", "*.parquet")
-    shutil.copytree(ROOT / "src" / "sevenfold", tmp_path / "sevenfold", ignore=ignored)
-    return tmp_path
 
 
 @pytest.mark.parametrize("what", ["engines", "enrichment"])

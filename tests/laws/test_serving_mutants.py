@@ -5,7 +5,6 @@ exactly once, and the unchanged library must pass.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -274,14 +273,6 @@ def judge(library: Path, tests: list[str]) -> subprocess.CompletedProcess[str]:
         timeout=280,
         check=False,
     )
-
-
-@pytest.fixture
-def library(tmp_path: Path) -> Path:
-    """A copy of the library's source, without its data."""
-    ignored = shutil.ignore_patterns("__pycache__", "*.parquet")
-    shutil.copytree(ROOT / "src" / "sevenfold", tmp_path / "sevenfold", ignore=ignored)
-    return tmp_path
 
 
 @pytest.mark.slow

@@ -184,7 +184,10 @@ class Run:
 
 @contextmanager
 def _compiling(reference: str) -> Iterator[None]:
-    """Have what the system runs compiled on another core meanwhile; without it all would wait for that later."""
+    """Have what the system runs compiled on another core meanwhile; without it all would wait for that later.
+
+    It is only a head start: what it does not get done, or fails at, is compiled, or fails, where it is needed.
+    """
     command = [sys.executable, "-m", "sevenfold", "compile", reference]
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
