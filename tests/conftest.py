@@ -1,15 +1,19 @@
 """What every test stands on: one thread a library, no surprise from hypothesis."""
 
 import os
+import shutil
 
 # Before numba, lightgbm or OpenMP is loaded: two cores shared by many tests are slower with wide pools.
 for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(name, "1")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from sevenfold.testing.redis_server import RedisServer, redis_server
 
 # No deadline: the first example of a law may compile a kernel. `thorough` is for a night, by --hypothesis-profile.
 settings.register_profile("usual", deadline=None, print_blob=True, max_examples=100)
@@ -29,3 +33,19 @@ settings.load_profile("usual")
 def root() -> Path:
     """The folder that holds pyproject.toml."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def redis_program() -> str:
+    """The program of a Redis server; without it the tests that speak to one are skipped, and say so."""
+    found = shutil.which("redis-server")
+    if found is None:
+        pytest.skip("no redis-server on this machine: install Debian's redis-server")
+    return found
+
+
+@pytest.fixture(scope="session")
+def redis(redis_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis server for all tests of a session."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server

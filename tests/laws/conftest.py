@@ -1,21 +1,11 @@
-"""What several laws need: one Redis server a session, and copies of the library to plant mistakes in."""
+"""What several laws need: copies of the library to plant mistakes in."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
-from sevenfold.testing.redis_server import redis_server
-
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="session")
-def redis(tmp_path_factory):
-    if shutil.which("redis-server") is None:
-        pytest.skip("no redis-server on the PATH")
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.fixture

@@ -258,7 +258,7 @@ class App:
         self._metrics.audit(audited.compared, audited.different, rates)
         end = self._service.position()
         if self._service.keeping is not None:
-            self._metrics.history(self._service.keeping.kept(end))
+            self._metrics.history(self._service.keeping.kept())
         raw = self._metrics.text(end, self._version_now())
         return raw, {}, b"text/plain; version=0.0.4; charset=utf-8"
 

@@ -126,9 +126,11 @@ class Keeping:
         """Nothing is lost: it is begun again after a while, on what is on disk."""
         self._next_s = elapsed_s() + _ASIDE_S
 
-    def kept(self, end: int) -> Kept:
-        """What is kept, as last looked at, and how many of the log's `end` events are not."""
-        return replace(self._kept, behind=max(end - self._stop, 0))
+    def kept(self) -> Kept:
+        """What is kept, as last looked at; all of the log is behind when it has been rewritten since."""
+        with self._store.read() as txn:
+            stop = self._stop if generation(txn) == self._generation else 0
+            return replace(self._kept, behind=max(position(txn) - stop, 0))
 
     def close(self) -> None:
         """End the process, at once: what it has half-done is swept by the next."""

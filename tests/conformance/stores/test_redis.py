@@ -24,6 +24,8 @@ from sevenfold.stores.tables import META, STATE
 from sevenfold.testing.redis_server import RedisServer, redis_server
 from sevenfold.testing.store_suite import ITEMS, DurableSuite, in_thread, put, told
 
+pytestmark = pytest.mark.usefixtures("redis_program")
+
 
 def home_of(folder: Path) -> str:
     return str(folder).replace("/", "_")[-60:]

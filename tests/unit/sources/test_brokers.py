@@ -76,7 +76,7 @@ class Shop:
 
 
 @pytest.fixture(scope="session")
-def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def redis_port(redis_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A Redis server."""
     with redis_server(tmp_path_factory.mktemp("redis")) as server:
         yield server.port
