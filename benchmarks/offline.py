@@ -26,7 +26,7 @@ from sevenfold.types import Floats
 PACKAGES = ("sevenfold", "numpy", "numba", "duckdb", "polars")
 LABELS, EVENTS = 1_000_000, 10_000_000
 DENSITIES = (10, 100)
-BOUND_MIB = 384
+BOUND_MIB = 360
 """What the process of the memory test may hold at its peak, interpreter and libraries among it."""
 
 

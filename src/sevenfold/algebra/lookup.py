@@ -18,7 +18,7 @@ from sevenfold.algebra.layout import (
     Layout,
     Slices,
 )
-from sevenfold.compiled import kernel, released
+from sevenfold.compiled import borrowed, kernel, released
 from sevenfold.types import Floats, Ints
 
 __all__ = ["Numbers", "is_lookup", "lookup"]
@@ -140,8 +140,10 @@ def _fill(
     values: Floats,
     states: States,
 ) -> None:
-    t_us, rows = reads
-    bits = x.view(np.int64)
+    t_us, rows = borrowed(reads[0]), borrowed(reads[1])
+    visible, newest, places = borrowed(visible), borrowed(newest), borrowed(places)
+    event_us, x, bits = borrowed(event_us), borrowed(x), borrowed(x.view(np.int64))
+    values, states = borrowed(values), borrowed(states)
     for i in range(len(visible)):
         event = visible[i]
         value, reason = np.nan, _MISSING
