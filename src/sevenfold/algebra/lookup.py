@@ -52,7 +52,7 @@ def lookup(
     t_us: Ints,
     out: tuple[Floats, States],
 ) -> None:
-    """Write the values and states of reads, as `replay` does, to the rows of `out`, each (n, f).
+    """Write the values and states of reads, as `replay` does, to `out`, each (f, n).
 
     `times` are `event_us` and `known_us` in the order of `keys`, each key's events in log order; `column`
     gives a number column. `reads` are grouped by the same keys, each key's in order of time.
@@ -75,7 +75,7 @@ def lookup(
             _newest(keys, event_us, x, places, skips, newest)
         steps = (np.int64(kind), np.int64(window), np.int64(hop))
         wanted = (instants, reads.rows)
-        _fill(steps, visible, newest, event_us, x, places, wanted, values[:, i], states[:, i])
+        _fill(steps, visible, newest, event_us, x, places, wanted, values[i], states[i])
 
 
 @released

@@ -24,13 +24,14 @@ def replay(
     t_us: Ints,
     out: tuple[Floats, States],
 ) -> None:
-    """Write the values and states of reads, each at its own instant `t_us` (n,), to the rows of `out`.
+    """Write the values and states of reads, each at its own instant `t_us` (n,), to their places in `out`.
 
     `columns` are events in the order of `keys`, each key's in log order; `reads` are grouped by the same
-    keys, each key's in order of time. `out` is float64 (n, f) and uint8 (n, f).
+    keys, each key's in order of time. `out` is float64 (f, n) and uint8 (f, n): a column lies together.
     """
     work = np.zeros(layout.words, dtype=np.int64)
-    _replay(layout.tables, keys, columns, reads, t_us[reads.rows], work, out)
+    row = np.empty((1, layout.n_reads)), np.empty((1, layout.n_reads), dtype=np.uint8)
+    _replay(layout.tables, keys, columns, reads, t_us[reads.rows], (work, *row), out)
 
 
 @released
@@ -40,10 +41,11 @@ def _replay(
     columns: Columns,
     reads: Groups,
     t_us: Ints,
-    work: Ints,
+    room: tuple[Ints, Floats, States],
     out: tuple[Floats, States],
 ) -> None:
-    tables, columns, work = lend(tables), lend_columns(columns), borrowed(work)
+    tables, columns, work = lend(tables), lend_columns(columns), borrowed(room[0])
+    row_values, row_states = borrowed(room[1]), borrowed(room[2])
     values, states = borrowed(out[0]), borrowed(out[1])
     offsets = working_offsets(tables)
     merged = np.empty((len(tables.spans), 4), dtype=np.float64)
@@ -53,18 +55,14 @@ def _replay(
     for key in range(len(starts) - 1):
         clear(tables, work, floats)
         event, events_end = begins[key], ends[key]
-        before = np.int64(-1)
         for i in range(starts[key], starts[key + 1]):
-            row = rows[i]
             t = t_us[i]
-            if before >= 0 and t_us[i - 1] == t:
-                # Many candidates of one request share the keys of its query.
-                for i_read in range(values.shape[1]):
-                    values[row, i_read] = values[before, i_read]
-                    states[row, i_read] = states[before, i_read]
-                continue
-            while event < events_end and columns.known_us[event] < t:
-                update(tables, work, floats, columns, event)
-                event += 1
-            read_state(tables, work, floats, 0, offsets, t, merged, values, states, row)
-            before = row
+            # Many candidates of one request share the keys of its query: one read does for all.
+            if i == starts[key] or t_us[i - 1] != t:
+                while event < events_end and columns.known_us[event] < t:
+                    update(tables, work, floats, columns, event)
+                    event += 1
+                read_state(tables, work, floats, 0, offsets, t, merged, row_values, row_states, 0)
+            for i_read in range(values.shape[0]):
+                values[i_read, rows[i]] = row_values[0, i_read]
+                states[i_read, rows[i]] = row_states[0, i_read]

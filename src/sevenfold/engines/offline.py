@@ -15,7 +15,7 @@ from sevenfold.engines.histories import KeyedHistory, reads_of
 from sevenfold.engines.spine_keys import SpineKeys
 from sevenfold.engines.threads import each_part
 from sevenfold.errors import InputError
-from sevenfold.features.assemble import ViewValues, assemble
+from sevenfold.features.assemble import Frame, Room, ViewValues, assemble
 from sevenfold.features.exact import require_exact
 from sevenfold.features.frame import FeatureFrame, Spine
 from sevenfold.features.keyed import KeyedEvents, key_events
@@ -48,6 +48,7 @@ def read_at(
     plan.require(names)
     found: dict[str, ViewValues] = {}
     keys, bounds = SpineKeys(spine), (memory_bytes, max(threads, 1))
+    frame = Frame(names, len(spine))
     for reading in plan.readings_for(names):
         view = reading.view
         _require(view, events)
@@ -55,9 +56,11 @@ def read_at(
         wanted = keys.of(reading, found, in_order=not isinstance(source, EventBatch))
         if progress is not None:
             progress(reading.name)
-        found[reading.name] = _read_view(view, source, wanted, spine.t_us, bounds)
+        room = frame.room(reading.names, view.layout.n_reads)
+        _read_view(view, source, wanted, spine.t_us, room, bounds)
+        found[reading.name] = room.values.T, room.states.T
         require_exact(reading, found[reading.name][0])
-    return assemble(plan, names, spine, found)
+    return assemble(plan, names, spine, found, frame)
 
 
 def _require(view: ViewPlan, events: Mapping[str, object]) -> None:
@@ -73,12 +76,12 @@ def _read_view(
     source: EventBatch | StreamHistory,
     keys: tuple[Hashes, Groups],
     t_us: Ints,
+    out: Room,
     bounds: tuple[int, int],
-) -> ViewValues:
-    """The values of a view, some keys at a time; each has its own rows of the answer."""
+) -> None:
+    """Write the values of a view, some keys at a time; each has its own rows of the answer."""
     hashes, reads = keys
     memory_bytes, threads = bounds
-    out = _room(view, len(t_us))
     if isinstance(source, EventBatch):
         keyed = key_events(view, source, hashes)
         fill = _filler(view, keyed, threads)
@@ -99,19 +102,11 @@ def _read_view(
             _filler(view, keyed, 1)(keyed.slices, some, t_us, out)
 
         each_part(kept_part, kept.cuts(memory_bytes, threads), threads)
-    return out
-
-
-def _room(view: ViewPlan, n: int) -> ViewValues:
-    width = view.layout.n_reads
-    if is_lookup(view.layout):  # written a column at a time
-        return np.empty((width, n), dtype=np.float64).T, np.empty((width, n), dtype=np.uint8).T
-    return np.empty((n, width), dtype=np.float64), np.empty((n, width), dtype=np.uint8)
 
 
 def _filler(
     view: ViewPlan, keyed: KeyedEvents, threads: int
-) -> Callable[[Slices, Groups, Ints, ViewValues], None]:
+) -> Callable[[Slices, Groups, Ints, Room], None]:
     """What fills the rows of some keys; several threads may call it at once."""
     if not is_lookup(view.layout):
         columns = keyed.columns(view)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,18 +13,60 @@ from sevenfold.features.frame import FeatureFrame, Spine
 from sevenfold.features.plan import Plan
 from sevenfold.types import Floats, VectorState
 
-__all__ = ["ViewValues", "assemble"]
+__all__ = ["Frame", "Room", "ViewValues", "assemble"]
 
 ViewValues = tuple[Floats, npt.NDArray[np.uint8]]
 
 
+class Room(NamedTuple):
+    """Where the values and states of one view go: float64 (f, n) and uint8 (f, n), a column together."""
+
+    values: Floats
+    states: npt.NDArray[np.uint8]
+
+
+class Frame:
+    """A frame in the making: n rows of `names`; views write to it where it will be read."""
+
+    def __init__(self, names: Sequence[str], n: int) -> None:
+        self._names = tuple(names)
+        self._room = _room(len(names), n)
+        self._filled: set[int] = set()
+
+    def room(self, names: Sequence[str], width: int) -> Room:
+        """The place of a view's `width` columns, to be written; room beside the frame where it does not ask for all."""
+        at = self._names.index(names[0]) if names and names[0] in self._names else 0
+        if width != len(names) or self._names[at : at + width] != tuple(names):
+            return _room(width, self._room.values.shape[1])
+        self._filled |= set(range(at, at + width))
+        return Room(self._room.values[at : at + width], self._room.states[at : at + width])
+
+    def finished(
+        self, columns: Mapping[str, Any], states: Mapping[str, npt.NDArray[np.uint8]]
+    ) -> FeatureFrame:
+        """The frame, what is not in it yet taken from `columns`."""
+        for i, name in enumerate(self._names):
+            if i not in self._filled:
+                self._room.values[i] = columns[name]
+                self._room.states[i] = states[name]
+        return FeatureFrame(self._names, self._room.values.T, self._room.states.T)
+
+
+def _room(width: int, n: int) -> Room:
+    return Room(np.empty((width, n), dtype=np.float64), np.empty((width, n), dtype=np.uint8))
+
+
 def assemble(
-    plan: Plan, names: Sequence[str], spine: Spine, found: Mapping[str, ViewValues]
+    plan: Plan,
+    names: Sequence[str],
+    spine: Spine,
+    found: Mapping[str, ViewValues],
+    frame: Frame | None = None,
 ) -> FeatureFrame:
     """The frame of `names` from each reading's values and states, (n, f) or (1, f) for one key for all rows.
 
-    Request-time functions see float64 columns of n rows. Raises InputError when a request field that one
-    needs is not in the spine.
+    `frame` may hold some of them already. Request-time functions see float64 columns of n rows. Raises
+    InputError when a request field that one needs is not in the spine.
     """
     n = len(spine)
     first = plan.reading_by_feature.get(names[0]) if names else None
@@ -53,13 +95,7 @@ def assemble(
             raise InputError(
                 f"$.{name}: a feature reads this request field and it was not given; given are {given}"
             )
-    # A column at a time: each lies together.
-    frame = np.empty((len(names), n), dtype=np.float64).T
-    kinds = np.empty((len(names), n), dtype=np.uint8).T
-    for i, name in enumerate(names):
-        frame[:, i] = columns[name]
-        kinds[:, i] = states[name]
-    return FeatureFrame(tuple(names), frame, kinds)
+    return (frame or Frame(names, n)).finished(columns, states)
 
 
 def _compute(plan: Plan, name: str, columns: Mapping[str, Any], n: int) -> Floats:

@@ -22,7 +22,7 @@ from sevenfold.features.columns import (
     require_log_order,
 )
 from sevenfold.features.plan import ViewPlan
-from sevenfold.types import EventBatch, Ints
+from sevenfold.types import EventBatch, Floats, Ints
 
 __all__ = ["KeyedEvents", "key_events"]
 
@@ -70,18 +70,24 @@ class KeyedEvents:
             numbers = number_columns(view, self.batch)
             mark_deletes(view, self.batch, numbers)
             numbers = numbers[self.places] if len(self.places) or not n else numbers
+        elif len(view.numbers) == 1:  # as it is: a further copy would take as long as half the walk
+            numbers = np.ascontiguousarray(self._numbers(view, 0)).reshape(n, 1)
         else:
             numbers = np.empty((n, len(view.numbers)), dtype=np.float64)
-        for i, source in enumerate(() if view.vectors else view.numbers):
-            column = np.broadcast_to(number_column(source, self.batch), len(self.batch))
-            if view.has_rows:
-                column = column.copy()
-                mark_deletes(view, self.batch, column)
-            numbers[:, i] = self._placed(column)
+            for i in range(len(view.numbers)):
+                numbers[:, i] = self._numbers(view, i)
         marks = np.empty((n, len(view.marks)), dtype=np.int64)
         for i, source in enumerate(view.marks):
             marks[:, i] = self._placed(mark_column(source, self.batch))
         return Columns(self.event_us, self.known_us, numbers, marks)
+
+    def _numbers(self, view: ViewPlan, i: int) -> Floats:
+        column = np.broadcast_to(number_column(view.numbers[i], self.batch), len(self.batch))
+        if view.has_rows:
+            column = column.copy()
+            mark_deletes(view, self.batch, column)
+        placed: Floats = self._placed(column)
+        return placed
 
     def _placed(self, column: Any) -> Any:
         spread = np.broadcast_to(column, len(self.batch))

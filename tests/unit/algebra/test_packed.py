@@ -71,10 +71,10 @@ def applied(layout: Layout, columns: Columns, key: Ints, cuts: list[int]) -> tup
 
 def replayed(columns: Columns, key: Ints, reads: Groups, t_us: Ints) -> tuple[Floats, States]:
     events = bucket(key, KEYS)
-    out = np.empty((len(t_us), LAYOUT.n_reads)), np.empty((len(t_us), LAYOUT.n_reads), np.uint8)
+    out = np.empty((LAYOUT.n_reads, len(t_us))), np.empty((LAYOUT.n_reads, len(t_us)), np.uint8)
     by_key = Columns(*(column[events.rows] for column in columns))
     replay(LAYOUT, Slices(events.starts[:-1], events.starts[1:]), by_key, reads, t_us, out)
-    return out
+    return out[0].T, out[1].T
 
 
 @given(st.integers(0, 1_000), st.integers(0, 80), st.lists(st.integers(0, 80), max_size=6))
