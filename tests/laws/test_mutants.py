@@ -252,8 +252,8 @@ MUTANTS = {
     ),
     "offline gives rows in the order of keys": (
         "algebra/replay.py",
-        "            row = rows[i]\n",
-        "            row = i\n",
+        "                values[i_read, rows[i]] =",
+        "                values[i_read, i] =",
     ),
     "filter left out": (
         "features/columns.py",
