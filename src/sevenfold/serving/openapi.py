@@ -1,105 +1,43 @@
-"""What the server can be asked, as OpenAPI 3.1, from the same types that decode the requests."""
+"""What the server can be asked, as OpenAPI 3.1, from the same routes and types that it answers by."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from sevenfold.serving.request import (
-    ChangeAnswer,
-    EventsAnswer,
-    EventsRequest,
-    FeaturesAnswer,
-    FeaturesRequest,
-    ForgetAnswer,
-    ForgetRequest,
-    RankRequest,
-    RecommendAnswer,
-    RecommendRequest,
-    ReloadAnswer,
-    Status,
-)
+from sevenfold.serving.problem import Refusal
+from sevenfold.serving.route import Reply, Route
+from sevenfold.serving.routes.table import ROUTES
 
-__all__ = ["openapi"]
+__all__ = ["description", "openapi"]
 
-_POSTS: dict[str, tuple[str, Any, Any, bool]] = {
-    "/v1/events": (
-        "Take events in; bad ones are named and kept apart.",
-        EventsRequest,
-        EventsAnswer,
-        True,
-    ),
-    "/v1/recommend": ("Recommend items.", RecommendRequest, RecommendAnswer, False),
-    "/v1/rank": ("Rank the items given.", RankRequest, RecommendAnswer, False),
-    "/v1/features": ("The values of given keys now.", FeaturesRequest, FeaturesAnswer, False),
-    "/v1/change": (
-        "Change to the declaration that the home's change.json names, while serving.",
-        None,
-        ChangeAnswer,
-        True,
-    ),
-    "/v1/forget": (
-        "Take one entity out of the home; durable when answered, carried out beside the answers.",
-        ForgetRequest,
-        ForgetAnswer,
-        True,
-    ),
-    "/v1/reload": ("Load the version that the alias names.", None, ReloadAnswer, True),
-}
-_GETS: dict[str, tuple[str, Any]] = {
-    "/healthz": ("Whether the process lives.", Status),
-    "/readyz": ("Whether it can answer, by scoring a probe row.", Status),
-    "/v1/change": ("How far a change of the declaration is.", ChangeAnswer),
-    "/v1/forget": ("How many entities are still to be taken out.", ForgetAnswer),
-    "/metrics": ("Counters and times in the text format of Prometheus.", None),
-    "/openapi.json": ("This description.", dict[str, Any]),
-}
 _TEXT = {"type": "string"}
 
 
-class _Error(msgspec.Struct):
-    """Why a request was refused: a code to act on, a sentence, and where in the body."""
-
-    code: str
-    message: str
-    path: str | None
-    request_id: str
-
-
-class _Refusal(msgspec.Struct):
-    """The one shape of all errors."""
-
-    error: _Error
+def description(raw: bytes) -> Route:
+    """The route that answers with the description."""
+    reply = Reply(raw)
+    summary = "This description."
+    return Route(
+        "GET", "/openapi.json", None, summary, lambda site, asked: reply, None, dict[str, Any]
+    )
 
 
-def openapi(title: str, version: str) -> dict[str, Any]:
-    """The description of all routes."""
-    kinds = [kind for _, asked, given, _ in _POSTS.values() for kind in (asked, given) if kind]
-    kinds += [given for _, given in _GETS.values() if given]
+def openapi(title: str, version: str, routes: Iterable[Route] = ROUTES) -> dict[str, Any]:
+    """The description of the routes and of its own."""
+    described = [*routes, description(b"")]
+    kinds = [kind for route in described for kind in (route.asked, route.given) if kind]
     schemas, components = msgspec.json.schema_components(
-        [*kinds, _Refusal], ref_template="#/components/schemas/{name}"
+        [*kinds, Refusal], ref_template="#/components/schemas/{name}"
     )
     found = dict(zip([repr(kind) for kind in kinds], schemas, strict=False))
     refusal = {"description": "refused", "content": _json(schemas[-1])}
     paths: dict[str, Any] = {}
-    for path, (summary, asked, given, guarded) in _POSTS.items():
-        operation: dict[str, Any] = {
-            "summary": summary,
-            "responses": {
-                "200": {"description": "done", "content": _json(found[repr(given)])},
-                "default": refusal,
-            },
-        }
-        if asked:
-            operation["requestBody"] = {"required": True, "content": _json(found[repr(asked)])}
-        if guarded:
-            operation["security"] = [{"token": []}]
-        paths[path] = {"post": operation}
-    for path, (summary, given) in _GETS.items():
-        content = _json(found[repr(given)]) if given else {"text/plain": {"schema": _TEXT}}
-        answers = {"200": {"description": "done", "content": content}, "default": refusal}
-        paths.setdefault(path, {})["get"] = {"summary": summary, "responses": answers}
+    for route in described:
+        operation = _operation(route, found, refusal)
+        paths.setdefault(route.path, {})[route.method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version},
@@ -109,6 +47,19 @@ def openapi(title: str, version: str) -> dict[str, Any]:
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _operation(route: Route, found: dict[str, Any], refusal: dict[str, Any]) -> dict[str, Any]:
+    given = _json(found[repr(route.given)]) if route.given else {route.kind: {"schema": _TEXT}}
+    operation: dict[str, Any] = {
+        "summary": route.summary,
+        "responses": {"200": {"description": "done", "content": given}, "default": refusal},
+    }
+    if route.asked:
+        operation["requestBody"] = {"required": True, "content": _json(found[repr(route.asked)])}
+    if route.scope in ("events", "admin"):
+        operation["security"] = [{"token": []}]
+    return operation
 
 
 def _json(schema: Any) -> dict[str, Any]:

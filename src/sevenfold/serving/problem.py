@@ -8,9 +8,24 @@ import msgspec
 
 from sevenfold.errors import InputError, NotFoundError, ServingError, SevenfoldError
 
-__all__ = ["HttpError", "decoded", "http_error"]
+__all__ = ["HttpError", "Refusal", "decoded", "http_error"]
 
 T = TypeVar("T")
+
+
+class _Error(msgspec.Struct):
+    """Why a request was refused: a code to act on, a sentence, and where in the body."""
+
+    code: str
+    message: str
+    path: str | None
+    request_id: str
+
+
+class Refusal(msgspec.Struct):
+    """The one shape of all errors."""
+
+    error: _Error
 
 
 class HttpError(Exception):
@@ -32,13 +47,7 @@ class HttpError(Exception):
 
     def body(self, request_id: str) -> bytes:
         """The JSON of the refusal."""
-        error = {
-            "code": self.code,
-            "message": str(self),
-            "path": self.path,
-            "request_id": request_id,
-        }
-        return msgspec.json.encode({"error": error})
+        return msgspec.json.encode(Refusal(_Error(self.code, str(self), self.path, request_id)))
 
 
 def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

@@ -1,0 +1,122 @@
+"""A route as data: where, how, who may, how much, and what answers; and the table that finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from sevenfold.serving.problem import HttpError
+from sevenfold.serving.site import Site
+
+__all__ = ["JSON", "Asked", "Handler", "Headers", "Reply", "Route", "Scope", "Table"]
+
+Scope: TypeAlias = Literal["events", "predict", "admin"]
+Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
+
+JSON = b"application/json"
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as its handler sees it: the body, the headers, and what stood in the path's `{names}`."""
+
+    body: bytes
+    headers: Mapping[bytes, bytes]
+    names: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The body of a good answer, its kind, and the headers that go with it."""
+
+    body: bytes
+    kind: bytes = JSON
+    headers: Headers = ()
+
+
+Handler: TypeAlias = Callable[[Site, Asked], "Reply | Awaitable[Reply]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One thing that can be asked.
+
+    A path may have `{names}`, each of which stands for one part without `/`. `scope` is what a token must be for;
+    None is for everybody. `asked` and `given` are the types of body and answer, None where there is none or it is
+    not JSON; then `kind` says what it is.
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    scope: Scope | None
+    summary: str
+    answer: Handler
+    asked: Any = None
+    given: Any = None
+    kind: str = "application/json"
+    max_body_bytes: int = 4 * _MIB
+
+
+@dataclass(slots=True)
+class _Place:
+    """The routes of one path, by method."""
+
+    path: str
+    routes: dict[str, Route] = field(default_factory=dict)
+
+    def route(self, method: str) -> Route:
+        """The route of a method, HEAD as GET; raises HttpError 405 naming those there are."""
+        found = self.routes.get("GET" if method == "HEAD" else method)
+        if found is None:
+            known = [*self.routes, "HEAD"] if "GET" in self.routes else [*self.routes]
+            allowed = ", ".join(known)
+            raise HttpError(
+                405,
+                "wrong_method",
+                f"this route takes {allowed} only",
+                headers=((b"allow", allowed.encode()),),
+            )
+        return found
+
+
+class Table:
+    """Finds the route of a request: a look-up for plain paths, a walk over the few with names in them."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = tuple(routes)
+        self._plain: dict[str, _Place] = {}
+        self._named: dict[tuple[str, ...], _Place] = {}
+        for route in self.routes:
+            place = _Place(route.path)
+            if "{" in route.path:
+                place = self._named.setdefault(tuple(route.path.split("/")), place)
+            else:
+                place = self._plain.setdefault(route.path, place)
+            place.routes[route.method] = route
+
+    def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
+        """The route and what its names stand for; raises HttpError 404 or 405."""
+        place = self._plain.get(path)
+        if place is not None:
+            return place.route(method), {}
+        parts = path.split("/")
+        for pattern, named in self._named.items():
+            names = _names(pattern, parts)
+            if names is not None:
+                return named.route(method), names
+        raise HttpError(404, "no_such_route", "no such route; /openapi.json lists them")
+
+
+def _names(pattern: tuple[str, ...], parts: list[str]) -> dict[str, str] | None:
+    """What the names of a pattern stand for in a path; None when it is not of that pattern."""
+    if len(pattern) != len(parts):
+        return None
+    names = {}
+    for wanted, given in zip(pattern, parts, strict=True):
+        if wanted.startswith("{") and given:
+            names[wanted[1:-1]] = given
+        elif wanted != given:
+            return None
+    return names

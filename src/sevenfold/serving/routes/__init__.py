@@ -1,0 +1,1 @@
+"""What a server can be asked, group by group; `table` has all of it."""

@@ -1,0 +1,100 @@
+"""Recommendations, rankings and features out."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sevenfold.serving.prediction_log import Prediction
+from sevenfold.serving.problem import decoded
+from sevenfold.serving.request import (
+    FeaturesAnswer,
+    FeaturesRequest,
+    Item,
+    RankRequest,
+    RecommendAnswer,
+    RecommendRequest,
+)
+from sevenfold.serving.route import JSON, Asked, Reply, Route
+from sevenfold.serving.site import Site
+
+__all__ = ["PREDICT", "recommend_answer"]
+
+_RECOMMEND = msgspec.json.Decoder(RecommendRequest)
+_RANK = msgspec.json.Decoder(RankRequest)
+_FEATURES = msgspec.json.Decoder(FeaturesRequest)
+
+
+def _recommend(site: Site, asked: Asked) -> Reply:
+    return _answered(site, *site.service.recommend(decoded(_RECOMMEND, asked.body)))
+
+
+def _rank(site: Site, asked: Asked) -> Reply:
+    return _answered(site, *site.service.rank(decoded(_RANK, asked.body)))
+
+
+def _answered(site: Site, prediction: Prediction, repeated: bool) -> Reply:
+    if not repeated:
+        site.metrics.answer(prediction.rung, prediction.timing_us)
+    headers = ((b"server-timing", _server_timing(prediction.timing_us)),)
+    raw = site.encode(recommend_answer(prediction, repeated))
+    return Reply(raw, JSON, headers if prediction.timing_us else ())
+
+
+def _features(site: Site, asked: Asked) -> Reply:
+    return Reply(site.encode(site.service.read_features(decoded(_FEATURES, asked.body))))
+
+
+def recommend_answer(prediction: Prediction, repeated: bool) -> RecommendAnswer:
+    """A logged answer as the client sees it."""
+    masks = prediction.source_masks()
+    items = []
+    for position, row in enumerate(prediction.shown_rows().tolist(), start=1):
+        sources = [name for g, name in enumerate(prediction.generators) if int(masks[row]) >> g & 1]
+        items.append(Item(prediction.items[row], position, prediction.score_at(position), sources))
+    return RecommendAnswer(
+        prediction.request_id,
+        items,
+        prediction.model,
+        prediction.version,
+        prediction.rung,
+        prediction.t_us,
+        repeated,
+        {stage: taken / 1000 for stage, taken in prediction.timing_us.items()},
+    )
+
+
+def _server_timing(timing_us: dict[str, int]) -> bytes:
+    return ", ".join(
+        f"{stage};dur={taken / 1000:.3f}" for stage, taken in timing_us.items()
+    ).encode()
+
+
+PREDICT = (
+    Route(
+        "POST",
+        "/v1/recommend",
+        "predict",
+        "Recommend items.",
+        _recommend,
+        RecommendRequest,
+        RecommendAnswer,
+    ),
+    Route(
+        "POST",
+        "/v1/rank",
+        "predict",
+        "Rank the items given.",
+        _rank,
+        RankRequest,
+        RecommendAnswer,
+    ),
+    Route(
+        "POST",
+        "/v1/features",
+        "predict",
+        "The values of given keys now.",
+        _features,
+        FeaturesRequest,
+        FeaturesAnswer,
+    ),
+)
