@@ -30,6 +30,10 @@ class Fused:
         """The number of items."""
         return len(self.codes)
 
+    def first(self, n: int) -> Fused:
+        """The first `n` items."""
+        return self if n >= len(self) else Fused(self.codes[:n], self.sources[:n], self.scores[:n])
+
 
 def fuse(proposals: Sequence[Candidates], limit: int) -> Fused:
     """The proposals merged rank by rank, each item once, at most `limit`.

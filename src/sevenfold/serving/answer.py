@@ -17,10 +17,11 @@ from sevenfold.features.frame import Spine
 from sevenfold.hashing import siphash128
 from sevenfold.models.rule import RuleModel
 from sevenfold.retrieval.fusion import Fused, candidate_fields
-from sevenfold.serving.champion import Champion
+from sevenfold.serving.champion import Champion, Loaded
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.prediction_log import Prediction, features_id, packed, write_prediction
 from sevenfold.serving.request import RecommendRequest
+from sevenfold.serving.rungs import FULL, Allowance, fewer_of, ladder, rungs_from
 from sevenfold.spec.model import Rule
 from sevenfold.spec.units import parse_duration
 from sevenfold.stores.kv import Store, Transaction
@@ -62,42 +63,56 @@ class Answering:
         # A replay must not answer otherwise on a slower machine: there only the request's own limit holds.
         latency = system.requirements.latency.p99
         self.budget_s = parse_duration(latency) / 1e6 if in_time else math.inf
+        self.rungs = ladder(system.serving)
+        self._light: Champion | None = None
+        if "light" in self.rungs:
+            hashes = {name: definition.hashes[name] for name in self.features}
+            self._light = Champion(champion.registry, self.features, hashes, "light")
         baseline = system.baseline
         self._rule: RuleModel | None = None
         if isinstance(baseline, Rule):
             self._rule = RuleModel(baseline.by, baseline.then, tuple(baseline.features))
 
-    def start(self, request: RecommendRequest, t_us: Instant) -> Answer:
-        """An answer, its time running from now."""
+    def start(
+        self, request: RecommendRequest, t_us: Instant, allowance: Allowance = FULL
+    ) -> Answer:
+        """An answer, its time running from when the request arrived."""
+        arrived_s = elapsed_s() if allowance.arrived_s is None else allowance.arrived_s
         budget_s = min(self.budget_s, (request.timeout_ms or math.inf) / 1000)
-        return Answer(self, request, t_us, elapsed_s() + budget_s)
+        deadline_s = min(arrived_s + budget_s, allowance.deadline_s)
+        return Answer(self, request, t_us, deadline_s, rungs_from(self.rungs, allowance.best))
 
     def read(self, txn: Transaction, spine: Spine) -> Vectors:
         """The vectors of a spine, float32 (n, f)."""
         return self.engine.read(txn, self.features, spine).vectors()
 
-    def score(self, vectors: Vectors, late: bool) -> Scored:
-        """The scores of the first rung that can give them."""
-        loaded = self.champion.follow()
-        n = len(vectors)
-        if loaded is not None and not late:
-            try:
-                scores = loaded.model.scores(vectors[:, loaded.columns])
-                if not np.isfinite(scores).all():
-                    raise ServingError("a score is not finite")
-                return Scored(scores, loaded.name, loaded.version, "full")
-            except SevenfoldError as error:
-                _LOG.error(
-                    "model failed name=%s version=%d error=%s", loaded.name, loaded.version, error
-                )
-        if self._rule is not None and "baseline" in self.system.serving.degrade:
+    def score(self, vectors: Vectors, rungs: Sequence[str]) -> Scored:
+        """The scores of the first of `rungs` that can give them; of none, those of the last, `empty`."""
+        for rung in rungs:
+            if rung == "fewer" and rungs[0] == "full":
+                continue  # the same model, which has just failed
+            scored = self._scored(rung, vectors)
+            if scored is not None:
+                return scored
+        return Scored(np.empty(0), "none", 0, "empty")
+
+    def _scored(self, rung: str, vectors: Vectors) -> Scored | None:
+        """The scores of a rung; None when it cannot give them."""
+        if rung == "baseline" and self._rule is not None:
             columns = [self.features.index(name) for name in self._rule.feature_names]
             return Scored(self._rule.scores(vectors[:, columns]), "rule", 0, "baseline")
-        return self.popular(n)
+        if rung == "popular":
+            return self.popular(len(vectors), (rung,))
+        loaded = None
+        if rung in ("full", "fewer"):
+            loaded = self.champion.follow()
+        elif rung == "light" and self._light is not None:
+            loaded = self._light.follow()
+        return None if loaded is None else _by_model(loaded, rung, vectors)
 
-    def popular(self, n: int) -> Scored:
-        """The generators' own order: the rung that needs no features; nothing where it is not declared."""
-        if "popular" not in self.system.serving.degrade:
+    def popular(self, n: int, rungs: Sequence[str]) -> Scored:
+        """The generators' own order: the rung that needs no features; nothing where it is not among `rungs`."""
+        if "popular" not in rungs:
             return Scored(np.empty(0), "none", 0, "empty")
         return Scored(-np.arange(n, dtype=np.float64), "popular", 0, "popular" if n else "empty")
 
@@ -107,7 +122,7 @@ class Answering:
         fields = candidate_fields(unknown, generators)
         try:
             vectors = self.read(txn, Spine(spine.t_us, spine.keys, fields))
-            scored = self.score(vectors, late=False)
+            scored = self.score(vectors, self.rungs)
         except SevenfoldError as error:
             return str(error)
         if not np.isfinite(scored.scores).all():
@@ -133,14 +148,37 @@ class Answer:
     request: RecommendRequest
     t_us: Instant
     deadline_s: float
+    rungs: tuple[str, ...]
     timing_us: dict[str, int] = field(default_factory=dict)
     _since_s: float = field(default_factory=elapsed_s)
+
+    @property
+    def k(self) -> int:
+        """How many items are answered."""
+        return self.request.k or self.shared.system.task.k
 
     def mark(self, stage: str) -> None:
         """End a stage."""
         now_s = elapsed_s()
         self.timing_us[stage] = round((now_s - self._since_s) * 1e6)
         self._since_s = now_s
+
+    @property
+    def reads_features(self) -> bool:
+        """Whether a rung that is allowed ranks by features."""
+        return self.rungs[0] not in ("popular", "empty")
+
+    def allowed(self, fused: Fused) -> Fused:
+        """As many candidates as the allowance has; `full` is left out of the rungs only where some are cut."""
+        rungs = ladder(self.shared.system.serving)
+        if self.rungs[0] == "empty":
+            return fused.first(0)
+        if self.rungs[0] == "full" or "fewer" not in rungs:
+            return fused
+        most = fewer_of(self.shared.system.serving, self.k)
+        if len(fused) <= most and self.rungs[0] == "fewer":
+            self.rungs = rungs
+        return fused.first(most)
 
     def finish(
         self, txn: Transaction, fused: Fused, items: list[str], generators: list[str]
@@ -149,13 +187,16 @@ class Answer:
         self.mark("retrieve")
         shared = self.shared
         vectors = np.empty((0, len(shared.features)), dtype=np.float32)
-        if not items or elapsed_s() > self.deadline_s:
-            scored = shared.popular(len(items))
+        rungs = self.rungs
+        if not items or not self.reads_features or elapsed_s() > self.deadline_s:
+            scored = shared.popular(len(items), rungs)
         else:
             vectors = shared.read(txn, self._spine(fused, items, generators))
             self.mark("features")
-            scored = shared.score(vectors, late=elapsed_s() > self.deadline_s)
-        k = self.request.k or shared.system.task.k
+            if elapsed_s() > self.deadline_s:
+                rungs = rungs_from(rungs, "baseline")
+            scored = shared.score(vectors, rungs)
+        k = self.k
         shown = np.argsort(-scored.scores, kind="stable")[:k]
         logged, weight = self._sampled(shown, len(vectors))
         return Prediction(
@@ -200,3 +241,15 @@ class Answer:
         rng = np.random.default_rng(siphash128(self.request.request_id.encode()))
         sample = np.sort(rng.choice(others, size, replace=False))
         return np.concatenate([shown, sample]), len(others) / size
+
+
+def _by_model(loaded: Loaded, rung: str, vectors: Vectors) -> Scored | None:
+    """The scores of a loaded model; None, and a line in the log, when it cannot give them."""
+    try:
+        scores = loaded.model.scores(vectors[:, loaded.columns])
+        if not np.isfinite(scores).all():
+            raise ServingError("a score is not finite")
+    except SevenfoldError as error:
+        _LOG.error("model failed name=%s version=%d error=%s", loaded.name, loaded.version, error)
+        return None
+    return Scored(scores, loaded.name, loaded.version, rung)

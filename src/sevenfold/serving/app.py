@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import msgspec
@@ -74,7 +75,8 @@ class App:
         try:
             route, names = self._table.find(scope["method"], scope["path"])
             label = route.path
-            reply = await self._answer(route, names, dict(scope["headers"]), receive)
+            asked = Asked(b"", dict(scope["headers"]), names, begin_s)
+            reply = await self._answer(route, asked, receive)
         except HttpError as error:
             status, reply = error.status, Reply(error.body(request_id), JSON, error.headers)
         except Exception as error:  # noqa: BLE001  the edge of the process
@@ -85,19 +87,13 @@ class App:
         self.site.metrics.request(label, status, elapsed_s() - begin_s)
         await _send(send, status, reply)
 
-    async def _answer(
-        self,
-        route: Route,
-        names: Mapping[str, str],
-        headers: Mapping[bytes, bytes],
-        receive: Receive,
-    ) -> Reply:
+    async def _answer(self, route: Route, head: Asked, receive: Receive) -> Reply:
         if route.scope in ("events", "admin"):
-            check_token(headers, self._token)
+            check_token(head.headers, self._token)
         limit = min(route.max_body_bytes, self._max_body_bytes)
-        check_length(headers, limit)
+        check_length(head.headers, limit)
         body = await self._body(receive, limit)
-        reply = route.answer(self.site, Asked(body, headers, names))
+        reply = route.answer(self.site, replace(head, body=body))
         return reply if isinstance(reply, Reply) else await reply
 
     async def _body(self, receive: Receive, limit: int) -> bytes:

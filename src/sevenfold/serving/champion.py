@@ -41,7 +41,7 @@ class Champion:
         hashes: Mapping[str, str],
         alias: str = "champion",
     ) -> None:
-        self._registry = registry
+        self.registry = registry
         self._features = list(features)
         self._hashes = hashes
         self._alias = alias
@@ -61,7 +61,7 @@ class Champion:
         self._stamp = self._stamp_now()
         before = self.loaded.version if self.loaded else None
         try:
-            version = self._registry.alias(self._alias)
+            version = self.registry.alias(self._alias)
             if version is None or version == before:
                 self.refused = None
                 return False
@@ -75,9 +75,9 @@ class Champion:
         return True
 
     def _load(self, version: int) -> Loaded:
-        described = self._registry.get(version)
-        model = self._registry.load(version)
-        self._registry.require_signature(version, model.feature_names, self._hashes)
+        described = self.registry.get(version)
+        model = self.registry.load(version)
+        self.registry.require_signature(version, model.feature_names, self._hashes)
         missing = [name for name in model.feature_names if name not in self._features]
         if missing:
             raise RegistryError(f"version {version} reads {missing[0]!r}, which is not served")
@@ -88,7 +88,7 @@ class Champion:
         return Loaded(described.manifest.name, version, model, columns)
 
     def _stamp_now(self) -> tuple[int, int] | None:
-        path = self._registry.alias_path(self._alias)
+        path = self.registry.alias_path(self._alias)
         try:
             stat = path.stat()
         except FileNotFoundError:

@@ -14,6 +14,13 @@ from sevenfold.serving.routes.table import ROUTES
 __all__ = ["description", "openapi"]
 
 _TEXT = {"type": "string"}
+_DEADLINE = {
+    "name": "x-deadline-ms",
+    "in": "header",
+    "required": False,
+    "description": "How many milliseconds the caller has left.",
+    "schema": {"type": "string", "pattern": r"^[0-9]{1,8}(\.[0-9]{1,6})?$"},
+}
 
 
 def description(raw: bytes) -> Route:
@@ -57,6 +64,8 @@ def _operation(route: Route, found: dict[str, Any], refusal: dict[str, Any]) -> 
     }
     if route.asked:
         operation["requestBody"] = {"required": True, "content": _json(found[repr(route.asked)])}
+    if route.has_deadline:
+        operation["parameters"] = [_DEADLINE]
     if route.scope in ("events", "admin"):
         operation["security"] = [{"token": []}]
     return operation

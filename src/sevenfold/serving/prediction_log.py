@@ -24,6 +24,7 @@ __all__ = [
     "feature_names",
     "features_id",
     "find_prediction",
+    "items_digest",
     "read_predictions",
     "write_prediction",
 ]
@@ -38,7 +39,8 @@ class Prediction(msgspec.Struct):
     `generators` proposed each, `candidate_scores` float32 bytes (n, g) how strongly. `shown` int32 bytes are
     the rows of the slate, first position first, `scores` their float64 scores. `logged` int32 bytes are the
     rows whose vectors follow in `vectors` float32 (r, f), features in the order of `features`; shown rows
-    have weight 1, sampled ones stand for `sample_weight` rows each.
+    have weight 1, sampled ones stand for `sample_weight` rows each. `asked` is the digest of the items that a
+    request gave, where not all of them were ranked.
     """
 
     request_id: str
@@ -59,6 +61,7 @@ class Prediction(msgspec.Struct):
     vectors: bytes
     sample_weight: float
     timing_us: dict[str, int] = {}
+    asked: str = ""
 
     def source_masks(self) -> npt.NDArray[np.uint32]:
         """Which generators proposed each candidate, uint32 (n,)."""
@@ -169,6 +172,11 @@ def _key(t_us: Instant, request_id: str) -> bytes:
 
 def _request_key(request_id: str) -> bytes:
     return bytes.fromhex(digest(request_id.encode()))
+
+
+def items_digest(items: Sequence[str]) -> str:
+    """The digest of a list of items, in their order."""
+    return digest(canonical_json(list(items)), 16)
 
 
 def packed(array: npt.NDArray[Any], kind: type[Any]) -> bytes:

@@ -20,11 +20,15 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as its handler sees it: the body, the headers, and what stood in the path's `{names}`."""
+    """A request as its handler sees it: the body, the headers, and what stood in the path's `{names}`.
+
+    `arrived_s` is when its head was there, an instant of `clock.elapsed_s`.
+    """
 
     body: bytes
     headers: Mapping[bytes, bytes]
     names: Mapping[str, str]
+    arrived_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,8 @@ class Route:
 
     A path may have `{names}`, each of which stands for one part without `/`. `scope` is what a token must be for;
     None is for everybody. `asked` and `given` are the types of body and answer, None where there is none or it is
-    not JSON; then `kind` says what it is.
+    not JSON; then `kind` says what it is. With `has_deadline` the header `x-deadline-ms` says how many
+    milliseconds the caller has left.
     """
 
     method: Literal["GET", "POST"]
@@ -57,6 +62,7 @@ class Route:
     given: Any = None
     kind: str = "application/json"
     max_body_bytes: int = 4 * _MIB
+    has_deadline: bool = False
 
 
 @dataclass(slots=True)

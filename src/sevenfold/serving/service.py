@@ -25,7 +25,7 @@ from sevenfold.serving.definition import Definition
 from sevenfold.serving.forgetting import Forgetting, Forgotten, forgotten, orders
 from sevenfold.serving.histories import Keeping
 from sevenfold.serving.ingest import Ingest, IngestResult, Post
-from sevenfold.serving.prediction_log import Prediction, find_prediction
+from sevenfold.serving.prediction_log import Prediction, find_prediction, items_digest
 from sevenfold.serving.record import keep_record
 from sevenfold.serving.request import (
     FeaturesAnswer,
@@ -34,6 +34,7 @@ from sevenfold.serving.request import (
     RecommendRequest,
 )
 from sevenfold.serving.retention import Retention
+from sevenfold.serving.rungs import FULL, Allowance
 from sevenfold.serving.sets import keep_sets
 from sevenfold.spec.system import System
 from sevenfold.stores.kv import Store, Transaction
@@ -195,15 +196,25 @@ class Service:
         self.retrieval.settle()
         return results
 
-    def recommend(self, request: RecommendRequest) -> tuple[Prediction, bool]:
-        """The answer to a request, logged before it is returned, and whether it had been given before."""
-        return self._answer(request, None)
+    @property
+    def ladder(self) -> tuple[str, ...]:
+        """The rungs that an answer can be served by, the best first."""
+        return self._answering.rungs
 
-    def rank(self, request: RankRequest) -> tuple[Prediction, bool]:
-        """The items given, ranked; logged as any answer."""
+    def recommend(
+        self, request: RecommendRequest, allowance: Allowance = FULL
+    ) -> tuple[Prediction, bool]:
+        """The answer to a request, logged before it is returned, and whether it had been given before.
+
+        `allowance` bounds the rung that serves, and when: who decides on load gives it.
+        """
+        return self._answer(request, None, allowance)
+
+    def rank(self, request: RankRequest, allowance: Allowance = FULL) -> tuple[Prediction, bool]:
+        """The items given, ranked; logged as any answer. Where candidates are fewer, the first of them."""
         if len(set(request.items)) != len(request.items):
             raise InputError("$.items: an item is given twice; give each once")
-        return self._answer(request, request.items)
+        return self._answer(request, request.items, allowance)
 
     def read_features(self, request: FeaturesRequest) -> FeaturesAnswer:
         """The values of the given keys now."""
@@ -248,7 +259,7 @@ class Service:
         return list(self.plan.stored)
 
     def _answer(
-        self, request: RecommendRequest, items: list[str] | None
+        self, request: RecommendRequest, items: list[str] | None, allowance: Allowance
     ) -> tuple[Prediction, bool]:
         self.changing.settle()
         self._check_keys(request)
@@ -259,10 +270,17 @@ class Service:
                 return given, True
             t_us = self._instant(txn, request.t)
             query = Query(request.keys, t_us)
-            answer = self._answering.start(request, t_us)
+            answer = self._answering.start(request, t_us, allowance)
             fused = self.retrieval.candidates(query) if items is None else self._given(items)
-            names = self.retrieval.catalogue.names(fused.codes) if items is None else items
+            fused = answer.allowed(fused)
+            names = (
+                self.retrieval.catalogue.names(fused.codes)
+                if items is None
+                else items[: len(fused)]
+            )
             prediction = answer.finish(txn, fused, names, self.retrieval.names)
+            if items is not None and len(names) < len(items):
+                prediction.asked = items_digest(items)
         self._answering.log(self.store, prediction, answer)
         return prediction, False
 
@@ -304,7 +322,10 @@ class Service:
 
 def _check_same(request: RecommendRequest, items: list[str] | None, given: Prediction) -> None:
     """Refuse an id that was used for another question: its answer may be another customer's."""
-    if request.keys != given.keys or (items is not None and items != given.items):
+    same = request.keys == given.keys
+    if items is not None:
+        same &= items == given.items if not given.asked else items_digest(items) == given.asked
+    if not same:
         raise ServingError(
             "$.request_id: this id was used for a request with other keys or items; "
             "give every request its own"

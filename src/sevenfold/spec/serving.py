@@ -9,7 +9,10 @@ from typing import Annotated
 from sevenfold.spec.quantity import Bounds, Count, Duration
 from sevenfold.spec.retrieve import Retriever
 
-__all__ = ["Pipeline", "PredictionLog"]
+__all__ = ["RUNGS", "Pipeline", "PredictionLog"]
+
+RUNGS = ("full", "fewer", "light", "baseline", "popular", "empty")
+"""How an answer can be made, the best first; a pipeline declares which of those after the first it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,15 @@ class PredictionLog:
 class Pipeline:
     """Retrieve, rank, answer.
 
-    `limit` bounds the merged candidates. `degrade` is the order of cheaper answers when the model fails or
-    time is short: `baseline` (the rule), `popular` (the generators' own order), `empty`.
+    `limit` bounds the merged candidates. `degrade` is the order of cheaper answers when the model fails, time
+    is short or the server is asked for more than it can do: `fewer` (the model on the first `fewer`
+    candidates, a quarter of `limit` when not given and at least `k`), `light` (the model behind the alias
+    `light`), `baseline` (the rule), `popular` (the generators' own order), `empty`. From `fewer` on, every
+    rung has the fewer candidates.
     """
 
     retrieve: Sequence[Retriever]
     limit: Count = 500
     log: PredictionLog | None = field(default_factory=PredictionLog)
     degrade: Sequence[str] = ("baseline", "popular", "empty")
+    fewer: Count | None = None

@@ -233,7 +233,7 @@ def test_a_fault_inside_says_nothing_of_the_inside(
 ) -> None:
     for fault, status in ((StoreError("/secret/place"), 503), (ValueError("/secret/place"), 500)):
 
-        def fail(request: Any, fault: Exception = fault) -> Any:
+        def fail(request: Any, allowance: Any, *, fault: Exception = fault) -> Any:
             raise fault
 
         monkeypatch.setattr(stall.service, "recommend", fail)

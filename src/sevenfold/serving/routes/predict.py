@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from sevenfold.serving.prediction_log import Prediction
-from sevenfold.serving.problem import decoded
+from sevenfold.serving.problem import HttpError, decoded
 from sevenfold.serving.request import (
     FeaturesAnswer,
     FeaturesRequest,
@@ -15,21 +17,37 @@ from sevenfold.serving.request import (
     RecommendRequest,
 )
 from sevenfold.serving.route import JSON, Asked, Reply, Route
+from sevenfold.serving.rungs import Allowance
 from sevenfold.serving.site import Site
 
-__all__ = ["PREDICT", "recommend_answer"]
+__all__ = ["PREDICT", "allowance", "recommend_answer"]
 
+_DEADLINE = b"x-deadline-ms"
 _RECOMMEND = msgspec.json.Decoder(RecommendRequest)
 _RANK = msgspec.json.Decoder(RankRequest)
 _FEATURES = msgspec.json.Decoder(FeaturesRequest)
 
 
 def _recommend(site: Site, asked: Asked) -> Reply:
-    return _answered(site, *site.service.recommend(decoded(_RECOMMEND, asked.body)))
+    request = decoded(_RECOMMEND, asked.body)
+    return _answered(site, *site.service.recommend(request, allowance(asked)))
 
 
 def _rank(site: Site, asked: Asked) -> Reply:
-    return _answered(site, *site.service.rank(decoded(_RANK, asked.body)))
+    request = decoded(_RANK, asked.body)
+    return _answered(site, *site.service.rank(request, allowance(asked)))
+
+
+def allowance(asked: Asked, best: str = "full") -> Allowance:
+    """What the caller leaves an answer: its time runs from the arrival; raises HttpError 400."""
+    given = asked.headers.get(_DEADLINE)
+    if given is None:
+        return Allowance(best, asked.arrived_s)
+    # Digits with a point only: `float` would take `nan`, `1e9` and `1_000` too.
+    if not re.fullmatch(rb"\d{1,8}(\.\d{1,6})?", given):
+        message = "x-deadline-ms: give the milliseconds that are left, such as 80"
+        raise HttpError(400, "invalid_header", message)
+    return Allowance(best, asked.arrived_s, asked.arrived_s + float(given) / 1000)
 
 
 def _answered(site: Site, prediction: Prediction, repeated: bool) -> Reply:
@@ -78,6 +96,7 @@ PREDICT = (
         _recommend,
         RecommendRequest,
         RecommendAnswer,
+        has_deadline=True,
     ),
     Route(
         "POST",
@@ -87,6 +106,7 @@ PREDICT = (
         _rank,
         RankRequest,
         RecommendAnswer,
+        has_deadline=True,
     ),
     Route(
         "POST",
