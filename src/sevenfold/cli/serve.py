@@ -49,6 +49,12 @@ def _stop(_number: int, _frame: object) -> None:
     metavar="EVENTS",
     help="Keep the past by key, for reads as of then, up to so many newest events; 0 keeps none.",
 )
+@click.option(
+    "--admission/--no-admission",
+    default=True,
+    show_default=True,
+    help="Refuse what there is no time for, and answer more cheaply under load; never with --clock replay.",
+)
 @json_option
 def command(
     system: str,
@@ -58,6 +64,7 @@ def command(
     token: str | None,
     clock: str,
     history_head: int,
+    admission: bool,
 ) -> None:
     """Answer requests over HTTP until stopped.
 
@@ -84,6 +91,6 @@ def command(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     with suppress(_StopError), progress("reading the log") as advance:
-        way = Way(clock == "replay", history_head, load_system_anew)
+        way = Way(clock == "replay", history_head, load_system_anew, admission)
         serve(declared, place, __version__, Door(host, port, token), way, advance)
     show({"system": declared.name, "home": str(place)}, f"{declared.name}: stopped")

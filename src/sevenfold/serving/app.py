@@ -19,7 +19,7 @@ import msgspec
 from sevenfold.clock import elapsed_s
 from sevenfold.serving.background import Background
 from sevenfold.serving.changing import ChangeStatus
-from sevenfold.serving.head import CLOSE, check_length, check_token, too_large
+from sevenfold.serving.head import CLOSE, check_length, check_token, priority, too_large
 from sevenfold.serving.openapi import description, openapi
 from sevenfold.serving.problem import HttpError, http_error
 from sevenfold.serving.route import JSON, Asked, Headers, Reply, Route, Table
@@ -52,9 +52,14 @@ class App:
         max_body_bytes: int = _MAX_BODY_BYTES,
         body_timeout_s: float = _BODY_TIMEOUT_S,
         change: Callable[[], ChangeStatus] | None = None,
+        admission: bool = True,
     ) -> None:
-        self.site = Site(service, change)
+        self.site = Site(service, change, admission)
         self._token = f"Bearer {token}".encode()
+        if self.site.gate is not None:
+            for route in ROUTES:
+                if route.turn is not None:
+                    self.site.gate.serve(route.path, route.turn, route.laddered)
         self._max_body_bytes = max_body_bytes
         self._body_timeout_s = body_timeout_s
         self.background = Background(service.jobs, self.site.metrics.job)
@@ -91,10 +96,27 @@ class App:
         if route.scope in ("events", "admin"):
             check_token(head.headers, self._token)
         limit = min(route.max_body_bytes, self._max_body_bytes)
-        check_length(head.headers, limit)
+        size = check_length(head.headers, limit)
+        gate = self.site.gate
+        if route.turn is None or gate is None:
+            body = await self._body(receive, limit)
+            reply = route.answer(self.site, replace(head, body=body))
+            return reply if isinstance(reply, Reply) else await reply
+        # The head decides: what is refused has cost neither the reading of its body nor a parse.
+        ticket = gate.enter(route.path, priority(head.headers, self._token), size)
         body = await self._body(receive, limit)
-        reply = route.answer(self.site, replace(head, body=body))
-        return reply if isinstance(reply, Reply) else await reply
+        await gate.turn(ticket)
+        try:
+            reply = route.answer(self.site, replace(head, body=body, ticket=ticket))
+            if not isinstance(reply, Reply):
+                reply = await reply
+            ticket.done = True
+            return reply
+        except Exception as error:
+            ticket.failed = http_error(error).status >= 500
+            raise
+        finally:
+            gate.leave(ticket)
 
     async def _body(self, receive: Receive, limit: int) -> bytes:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.registry import Collector
 
 from sevenfold.stores.history import Kept
 
@@ -100,6 +101,10 @@ class Metrics:
             ["feature"],
             registry=self._registry,
         )
+
+    def watch(self, collector: Collector) -> None:
+        """Have `/metrics` show what another part of the server knows."""
+        self._registry.register(collector)
 
     def audit(self, compared: int, different: int, rates: Mapping[str, float]) -> None:
         """Note what the audit has found."""

@@ -8,7 +8,7 @@ import msgspec
 
 from sevenfold.errors import InputError, NotFoundError, ServingError, SevenfoldError
 
-__all__ = ["HttpError", "Refusal", "decoded", "http_error"]
+__all__ = ["HttpError", "Refusal", "decoded", "http_error", "overloaded"]
 
 T = TypeVar("T")
 
@@ -62,6 +62,19 @@ def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     except RecursionError:
         message = "the body is nested too deeply; send flat rows"
         raise HttpError(400, "too_deep", message, "$") from None
+
+
+_OVERLOADED = {
+    "overloaded": "the server is asked for more than it can do",
+    "late": "the request had waited too long when its turn came",
+    "queue_full": "too many requests are waiting",
+}
+
+
+def overloaded(reason: str, retry_s: int) -> HttpError:
+    """The refusal of a request that there is no time for; it may come again after `retry_s` seconds."""
+    message = f"{_OVERLOADED[reason]}; come back in {retry_s} s"
+    return HttpError(503, reason, message, headers=((b"retry-after", b"%d" % retry_s),))
 
 
 def http_error(error: Exception) -> HttpError:

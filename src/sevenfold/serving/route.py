@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from sevenfold.serving.admission import Ticket
 from sevenfold.serving.problem import HttpError
 from sevenfold.serving.site import Site
 
@@ -22,13 +23,15 @@ _MIB = 1024 * 1024
 class Asked:
     """A request as its handler sees it: the body, the headers, and what stood in the path's `{names}`.
 
-    `arrived_s` is when its head was there, an instant of `clock.elapsed_s`.
+    `arrived_s` is when its head was there, an instant of `clock.elapsed_s`. The `ticket` is that of its turn, where
+    the route needs one and the server gives any.
     """
 
     body: bytes
     headers: Mapping[bytes, bytes]
     names: Mapping[str, str]
     arrived_s: float
+    ticket: Ticket | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,8 @@ class Route:
     A path may have `{names}`, each of which stands for one part without `/`. `scope` is what a token must be for;
     None is for everybody. `asked` and `given` are the types of body and answer, None where there is none or it is
     not JSON; then `kind` says what it is. With `has_deadline` the header `x-deadline-ms` says how many
-    milliseconds the caller has left.
+    milliseconds the caller has left. `turn` is the group that it takes turns in (see `Gate`): None is answered as it
+    comes, whatever the load. What is `laddered` is answered at a level of the ladder.
     """
 
     method: Literal["GET", "POST"]
@@ -63,6 +67,8 @@ class Route:
     kind: str = "application/json"
     max_body_bytes: int = 4 * _MIB
     has_deadline: bool = False
+    turn: Literal["answers", "events"] | None = None
+    laddered: bool = False
 
 
 @dataclass(slots=True)

@@ -48,12 +48,14 @@ class Door:
 class Way:
     """How a server serves: in replay or live, with `history_head` events left in the log (0: no histories are kept).
 
-    `load` reads a declaration anew when the home orders a change (see `order`).
+    `load` reads a declaration anew when the home orders a change (see `order`). With `admission` a live server refuses
+    what it has no time for (see `Gate`); without, it answers all in the order of arrival, however late.
     """
 
     replay: bool = False
     history_head: int = HEAD_EVENTS
     load: Callable[[str], System] | None = None
+    admission: bool = True
 
 
 def serve(
@@ -84,7 +86,7 @@ def serve(
             if way.history_head:
                 service.keep_histories(url, home / HISTORY, way.history_head)
             try:
-                _serve(service, home, version, door, way.load)
+                _serve(service, home, version, door, way)
             finally:
                 service.close()
         finally:
@@ -96,10 +98,11 @@ def _serve(
     home: Path,
     version: str,
     door: Door,
-    load: Callable[[str], System] | None,
+    way: Way,
 ) -> None:
-    change = partial(_change, service, home, load) if load else None
-    app = App(service, door.token or home_token(home), version, change=change)
+    change = partial(_change, service, home, way.load) if way.load else None
+    token = door.token or home_token(home)
+    app = App(service, token, version, change=change, admission=way.admission)
     if change is not None:
         _take_up(change)
     service.rehearse()

@@ -201,6 +201,11 @@ class Service:
         """The rungs that an answer can be served by, the best first."""
         return self._answering.rungs
 
+    @property
+    def budget_s(self) -> float:
+        """The seconds that an answer may take, as declared; in a replay there is no limit."""
+        return self._answering.budget_s
+
     def recommend(
         self, request: RecommendRequest, allowance: Allowance = FULL
     ) -> tuple[Prediction, bool]:

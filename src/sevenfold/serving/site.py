@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 from sevenfold.serving.changing import ChangeStatus
+from sevenfold.serving.gate import Gate
+from sevenfold.serving.gate_metrics import GateMetrics
 from sevenfold.serving.gathering import Gathering
 from sevenfold.serving.metrics import Metrics
 from sevenfold.serving.service import Service
@@ -16,20 +18,37 @@ __all__ = ["Site"]
 
 
 class Site:
-    """A service with its counters and what gathers its posts; every listener of a server has the same one.
+    """A service with its counters, its gate and what gathers its posts; every listener of a server has the same one.
 
-    `order_change` begins the change that the home orders; None where there is no home. `described` is what
-    `/openapi.json` answers, set by the listener that has it.
+    `order_change` begins the change that the home orders; None where there is no home. Without `admission`, or in a
+    replay, there is no gate. `described` is what `/openapi.json` answers, set by the listener that has it.
     """
 
     def __init__(
-        self, service: Service, order_change: Callable[[], ChangeStatus] | None = None
+        self,
+        service: Service,
+        order_change: Callable[[], ChangeStatus] | None = None,
+        admission: bool = True,
     ) -> None:
         self.service = service
         self.order_change = order_change
         self.metrics = Metrics()
+        # A replay is to answer the same on any machine, so nothing there may depend on the load.
+        self._gate: Gate | None = None
+        self._gated = service.definition
+        if admission and not service.replay:
+            self._gate = Gate(service.budget_s, service.ladder)
+            self.metrics.watch(GateMetrics(self._gate))
         self.gathering = Gathering(service.accept_posts)
         self.encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+
+    @property
+    def gate(self) -> Gate | None:
+        """What gives turns to what is asked; None in a replay."""
+        if self._gate is not None and self._gated is not self.service.definition:
+            self._gated = self.service.definition
+            self._gate.use(self.service.budget_s, self.service.ladder)
+        return self._gate
 
     def version_now(self) -> int:
         """The version of the model that serves; 0 when there is none."""

@@ -52,5 +52,6 @@ EVENTS = (
         EventsRequest,
         EventsAnswer,
         max_body_bytes=16 * 1024 * 1024,
+        turn="events",
     ),
 )

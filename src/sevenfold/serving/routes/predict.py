@@ -30,27 +30,44 @@ _FEATURES = msgspec.json.Decoder(FeaturesRequest)
 
 def _recommend(site: Site, asked: Asked) -> Reply:
     request = decoded(_RECOMMEND, asked.body)
-    return _answered(site, *site.service.recommend(request, allowance(asked)))
+    allowed = allowance(asked, _best(site, asked))
+    return _answered(site, asked, request, *site.service.recommend(request, allowed))
 
 
 def _rank(site: Site, asked: Asked) -> Reply:
     request = decoded(_RANK, asked.body)
-    return _answered(site, *site.service.rank(request, allowance(asked)))
+    allowed = allowance(asked, _best(site, asked))
+    return _answered(site, asked, request, *site.service.rank(request, allowed))
+
+
+def _best(site: Site, asked: Asked) -> str:
+    """The rung that the load and the faults of now allow."""
+    if site.gate is None or asked.ticket is None:
+        return "full"
+    return site.gate.ladder.rungs[asked.ticket.level]
 
 
 def allowance(asked: Asked, best: str = "full") -> Allowance:
     """What the caller leaves an answer: its time runs from the arrival; raises HttpError 400."""
     given = asked.headers.get(_DEADLINE)
+    arrived_s = asked.arrived_s if asked.ticket is None else asked.ticket.arrived_s
     if given is None:
-        return Allowance(best, asked.arrived_s)
+        return Allowance(best, arrived_s)
     # Digits with a point only: `float` would take `nan`, `1e9` and `1_000` too.
     if not re.fullmatch(rb"\d{1,8}(\.\d{1,6})?", given):
         message = "x-deadline-ms: give the milliseconds that are left, such as 80"
         raise HttpError(400, "invalid_header", message)
-    return Allowance(best, asked.arrived_s, asked.arrived_s + float(given) / 1000)
+    return Allowance(best, arrived_s, arrived_s + float(given) / 1000)
 
 
-def _answered(site: Site, prediction: Prediction, repeated: bool) -> Reply:
+def _answered(
+    site: Site, asked: Asked, request: RecommendRequest, prediction: Prediction, repeated: bool
+) -> Reply:
+    if asked.ticket is not None and not repeated:
+        asked.ticket.rung = prediction.rung
+        # No fault of a stage: who asks left little time, there is nothing to rank, or no model to rank it with.
+        hurried = request.timeout_ms is not None or _DEADLINE in asked.headers
+        asked.ticket.excused = hurried or not prediction.items or not site.version_now()
     if not repeated:
         site.metrics.answer(prediction.rung, prediction.timing_us)
     headers = ((b"server-timing", _server_timing(prediction.timing_us)),)
@@ -97,6 +114,8 @@ PREDICT = (
         RecommendRequest,
         RecommendAnswer,
         has_deadline=True,
+        turn="answers",
+        laddered=True,
     ),
     Route(
         "POST",
@@ -107,6 +126,8 @@ PREDICT = (
         RankRequest,
         RecommendAnswer,
         has_deadline=True,
+        turn="answers",
+        laddered=True,
     ),
     Route(
         "POST",
@@ -116,5 +137,6 @@ PREDICT = (
         _features,
         FeaturesRequest,
         FeaturesAnswer,
+        turn="answers",
     ),
 )

@@ -1,0 +1,273 @@
+"""Who may come in: how long a request would wait, from costs measured as the server works.
+
+Nothing here reads a clock or waits: the time is an argument, so that every decision can be tested. A bound on the queue
+is a time and not a number of requests, because a number is no deadline: thirty requests of 15 ms each are late for a
+budget of 150 ms, thirty of 1 ms are not.
+
+The queue is first come, first served within a class and a class before the next; two groups share the time, answers and
+events. Sources: Nichols and Jacobson, "Controlling Queue Delay" (2012), for a bound in time; Goyal, Vin and Cheng,
+"Start-time Fair Queueing" (1996), for the share of the groups.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal, TypeAlias
+
+from sevenfold.serving.costs import Costs, Kind
+
+__all__ = ["EVENTS_S", "Admission", "Group", "Priority", "Rejection", "Ticket"]
+
+Group: TypeAlias = Literal["answers", "events"]
+"""Requests that share a part of the time."""
+
+EVENTS_S = 2.0
+"""Seconds that a post of events may take, at least; the sender has it still and sends it again."""
+
+_MOST_WAITING = 4096  # a bound for memory; time has bounded the queue long before
+_MOST_WAITING_BYTES = 64 * 1024 * 1024
+_LONGEST_RETRY_S = 60
+_KEEP = 0.95  # of the time that a class had: some twenty turns count
+_LEAST = 0.05
+_SPREAD = 1.5  # of a cost: it is a mean, and half of the requests take longer
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+class Priority(IntEnum):
+    """A class of requests; a lower number goes first."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
+
+
+# How much of the budget a request may be predicted to need; the rest is for what a prediction cannot know.
+_SHARES = (0.8, 0.5, 0.2)
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A request that wants a turn: what it is, what it is expected to take, when it came, until when it is of use.
+
+    Whoever answers it says how that ended: it was `done`, by which `rung`, and whether a cheaper one than asked for is
+    `excused`; or the server `failed`. What ended otherwise, as a request that was wrong, teaches nothing.
+    """
+
+    kind: Kind
+    priority: Priority
+    size: int
+    cost_s: float
+    arrived_s: float
+    deadline_s: float
+    level: int = 0
+    done: bool = False
+    rung: str | None = None
+    excused: bool = False
+    failed: bool = False
+
+    @property
+    def route(self) -> str:
+        """The route it asks."""
+        return self.kind[0]
+
+    def is_late(self, now_s: float) -> bool:
+        """Whether there is hardly time left for its work; what has waited less than half of its time is never late."""
+        half_s = (self.deadline_s - self.arrived_s) / 2
+        return now_s + min(_SPREAD * self.cost_s, half_s) > self.deadline_s
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a request is not answered, and after how many seconds it may be asked again."""
+
+    reason: str
+    retry_s: int
+
+
+class _Group:
+    """Requests that share a part of the time: those that wait, by class, their work, and the time they had."""
+
+    def __init__(self, budget_s: float) -> None:
+        self.budget_s = budget_s
+        self.lines: tuple[deque[Ticket], ...] = tuple(deque() for _ in Priority)
+        self.work_s = [0.0 for _ in Priority]
+        self.had_s = 0.0
+        self.had_of_late_s = [0.0 for _ in Priority]
+        self.size = 0
+
+    def add(self, ticket: Ticket) -> None:
+        self.lines[ticket.priority].append(ticket)
+        self.work_s[ticket.priority] += ticket.cost_s
+        self.size += 1
+
+    def spend(self, priority: Priority, seconds: float) -> None:
+        self.had_s += seconds
+        self.had_of_late_s = [_KEEP * had_s for had_s in self.had_of_late_s]
+        self.had_of_late_s[priority] += seconds
+
+    def share_before(self, priority: Priority) -> float:
+        """Of the time that the group had of late, the share of the classes before this one."""
+        whole_s = sum(self.had_of_late_s)
+        return sum(self.had_of_late_s[:priority]) / whole_s if whole_s else 0.0
+
+    def first(self) -> Ticket:
+        return next(line[0] for line in self.lines if line)
+
+    def remove(self, ticket: Ticket) -> None:
+        line = self.lines[ticket.priority]
+        line.remove(ticket)  # quick where it is the first, as it nearly always is
+        self.size -= 1
+        # The sum of nothing is nothing: no error of rounding is carried on.
+        left_s = self.work_s[ticket.priority] - ticket.cost_s
+        self.work_s[ticket.priority] = left_s if line else 0.0
+
+
+Turn: TypeAlias = list[Ticket]
+
+
+class Admission:
+    """Decides who is let in and whose turn it is.
+
+    `budget_s` is how long an answer may take, from its arrival; a post of events may take `EVENTS_S`.
+    """
+
+    def __init__(self, budget_s: float) -> None:
+        self.costs = Costs()
+        self._level = 0
+        self._answers, self._events = _Group(budget_s), _Group(max(EVENTS_S, budget_s))
+        self._group_of: dict[str, _Group] = {}
+        self._bytes = 0
+        self._refused = 0
+
+    def serve(self, route: str, group: Group) -> None:
+        """Have a route share the time of a group."""
+        self._group_of[route] = self._answers if group == "answers" else self._events
+
+    def use(self, budget_s: float) -> None:
+        """Have answers take so long from now on; what is known of their cost is forgotten."""
+        self.costs = Costs()
+        self._answers.budget_s = budget_s
+        self._events.budget_s = max(EVENTS_S, budget_s)
+        self._level = 0
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return self._answers.size + self._events.size
+
+    @property
+    def budget_s(self) -> float:
+        """The seconds that an answer may take."""
+        return self._answers.budget_s
+
+    @property
+    def level(self) -> int:
+        """The level of the ladder that answers are made at."""
+        return self._level
+
+    @level.setter
+    def level(self, level: int) -> None:
+        if level == self._level:
+            return
+        self._level = level
+        for group in (self._answers, self._events):
+            for priority, line in enumerate(group.lines):
+                for ticket in line:
+                    ticket.cost_s = self.costs.expected(ticket.kind, level)
+                group.work_s[priority] = sum(ticket.cost_s for ticket in line)
+
+    def wait_s(self, route: str, priority: Priority) -> float:
+        """How long a request that came now would wait for its turn, in seconds."""
+        mine = self._group_of[route]
+        other = self._events if mine is self._answers else self._answers
+        # Those of the classes before it who are yet to come go first, too.
+        ahead_s = sum(mine.work_s[: priority + 1]) / max(_LEAST, 1 - mine.share_before(priority))
+        # While it waits, the other group has as much of the time, if it needs as much.
+        return (ahead_s + min(ahead_s, sum(other.work_s))) * self.costs.overhead
+
+    def ask(self, ticket: Ticket, now_s: float, load: float) -> Rejection | None:
+        """Why a request is not let in; None when it is.
+
+        `load` is what the server is asked for, as a multiple of what it can do.
+        """
+        if not len(self):
+            # One that nobody is ahead of is let in whatever it costs: to refuse it would help no one.
+            return None
+        allowed_s = (ticket.deadline_s - ticket.arrived_s) * _SHARES[ticket.priority]
+        # What takes longer than it may is not refused for that: it waits half as long as it may, and no longer.
+        needed_s = self.wait_s(ticket.route, ticket.priority) + min(ticket.cost_s, allowed_s / 2)
+        if now_s - ticket.arrived_s + needed_s > allowed_s:
+            return self.reject("overloaded", needed_s, load)
+        if len(self) >= _MOST_WAITING or self._bytes + ticket.size > _MOST_WAITING_BYTES:
+            return self.reject("queue_full", needed_s, load)
+        return None
+
+    def reject(self, reason: str, backlog_s: float, load: float) -> Rejection:
+        """A rejection; those refused together are not to come back together.
+
+        At a load of 10 one in ten could be served, so they are spread over ten seconds.
+        """
+        self._refused += 1
+        spread_s = (self._refused * _GOLDEN % 1.0) * max(load, 1.0)
+        return Rejection(reason, min(_LONGEST_RETRY_S, 1 + math.floor(backlog_s + spread_s)))
+
+    def ticket(self, kind: Kind, priority: Priority, size: int, arrived_s: float) -> Ticket:
+        """The ticket of a request: let in when `ask` says nothing against it."""
+        cost_s = self.costs.expected(kind, self._level)
+        deadline_s = arrived_s + self._group_of[kind[0]].budget_s
+        return Ticket(kind, priority, size, cost_s, arrived_s, deadline_s)
+
+    def join(self, ticket: Ticket) -> None:
+        """Have a request wait for its turn."""
+        group = self._group_of[ticket.route]
+        if not group.size:
+            # A group that had nothing to do has not saved up time.
+            other = self._events if group is self._answers else self._answers
+            group.had_s = max(group.had_s, other.had_s)
+        group.add(ticket)
+        self._bytes += ticket.size
+
+    def withdraw(self, ticket: Ticket) -> None:
+        """Take out a request that was waiting and waits no longer."""
+        self._group_of[ticket.route].remove(ticket)
+        self._bytes -= ticket.size
+
+    def turn(self, now_s: float, slice_s: float) -> tuple[Turn, Turn]:
+        """Whose turn it is, taken out of the queue, and those for whom it is too late by now.
+
+        A turn is what may be made in `slice_s` seconds, of one group, and one request at least: it shares a commit.
+        """
+        late: Turn = []
+        while groups := [group for group in (self._answers, self._events) if group.size]:
+            turn = self._turn_of(min(groups, key=_had_s), now_s, slice_s, late)
+            if turn:
+                return turn, late
+        return [], late
+
+    def _turn_of(self, group: _Group, now_s: float, slice_s: float, late: Turn) -> Turn:
+        turn: Turn = []
+        while group.size and (not turn or self.fits(group.first(), slice_s)):
+            ticket = group.first()
+            self.withdraw(ticket)
+            # By what it takes now: that may be known better than when it came.
+            ticket.cost_s = self.costs.expected(ticket.kind, self._level)
+            if ticket.is_late(now_s):
+                late.append(ticket)
+                continue
+            turn.append(ticket)
+            slice_s -= ticket.cost_s or slice_s
+        return turn
+
+    def fits(self, ticket: Ticket, left_s: float) -> bool:
+        """Whether a request may be made in the rest of a turn; one of which nothing is known has a turn of its own."""
+        return 0 < ticket.cost_s <= left_s
+
+    def spent(self, ticket: Ticket, seconds: float) -> None:
+        """Take in what a turn has had of the time."""
+        self._group_of[ticket.route].spend(ticket.priority, seconds)
+
+
+def _had_s(group: _Group) -> float:
+    return group.had_s

@@ -1,0 +1,111 @@
+"""What requests take and how many come, as measured while the server works; the time is an argument."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias
+
+__all__ = ["Costs", "Demand", "Kind", "kind_of"]
+
+Kind: TypeAlias = tuple[str, int]
+"""A route and the size of a body, in steps of four."""
+
+_KEEP = 0.9  # of an estimate at a measurement: some ten requests decide it
+_KEEP_OLD = 0.5  # of one that is older than that
+_OLD_S = 0.1
+_SMALLEST_BITS = 10  # bodies up to 1 KiB are one size, then each is four times the one before
+_LARGEST = 7
+_WINDOW_S = 0.5
+
+
+def kind_of(route: str, size: int) -> Kind:
+    """The kind of a request to a route with a body of `size` bytes.
+
+    >>> kind_of("/v1/rank", 700), kind_of("/v1/rank", 30_000)
+    (('/v1/rank', 0), ('/v1/rank', 3))
+    """
+    return route, min(max(0, (size.bit_length() - _SMALLEST_BITS + 1) // 2), _LARGEST)
+
+
+class Costs:
+    """Seconds that a request takes, by kind and level of the ladder.
+
+    Exponential means, so that they follow what the machine does now. A size not seen yet costs what the nearest smaller
+    one does (else the nearest larger).
+    """
+
+    def __init__(self) -> None:
+        self._means: dict[tuple[str, int], dict[int, tuple[float, float]]] = {}
+        self._turn_s = self._whole_s = 0.0
+
+    def note(self, kind: Kind, level: int, seconds: float, now_s: float) -> None:
+        """Take in what a request took."""
+        route, size = kind
+        sizes = self._means.setdefault((route, level), {})
+        mean, at_s = sizes.get(size, (seconds, now_s))
+        keep = _KEEP if now_s - at_s < _OLD_S else _KEEP_OLD
+        sizes[size] = keep * mean + (1 - keep) * seconds, now_s
+
+    def note_round(self, turn_s: float, whole_s: float) -> None:
+        """Take in how long it was from one turn to the next while others waited, and how much of it the turn was."""
+        self._turn_s = _KEEP * self._turn_s + (1 - _KEEP) * turn_s
+        self._whole_s = _KEEP * self._whole_s + (1 - _KEEP) * max(whole_s, turn_s)
+
+    @property
+    def overhead(self) -> float:
+        """What a second of work takes while others wait, with reading, refusing and work beside it; at least 1."""
+        return self._whole_s / self._turn_s if self._turn_s > 0 else 1.0
+
+    def of(self, kind: Kind, level: int) -> float | None:
+        """The seconds of work of a request at a level; None where nothing like it was measured."""
+        route, size = kind
+        sizes = self._means.get((route, level))
+        if not sizes:
+            return None
+        if size not in sizes:
+            size = max((known for known in sizes if known < size), default=min(sizes))
+        return sizes[size][0]
+
+    def expected(self, kind: Kind, level: int) -> float:
+        """The seconds of work of a request; at a level not measured yet, what the next better one takes.
+
+        With nothing known it is nothing: the deadline is still kept when the turn comes.
+        """
+        for known in range(level, -1, -1):
+            mean = self.of(kind, known)
+            if mean is not None:
+                return mean
+        return 0.0
+
+    def capacities(self, level: int) -> dict[str, float]:
+        """Requests a second by route at a level (else at the next better), of the size that takes longest."""
+        taken = {
+            route: max(self.expected((route, size), level) for size in range(_LARGEST + 1))
+            for route, _ in self._means
+        }
+        return {route: 1 / (s * self.overhead) for route, s in taken.items() if s > 0}
+
+
+class Demand:
+    """How much is asked for: a mean over the last half second or so, by kind."""
+
+    def __init__(self) -> None:
+        self._rates: dict[Kind, float] = {}
+        self._at_s = -math.inf
+
+    def note(self, kind: Kind, now_s: float) -> None:
+        """A request has come."""
+        self._fade(now_s)
+        self._rates[kind] = self._rates.get(kind, 0.0) + 1 / _WINDOW_S
+
+    def rates(self, now_s: float) -> dict[Kind, float]:
+        """Requests a second by kind."""
+        self._fade(now_s)
+        return self._rates
+
+    def _fade(self, now_s: float) -> None:
+        if now_s > self._at_s:
+            kept = math.exp((self._at_s - now_s) / _WINDOW_S)
+            for kind in self._rates:
+                self._rates[kind] *= kept
+            self._at_s = now_s

@@ -1,0 +1,264 @@
+"""The gate before the answers: refuses at the head of a request, and gives turns on the event loop.
+
+Answers are made on the loop itself, so a request that has arrived waits in three places: in the kernel while an answer
+is made, among the callbacks of the loop, and here. Only the last can be ordered and bounded. So nothing is answered but in
+its turn, and after a turn the loop comes round a few times before the next: in these rounds all that has arrived
+meanwhile is accepted, read, and let in or refused. A turn is one answer, or as many as can be made in some
+milliseconds, because they share a commit: fewer while requests are refused, so that nobody waits long to be told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from sevenfold.clock import elapsed_s
+from sevenfold.serving.admission import Admission, Group, Priority, Rejection, Ticket
+from sevenfold.serving.costs import Demand, kind_of
+from sevenfold.serving.ladder import Ladder
+from sevenfold.serving.problem import HttpError, overloaded
+
+__all__ = ["Gate"]
+
+_ROUNDS = (
+    3  # of the loop: a connection is accepted in one, read in the next, and heard in the third
+)
+_SLICE_S = 0.015  # of a turn at most, and a tenth of the budget
+_SHORT_SLICE_S = 0.004  # while requests are refused: nobody shall wait long to be told
+_SHORT_FOR_S = 1.0
+_LOOK_S = 0.05  # between looks at the load
+
+
+class Gate:
+    """Turns for the answers of one server, all on its event loop.
+
+    `budget_s` is the time of an answer, `rungs` are the levels that what is laddered is answered at.
+    """
+
+    def __init__(
+        self, budget_s: float, rungs: Sequence[str], now_s: Callable[[], float] = elapsed_s
+    ) -> None:
+        self.admission = Admission(budget_s)
+        self.ladder = Ladder(rungs)
+        self.admitted: Counter[tuple[str, Priority]] = Counter()
+        self.refused: Counter[tuple[str, Priority, str]] = Counter()
+        self._groups: dict[str, Group] = {}
+        self._laddered: set[str] = set()
+        self._now_s = now_s
+        self._demand = Demand()
+        self._looked_s = 0.0
+        self._load = 0.0
+        self._crowded = False
+        self._waiting: dict[Ticket, asyncio.Future[None]] = {}
+        self._turn: list[Ticket] = []  # whose turn it is
+        self._holding = 0  # how many of them have not left
+        self._open = False  # whether more may join the turn
+        self._left_s = 0.0  # of it
+        self._refused_s = -math.inf
+        self._watching = False
+        self._rounds = 0  # of the loop until the next turn
+        self._began_s = 0.0
+        self._taken_s = 0.0
+
+    def serve(self, route: str, group: Group, laddered: bool) -> None:
+        """Give turns to a route, in a group; `laddered` when it can be answered at any level."""
+        self.admission.serve(route, group)
+        self._groups[route] = group
+        if laddered:
+            self._laddered.add(route)
+
+    def use(self, budget_s: float, rungs: Sequence[str]) -> None:
+        """Have answers take so long and be made at these levels from now on."""
+        self.admission.use(budget_s)
+        self.ladder = Ladder(rungs)
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """The routes that turns are given to."""
+        return tuple(self._groups)
+
+    @property
+    def load(self) -> float:
+        """What was asked for of late, as a share of what can be done at the level of now."""
+        return self._load
+
+    def enter(self, route: str, priority: Priority, size: int) -> Ticket:
+        """The ticket of a request whose head has come; `size` is that of its body in bytes. Raises HttpError 503."""
+        now_s = self._now_s()
+        kind = kind_of(route, size)
+        if priority < Priority.LOW:
+            self._demand.note(kind, now_s)
+        if now_s - self._looked_s >= _LOOK_S:
+            self._look(now_s)
+        # What is heard of right after a turn may have come when that began.
+        arrived_s = self._began_s if self._rounds or self._holding else now_s
+        ticket = self.admission.ticket(kind, priority, size, arrived_s)
+        self._ask(ticket, now_s)
+        return ticket
+
+    async def turn(self, ticket: Ticket) -> None:
+        """Wait until it is the request's turn; its level is then in the ticket. Raises HttpError 503.
+
+        Who has had a turn gives it back with `leave`, whatever happens.
+        """
+        if self._may_join(ticket):
+            self._give(ticket)
+            return
+        if not self._holding and not self._rounds and not self._waiting:
+            self._begin([ticket])
+            return
+        self._ask(ticket, self._now_s())
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[ticket] = turn
+        self.admission.join(ticket)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if self._waiting.pop(ticket, None) is not None:
+                self.admission.withdraw(ticket)
+            elif ticket in self._turn:
+                self.leave(ticket)
+            raise
+
+    def leave(self, ticket: Ticket) -> None:
+        """Give the turn back; the ticket says how it ended."""
+        self._holding -= 1
+        now_s = self._now_s()
+        if ticket.route in self._laddered and (ticket.rung is not None or ticket.failed):
+            waited_s = self._began_s - ticket.arrived_s
+            excused = ticket.excused or waited_s > (ticket.deadline_s - ticket.arrived_s) / 4
+            self.ladder.ended(now_s, ticket.level, ticket.rung, excused)
+            self._watch()
+        if self._holding:
+            return
+        self._open = False
+        self._taken_s = now_s - self._began_s
+        self._learn(now_s)
+        self._turn = []
+        if not self._rounds:
+            asyncio.get_running_loop().call_soon(self._round)
+        self._rounds = _ROUNDS
+
+    def _learn(self, now_s: float) -> None:
+        """Take in what the turn took; each request of it had the part that was expected of it."""
+        whole_s = sum(had.cost_s for had in self._turn)
+        for had in self._turn:
+            part = had.cost_s / whole_s if whole_s else 1 / len(self._turn)
+            self.admission.spent(had, self._taken_s * part)
+            # An answer that had been given before has no rung, and says nothing of what one takes.
+            if had.done and (had.rung is not None or had.route not in self._laddered):
+                self.admission.costs.note(had.kind, had.level, self._taken_s * part, now_s)
+
+    def _ask(self, ticket: Ticket, now_s: float) -> None:
+        rejection = self.admission.ask(ticket, now_s, self._load)
+        if rejection is not None:
+            raise self._refused(ticket, rejection)
+
+    def _refused(self, ticket: Ticket, rejection: Rejection) -> HttpError:
+        # Nobody's answer gets worse for the sake of the low class.
+        self._crowded = self._crowded or ticket.priority < Priority.LOW
+        self._refused_s = self._now_s()
+        self.refused[ticket.route, ticket.priority, rejection.reason] += 1
+        return overloaded(rejection.reason, rejection.retry_s)
+
+    def _round(self) -> None:
+        self._rounds -= 1
+        if self._rounds:
+            asyncio.get_running_loop().call_soon(self._round)
+        else:
+            self._next()
+
+    def _next(self) -> None:
+        now_s = self._now_s()
+        costs = self.admission.costs
+        # With nobody waiting, what follows the turn is idleness and costs nothing.
+        costs.note_round(self._taken_s, now_s - self._began_s if self._waiting else self._taken_s)
+        turn, late = self.admission.turn(now_s, self._slice_s(now_s))
+        for ticket in late:
+            rejection = self.admission.reject("late", now_s - ticket.arrived_s, self._load)
+            _tell(self._waiting.pop(ticket), self._refused(ticket, rejection))
+        if turn:
+            self._begin(turn)
+            for ticket in turn:
+                _tell(self._waiting.pop(ticket))
+
+    def _begin(self, turn: list[Ticket]) -> None:
+        self._began_s = self._now_s()
+        self._left_s = self._slice_s(self._began_s)
+        for ticket in turn:
+            self._give(ticket)
+        # What is heard in this round of the loop may be made with it, and share its commit.
+        self._open = True
+        asyncio.get_running_loop().call_soon(self._close)
+
+    def _give(self, ticket: Ticket) -> None:
+        self._turn.append(ticket)
+        self._holding += 1
+        self._left_s -= ticket.cost_s or self._left_s
+        self.admitted[ticket.route, ticket.priority] += 1
+        if ticket.route in self._laddered:
+            ticket.level = self.ladder.begin(self._began_s)
+
+    def _may_join(self, ticket: Ticket) -> bool:
+        """Whether a request that was just heard is made in the turn that has just begun."""
+        if not self._open or self._waiting or not self._holding:
+            return False
+        same = self._groups[ticket.route] == self._groups[self._turn[0].route]
+        return same and self.admission.fits(ticket, self._left_s)
+
+    def _slice_s(self, now_s: float) -> float:
+        calm = now_s - self._refused_s > _SHORT_FOR_S
+        return min(_SLICE_S if calm else _SHORT_SLICE_S, self.admission.budget_s / 10)
+
+    def _close(self) -> None:
+        self._open = False
+
+    def _look(self, now_s: float) -> None:
+        self._looked_s = now_s
+        rates = self._demand.rates(now_s)
+        costs = self.admission.costs
+        events_s = sum(
+            rate * costs.expected(kind, 0)
+            for kind, rate in rates.items()
+            if self._groups[kind[0]] == "events"
+        )
+        free = 1 - min(0.5, events_s * costs.overhead)
+
+        def share(level: int) -> float | None:
+            work_s = 0.0
+            for kind, rate in rates.items():
+                if self._groups[kind[0]] == "events":
+                    continue
+                laddered = kind[0] in self._laddered
+                cost_s = costs.of(kind, level if laddered else 0)
+                if cost_s is None and laddered and rate > 0.01:
+                    return None
+                work_s += rate * (cost_s or 0.0)
+            return work_s * costs.overhead / free
+
+        self.ladder.loaded(now_s, share, self._crowded)
+        self._crowded = False
+        self.admission.level = self.ladder.level
+        self._load = share(self.ladder.level) or 0.0
+        self._watch()
+
+    def _watch(self) -> None:
+        """Look on while answers are degraded, also when nobody asks."""
+        if self.ladder.level and not self._watching:
+            self._watching = True
+            asyncio.get_running_loop().call_later(_LOOK_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._watching = False
+        self._look(self._now_s())
+
+
+def _tell(turn: asyncio.Future[None], error: HttpError | None = None) -> None:
+    if turn.done():  # who asked is gone
+        return
+    if error is None:
+        turn.set_result(None)
+    else:
+        turn.set_exception(error)

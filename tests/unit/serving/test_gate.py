@@ -1,0 +1,286 @@
+"""Turns on a real event loop, at instants that the test sets."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from sevenfold.serving.admission import Priority, Ticket
+from sevenfold.serving.gate import Gate
+from sevenfold.serving.head import priority
+from sevenfold.serving.problem import HttpError
+
+RANK, POST, READ = "/v1/rank", "/v1/events", "/v1/features"
+RUNGS = ("full", "baseline", "popular", "empty")
+TOKEN = {"Authorization": "Bearer the-token"}
+
+
+class Desk:
+    """A gate and what goes through it, in a time of its own."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.gate = Gate(0.15, RUNGS, lambda: self.now_s)
+        self.gate.serve(RANK, "answers", laddered=True)
+        self.gate.serve(READ, "answers", laddered=False)
+        self.gate.serve(POST, "events", laddered=False)
+        self.served: list[Any] = []
+        self.refused: list[tuple[Any, str]] = []
+        self.at_once = 0
+        self.most_at_once = 0
+
+    def cost(self, route: str, seconds: float) -> None:
+        """Have the gate know what a route takes."""
+        ticket = self.gate.enter(route, Priority.NORMAL, 700)
+        self.gate.admission.costs.note(ticket.kind, 0, seconds, self.now_s)
+
+    async def ask(
+        self, name: Any, route: str = RANK, priority: Priority = Priority.NORMAL, **more: Any
+    ) -> None:
+        """One request, answered in `taken_s`."""
+        try:
+            ticket = self.gate.enter(route, priority, 700)
+            await self.gate.turn(ticket)
+        except HttpError as error:
+            self.refused.append((name, f"{error.status} {error.code}"))
+            return
+        await self.answer(name, ticket, **more)
+
+    async def answer(
+        self,
+        name: Any,
+        ticket: Ticket,
+        taken_s: float = 0.005,
+        rung: str | None = None,
+        pause: bool = False,
+    ) -> None:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            if pause:
+                await asyncio.sleep(0)
+            self.served.append(name)
+            self.now_s += taken_s
+            ticket.done = True
+            ticket.rung = RUNGS[ticket.level] if rung is None else rung
+        finally:
+            self.at_once -= 1
+            self.gate.leave(ticket)
+
+
+def run(*asked: Callable[[], Awaitable[None]]) -> None:
+    """All of them at one time, in this order; it has an end."""
+
+    async def all_of_them() -> None:
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(ask() for ask in asked))
+
+    asyncio.run(all_of_them())
+
+
+def test_one_at_a_time_the_high_class_first() -> None:
+    desk = Desk()
+    order = [Priority.NORMAL, Priority.LOW, Priority.NORMAL, Priority.HIGH]
+    run(*(lambda i=i, p=p: desk.ask(i, priority=p) for i, p in enumerate(order)))
+    assert desk.served == [0, 3, 2, 1]
+    assert desk.most_at_once == 1
+
+
+def test_what_there_is_no_time_for_is_refused_at_the_head() -> None:
+    desk = Desk()
+    desk.cost(RANK, 0.03)
+    run(*(lambda i=i: desk.ask(i, taken_s=0.03) for i in range(10)))
+    assert desk.served == [0, 1]
+    assert desk.refused == [(i, "503 overloaded") for i in range(2, 10)]
+    assert not desk.gate.admission.costs.overhead > 1.01
+
+
+def test_who_waited_too_long_is_refused_when_the_turn_comes() -> None:
+    desk = Desk()
+    run(*(lambda i=i: desk.ask(i, taken_s=0.2) for i in range(2)))
+    assert desk.served == [0]
+    assert desk.refused == [(1, "503 late")]
+
+
+def test_between_two_turns_the_loop_hears_what_has_arrived() -> None:
+    desk = Desk()
+    desk.cost(RANK, 0.06)
+
+    async def later(rounds: int, name: str) -> None:
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        await desk.ask(name, taken_s=0.06)
+
+    run(
+        lambda: desk.ask("first", taken_s=0.06),
+        lambda: desk.ask("second", taken_s=0.06),
+        lambda: later(2, "arrived meanwhile"),
+    )
+    assert desk.served == ["first", "second"]
+    assert desk.refused == [("arrived meanwhile", "503 overloaded")]
+
+
+@pytest.mark.parametrize("route", [POST, READ])
+def test_what_is_heard_together_has_one_turn(route: str) -> None:
+    """It shares a commit then; what is of the other group has the next turn."""
+    desk, other = Desk(), READ if route == POST else POST
+    desk.cost(route, 0.001)
+    run(
+        *(lambda i=i: desk.ask(i, route, pause=True) for i in range(3)),
+        lambda: desk.ask("other", other),
+        lambda: desk.ask(3, route, pause=True),
+    )
+    assert desk.most_at_once == 3
+    assert desk.served[:3] == [0, 1, 2]
+
+
+def test_a_turn_is_short_while_requests_are_refused() -> None:
+    desk = Desk()
+    desk.cost(READ, 0.003)
+    run(*(lambda i=i: desk.ask(i, READ, pause=True, taken_s=0.003) for i in range(20)))
+    assert desk.most_at_once == 5  # 15 ms
+    desk.most_at_once = 0
+    run(*(lambda i=i: desk.ask(i, READ, pause=True, taken_s=0.003) for i in range(60)))
+    assert desk.refused
+    desk.most_at_once = 0
+    desk.now_s += 0.5
+    run(*(lambda i=i: desk.ask(i, READ, pause=True, taken_s=0.003) for i in range(20)))
+    assert desk.most_at_once == 1
+
+
+def test_one_who_goes_away_takes_no_turn() -> None:
+    desk = Desk()
+
+    async def scene() -> None:
+        first = desk.gate.enter(RANK, Priority.NORMAL, 700)
+        await desk.gate.turn(first)
+        waiting = [asyncio.create_task(desk.ask(i)) for i in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+        assert len(desk.gate.admission) == 2
+        desk.gate.leave(first)
+        for _ in range(2):
+            await asyncio.sleep(0)
+        waiting[1].cancel()  # as its turn comes
+        async with asyncio.timeout(20):
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    asyncio.run(scene())
+    assert desk.served == [2]
+
+
+def test_more_than_can_be_done_brings_the_ladder_down_and_rest_brings_it_up() -> None:
+    desk = Desk()
+    desk.cost(RANK, 0.005)
+
+    async def scene() -> None:
+        for i in range(2000):  # two seconds at four times what can be done
+            if i % 5 == 0:
+                await desk.ask(i, taken_s=0.0)
+            else:
+                desk.gate.admission.costs.note((RANK, 0), 0, 0.005, desk.now_s)
+                desk.gate.enter(RANK, Priority.NORMAL, 700)
+            desk.now_s += 0.001
+        assert desk.gate.ladder.level > 0
+        for _ in range(200):
+            desk.now_s += 0.05
+            desk.gate.enter(RANK, Priority.LOW, 700)
+        assert desk.gate.ladder.level == 0
+
+    asyncio.run(scene())
+
+
+def test_the_low_class_makes_nobodys_answer_worse() -> None:
+    desk = Desk()
+    desk.cost(RANK, 0.005)
+
+    async def scene() -> None:
+        for _ in range(2000):
+            desk.gate.enter(RANK, Priority.LOW, 700)
+            desk.now_s += 0.001
+
+    asyncio.run(scene())
+    assert desk.gate.ladder.level == 0
+
+
+def test_a_stage_that_fails_in_a_row_is_left_out() -> None:
+    desk = Desk()
+
+    async def scene() -> None:
+        for i in range(4):
+            await desk.ask(i, rung="baseline")
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+    asyncio.run(scene())
+    assert desk.gate.ladder.level == 1
+
+
+def hurried(stall: Any, n: int, path: str = "/v1/recommend", **headers: str) -> list[Any]:
+    """The answers to n requests that come at one time."""
+
+    async def scene() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(stall.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://stall") as client:
+            bodies = [{"request_id": f"r{i}", "keys": {"customer": "ada"}} for i in range(n)]
+            alive = client.get("/healthz")
+            asked = [client.post(path, json=body, headers=headers) for body in bodies]
+            return await asyncio.gather(*asked, alive)
+
+    return asyncio.run(scene())
+
+
+def test_a_server_asked_for_too_much_says_when_to_come_back(stall: Any) -> None:
+    gate = stall.app.site.gate
+    gate.admission.costs.note(("/v1/recommend", 0), 0, 0.4, 0.0)
+    *answers, alive = hurried(stall, 20)
+    assert alive.status_code == 200
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert 0 < len(refused) < 20
+    for answer in refused:
+        assert answer.json()["error"]["code"] == "overloaded"
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+    good = [answer for answer in answers if answer.status_code == 200]
+    assert len(good) + len(refused) == 20
+    text = stall.call("GET", "/metrics").text
+    assert (
+        f'sevenfold_refused_total{{class="normal",reason="overloaded",route="/v1/recommend"}} {len(refused)}.0'
+        in text
+    )
+    assert f'sevenfold_admitted_total{{class="normal",route="/v1/recommend"}} {len(good)}.0' in text
+    assert 'sevenfold_capacity{route="/v1/recommend"}' in text
+    assert "sevenfold_level " in text
+
+
+def test_a_replay_refuses_nobody(make_stall: Callable[..., Any]) -> None:
+    stall = make_stall(replay=True)
+    assert stall.app.site.gate is None
+    *answers, _ = hurried(stall, 20)
+    assert {answer.status_code for answer in answers} == {200}
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, Priority.NORMAL),
+        ({"priority": "u=3"}, Priority.NORMAL),
+        ({"priority": "u=7, i"}, Priority.LOW),
+        ({"priority": "i, u=5"}, Priority.LOW),
+        ({"priority": "u=1"}, Priority.NORMAL),
+        ({"priority": "u=1"} | TOKEN, Priority.HIGH),
+        ({"priority": "u=99"} | TOKEN, Priority.NORMAL),
+        ({"priority": "xu=1"} | TOKEN, Priority.NORMAL),
+    ],
+)
+def test_the_class_is_what_the_head_may_claim(headers: dict[str, str], expected: Priority) -> None:
+    raw = {name.lower().encode(): value.encode() for name, value in headers.items()}
+    assert priority(raw, b"Bearer the-token") is expected
+
+
+def test_a_definition_that_changes_changes_the_levels(stall: Any) -> None:
+    gate = stall.app.site.gate
+    assert gate.ladder.rungs == stall.service.ladder
+    assert gate is stall.app.site.gate
