@@ -109,11 +109,12 @@ def read_header(folder: Path) -> ModelFile:
 
 
 def read_artifact(
-    folder: Path, kind: str, arrays: Mapping[str, tuple[int, ...]], texts: tuple[str, ...] = ()
+    folder: Path, kind: str, arrays: Mapping[str, ArrayEntry], texts: tuple[str, ...] = ()
 ) -> Artifact:
-    """The artifact in `folder`, which must be of `kind` and hold exactly these float64 arrays and texts.
+    """The artifact in `folder`, which must be of `kind` and hold exactly these arrays and texts.
 
-    `arrays` maps each name to the shape it must have. Arrays must be finite.
+    `arrays` maps each name to what it must hold: float64 (`<f8`), finite, or float32 (`<f4`), rows of features with
+    null as NaN and not infinite.
     """
     file = read_header(folder)
     if file.kind != kind:
@@ -126,7 +127,7 @@ def read_artifact(
         )
     return Artifact(
         file,
-        {name: _array(folder, name, file.arrays[name], shape) for name, shape in arrays.items()},
+        {name: _array(folder, name, file.arrays[name], entry) for name, entry in arrays.items()},
         {name: _text(folder / f"{name}.txt") for name in texts},
     )
 
@@ -150,24 +151,26 @@ def _text(path: Path) -> str:
         raise ArtifactError(f"{path} is not UTF-8 text") from error
 
 
-def _array(
-    folder: Path, name: str, entry: ArrayEntry, shape: tuple[int, ...]
-) -> npt.NDArray[np.float64]:
+def _array(folder: Path, name: str, entry: ArrayEntry, wanted: ArrayEntry) -> npt.NDArray[Any]:
     path = folder / f"{name}.npy"
-    if entry.dtype != "<f8" or entry.shape != shape:
+    if entry != wanted:
         raise ArtifactError(
-            f"{folder / MODEL_FILE}: array {name!r} is {entry.dtype} {entry.shape}, must be <f8 {shape}"
+            f"{folder / MODEL_FILE}: array {name!r} is {entry.dtype} {entry.shape}, must be "
+            f"{wanted.dtype} {wanted.shape}"
         )
-    raw = _read(path, 8 * math.prod(shape) + _NPY_HEADER_BYTES)
+    dtype, size = np.dtype(wanted.dtype), math.prod(wanted.shape)
+    raw = _read(path, dtype.itemsize * size + _NPY_HEADER_BYTES)
     # The only header `save` can have written is compared, not parsed: numpy reads headers as Python.
-    wanted = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    known = f"{{'descr': '{wanted.dtype}', 'fortran_order': False, 'shape': {wanted.shape}, }}"
     end = len(_NPY_MAGIC) + 2 + int.from_bytes(raw[len(_NPY_MAGIC) :][:2], "little")
     header, body = raw[len(_NPY_MAGIC) + 2 : end], raw[end:]
-    if raw[: len(_NPY_MAGIC)] != _NPY_MAGIC or header.rstrip() != wanted:
-        raise ArtifactError(f"{path} is not an array file of {entry.dtype} {shape}")
-    if len(body) != 8 * math.prod(shape):
-        raise ArtifactError(f"{path} holds {len(body)} bytes of numbers, not 8 for each of {shape}")
-    values = np.frombuffer(body, dtype="<f8").astype(np.float64).reshape(shape)
-    if not np.isfinite(values).all():
+    if raw[: len(_NPY_MAGIC)] != _NPY_MAGIC or header.rstrip() != known.encode():
+        raise ArtifactError(f"{path} is not an array file of {wanted.dtype} {wanted.shape}")
+    if len(body) != dtype.itemsize * size:
+        raise ArtifactError(
+            f"{path} holds {len(body)} bytes of numbers, not {dtype.itemsize} for each of {wanted.shape}"
+        )
+    values = np.frombuffer(body, dtype=dtype).astype(dtype.newbyteorder("=")).reshape(wanted.shape)
+    if np.isinf(values).any() or (dtype.itemsize == 8 and np.isnan(values).any()):
         raise ArtifactError(f"{path} holds numbers that are not finite")
     return values

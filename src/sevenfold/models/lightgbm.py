@@ -8,16 +8,26 @@ from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from sevenfold.errors import ArtifactError, InputError
-from sevenfold.models.artifact import ModelFile, read_artifact, write_artifact
+from sevenfold.models.artifact import (
+    ArrayEntry,
+    ModelFile,
+    read_artifact,
+    read_header,
+    write_artifact,
+)
 from sevenfold.models.dataset import Dataset, Matrix
+from sevenfold.models.probe import MOST_ROWS, Probe, probe_rows
 from sevenfold.models.protocol import check_features, check_matrix
+from sevenfold.models.trees import Nodes
 from sevenfold.types import Floats
 
 __all__ = ["LightGBMModel", "LightGBMSettings"]
 
 _MAX_ROWS_OF_REQUEST = 10_000  # LightGBM stops with an error above this
+_MAX_FEATURES = 1 << 20
 _MAX_LABEL = 30  # the last level that has a gain by default
 
 
@@ -67,12 +77,14 @@ class LightGBMModel:
     """LambdaMART (Burges 2010): trees fitted to the change of nDCG that swapping two rows would make.
 
     Labels are whole grades 0..30. A null goes down its own branch where training rows had nulls; where
-    a feature had none in training, a null is read as 0. The artifact is LightGBM's own text.
+    a feature had none in training, a null is read as 0. The artifact is LightGBM's own text, and rows with
+    their scores, by which other ways to score are judged (`sevenfold.models.paths`).
     """
 
     settings: LightGBMSettings = field(default_factory=LightGBMSettings)
     feature_names: tuple[str, ...] = ()
     text: str = field(default="", repr=False)
+    probe: Probe | None = field(default=None, repr=False)
     _booster: Any = field(default=None, repr=False)
     kind: ClassVar[str] = "lightgbm"
 
@@ -104,7 +116,9 @@ class LightGBMModel:
             callbacks=callbacks,
         )
         best = booster.best_iteration if sets else booster.current_iteration()
-        return self._of_text(dataset.feature_names, booster.model_to_string(num_iteration=best))
+        text = booster.model_to_string(num_iteration=best)
+        fitted = self._of_text(dataset.feature_names, text)
+        return replace(fitted, probe=fitted.probe_of(dataset.x))
 
     def scores(self, x: Matrix) -> Floats:
         """The scores of rows float32 (n, f), null as NaN, as float64 (n,)."""
@@ -119,6 +133,12 @@ class LightGBMModel:
         except lightgbm.basic.LightGBMError as error:
             raise ArtifactError(f"the trees cannot score: {error}") from error
         return np.asarray(found, dtype=np.float64)
+
+    def probe_of(self, x: Matrix) -> Probe:
+        """Some of the rows float32 (n, f), n at least 1, such rows with values at thresholds, and their scores."""
+        nodes = Nodes.of_text(self.text)
+        rows = probe_rows(x, nodes.feature, nodes.threshold)
+        return Probe(rows, self.scores(rows))
 
     def importances(self) -> dict[str, float]:
         """The share of each feature in the total gain of all splits; the shares add up to 1."""
@@ -135,15 +155,19 @@ class LightGBMModel:
         return 0 if self._booster is None else int(self._booster.num_trees())
 
     def save(self, folder: Path) -> None:
-        """Write `model.json` and `trees.txt` into an empty or new folder."""
+        """Write `model.json`, `trees.txt`, `probe_rows.npy` and `probe_scores.npy` into an empty or new folder."""
         settings = msgspec.to_builtins(self.settings)
         file = ModelFile(1, self.kind, self.feature_names, settings)
-        write_artifact(folder, file, texts={"trees": self.text})
+        probe = self.probe
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        if probe is not None:
+            arrays = {"probe_rows": probe.rows, "probe_scores": probe.scores}
+        write_artifact(folder, file, arrays, texts={"trees": self.text})
 
     @classmethod
     def load(cls, folder: Path) -> LightGBMModel:
         """The model of an artifact; ArtifactError when the files are not what `save` wrote."""
-        artifact = read_artifact(folder, cls.kind, {}, texts=("trees",))
+        artifact = read_artifact(folder, cls.kind, _probe_arrays(folder), texts=("trees",))
         try:
             settings = msgspec.convert(artifact.file.settings, LightGBMSettings)
         except msgspec.ValidationError as error:
@@ -151,9 +175,18 @@ class LightGBMModel:
                 f"{folder}: not the settings of a LightGBM model: {error}"
             ) from error
         try:
-            return cls(settings)._of_text(artifact.file.feature_names, artifact.texts["trees"])
+            model = cls(settings)._of_text(artifact.file.feature_names, artifact.texts["trees"])
         except ArtifactError as error:
             raise ArtifactError(f"{folder / 'trees.txt'}: {error}") from error
+        if not artifact.arrays:
+            return model
+        probe = Probe(artifact.arrays["probe_rows"], artifact.arrays["probe_scores"])
+        if probe.rows.shape[1] != len(model.feature_names):
+            raise ArtifactError(
+                f"{folder / 'probe_rows.npy'} has {probe.rows.shape[1]} columns for "
+                f"{len(model.feature_names)} features"
+            )
+        return replace(model, probe=probe)
 
     def _of_text(self, feature_names: tuple[str, ...], text: str) -> LightGBMModel:
         """The model of LightGBM's text: after fit as after load, so that both score the same bits."""
@@ -169,7 +202,25 @@ class LightGBMModel:
             raise ArtifactError(
                 f"the trees read {booster.num_feature()} features, but {len(feature_names)} are named"
             )
-        return LightGBMModel(self.settings, feature_names, text, booster)
+        return LightGBMModel(self.settings, feature_names, text, None, booster)
+
+
+def _probe_arrays(folder: Path) -> dict[str, ArrayEntry]:
+    """The arrays that an artifact must have; none in those written before there was a probe."""
+    given = read_header(folder).arrays
+    if not given:
+        return {}
+    rows, scores = (given.get(name, ArrayEntry("", ())) for name in ("probe_rows", "probe_scores"))
+    n = scores.shape[0] if scores.shape else 0
+    if len(rows.shape) != 2 or not 1 <= n <= MOST_ROWS or rows.shape[1] > _MAX_FEATURES:
+        raise ArtifactError(
+            f"{folder / 'model.json'}: the probe has rows {rows.shape} and scores {scores.shape}, must have "
+            f"1 to {MOST_ROWS} rows"
+        )
+    return {
+        "probe_rows": ArrayEntry("<f4", (n, rows.shape[1])),
+        "probe_scores": ArrayEntry("<f8", (n,)),
+    }
 
 
 def _rows(dataset: Dataset, reference: Any = None) -> Any:

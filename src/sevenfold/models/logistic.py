@@ -10,7 +10,13 @@ import msgspec
 import numpy as np
 
 from sevenfold.errors import ArtifactError, InputError
-from sevenfold.models.artifact import ModelFile, read_artifact, read_header, write_artifact
+from sevenfold.models.artifact import (
+    ArrayEntry,
+    ModelFile,
+    read_artifact,
+    read_header,
+    write_artifact,
+)
 from sevenfold.models.dataset import Dataset, Matrix
 from sevenfold.models.protocol import check_matrix
 from sevenfold.types import Floats
@@ -105,7 +111,8 @@ class LogisticModel:
         """The model of an artifact; ArtifactError when the files are not what `save` wrote."""
         n = len(read_header(folder).feature_names)
         shapes = {"centre": (n,), "scale": (n,), "weights": (2 * n,), "intercept": (1,)}
-        artifact = read_artifact(folder, cls.kind, shapes)
+        entries = {name: ArrayEntry("<f8", shape) for name, shape in shapes.items()}
+        artifact = read_artifact(folder, cls.kind, entries)
         try:
             settings = msgspec.convert(artifact.file.settings, _Settings)
         except msgspec.ValidationError as error:

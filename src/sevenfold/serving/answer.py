@@ -246,7 +246,7 @@ class Answer:
 def _by_model(loaded: Loaded, rung: str, vectors: Vectors) -> Scored | None:
     """The scores of a loaded model; None, and a line in the log, when it cannot give them."""
     try:
-        scores = loaded.model.scores(vectors[:, loaded.columns])
+        scores = loaded.scores(vectors)
         if not np.isfinite(scores).all():
             raise ServingError("a score is not finite")
     except SevenfoldError as error:

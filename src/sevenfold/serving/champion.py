@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from sevenfold.errors import RegistryError, SevenfoldError
+from sevenfold.models.dataset import Matrix
+from sevenfold.models.paths import Choice, choose
 from sevenfold.models.protocol import Model
 from sevenfold.registry.registry import Registry
+from sevenfold.types import Floats
 
 __all__ = ["Champion", "Loaded"]
 
@@ -19,12 +23,17 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """A model ready to score: its name, version and the columns of the feature vector it reads."""
+    """A model ready to score: its name, version, how it is scored and the columns of the vector it reads."""
 
     name: str
     version: int
     model: Model
-    columns: tuple[int, ...]
+    columns: npt.NDArray[np.intp]
+    choice: Choice
+
+    def scores(self, vectors: Matrix) -> Floats:
+        """The scores of feature vectors float32 (n, f), as float64 (n,), by the path that was chosen."""
+        return self.choice.path.scores(vectors[:, self.columns])
 
 
 class Champion:
@@ -71,7 +80,12 @@ class Champion:
             self.refused = str(error)
             _LOG.error("model refused alias=%s error=%s", self._alias, error)
             return False
-        _LOG.info("model loaded name=%s version=%d", self.loaded.name, self.loaded.version)
+        _LOG.info(
+            "model loaded name=%s version=%d %s",
+            self.loaded.name,
+            self.loaded.version,
+            self.loaded.choice.told(),
+        )
         return True
 
     def _load(self, version: int) -> Loaded:
@@ -81,11 +95,12 @@ class Champion:
         missing = [name for name in model.feature_names if name not in self._features]
         if missing:
             raise RegistryError(f"version {version} reads {missing[0]!r}, which is not served")
-        columns = tuple(self._features.index(name) for name in model.feature_names)
+        columns = np.array([self._features.index(name) for name in model.feature_names], np.intp)
+        choice = choose(model)
         empty = np.full((1, len(columns)), np.nan, dtype=np.float32)
-        if not np.isfinite(model.scores(empty)).all():
+        if not np.isfinite(choice.path.scores(empty)).all():
             raise RegistryError(f"version {version} gives no finite score for a row of nulls")
-        return Loaded(described.manifest.name, version, model, columns)
+        return Loaded(described.manifest.name, version, model, columns, choice)
 
     def _stamp_now(self) -> tuple[int, int] | None:
         path = self.registry.alias_path(self._alias)

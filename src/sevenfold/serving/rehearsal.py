@@ -8,6 +8,7 @@ from sevenfold.clock import Clock
 from sevenfold.engines.offline import read_at
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.features.frame import Spine
+from sevenfold.models.trees import rehearse_trees
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.ingest import Ingest, made_up
 from sevenfold.spec.system import System
@@ -18,10 +19,11 @@ __all__ = ["rehearse"]
 
 
 def rehearse(system: System, clock: Clock) -> None:
-    """Compile what takes events of `system` in and what reads its features, now and as of then.
+    """Compile what takes events of `system` in, what reads its features, now and as of then, and what scores trees.
 
     Compiled code is kept on disk, beside the library or where NUMBA_CACHE_DIR says: other processes find it there.
     """
+    rehearse_trees()
     plan = Definition(system).plan
     store, engine = MemoryStore(), OnlineEngine(plan)
     Ingest(store, system.streams, engine, clock).rehearse()

@@ -12,6 +12,7 @@ from sevenfold.clock import Clock
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import InputError, NotFoundError, ServingError
 from sevenfold.features.frame import Spine
+from sevenfold.models.trees import rehearse_trees
 from sevenfold.registry.registry import Registry
 from sevenfold.retrieval.build import Retrieval, build_retrieval
 from sevenfold.retrieval.fusion import Fused
@@ -252,8 +253,9 @@ class Service:
             return self._answering.probe(txn, Spine(np.array([t_us]), keys), self.retrieval.names)
 
     def rehearse(self) -> None:
-        """Have everything compiled that takes events in; `ready` does so for answers."""
+        """Have everything compiled that takes events in or scores; `ready` does so for answers."""
         self._ingest.rehearse()
+        rehearse_trees()
 
     def position(self) -> int:
         """How many events the log holds."""
