@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.peers.beside import VARIABLE, PeerError, find_feast
 
-NAMES = ("offline", "online", "ingest", "serve", "parity")
+NAMES = ("offline", "online", "ingest", "serve", "score", "parity")
 WITH_FEAST = ("offline", "online", "parity")
 WITH_FILE = ("flights", "taxi")
 

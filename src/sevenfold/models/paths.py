@@ -51,7 +51,7 @@ class Choice:
 
 def paths_of(model: Model) -> tuple[list[ScoringPath], dict[str, str]]:
     """The paths that a model has here, its own first; and those that it cannot have, with the reason."""
-    own = ScoringPath(model.kind, model.scores)
+    own = ScoringPath(model.kind, partial(_own, model))
     if not isinstance(model, LightGBMModel):
         return [own], {}
     try:
@@ -102,6 +102,10 @@ def choose_among(
         )
     fastest = min((path for path in paths if path.name in taken), key=lambda p: taken[p.name])
     return Choice(fastest, MappingProxyType(taken), MappingProxyType(reasons))
+
+
+def _own(model: Model, x: Matrix) -> Floats:
+    return model.scores(x)
 
 
 def _checked(model: Model, trees: Trees, x: Matrix) -> Floats:

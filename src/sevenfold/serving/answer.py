@@ -73,6 +73,11 @@ class Answering:
         if isinstance(baseline, Rule):
             self._rule = RuleModel(baseline.by, baseline.then, tuple(baseline.features))
 
+    @property
+    def champions(self) -> tuple[Champion, ...]:
+        """Who follows the aliases that answers are scored by."""
+        return (self.champion,) if self._light is None else (self.champion, self._light)
+
     def start(
         self, request: RecommendRequest, t_us: Instant, allowance: Allowance = FULL
     ) -> Answer:

@@ -53,7 +53,7 @@ class Champion:
         self.registry = registry
         self._features = list(features)
         self._hashes = hashes
-        self._alias = alias
+        self.alias = alias
         self._stamp: tuple[int, int] | None = None
         self.loaded: Loaded | None = None
         self.refused: str | None = None
@@ -70,7 +70,7 @@ class Champion:
         self._stamp = self._stamp_now()
         before = self.loaded.version if self.loaded else None
         try:
-            version = self.registry.alias(self._alias)
+            version = self.registry.alias(self.alias)
             if version is None or version == before:
                 self.refused = None
                 return False
@@ -78,7 +78,7 @@ class Champion:
             self.refused = None
         except SevenfoldError as error:
             self.refused = str(error)
-            _LOG.error("model refused alias=%s error=%s", self._alias, error)
+            _LOG.error("model refused alias=%s error=%s", self.alias, error)
             return False
         _LOG.info(
             "model loaded name=%s version=%d %s",
@@ -103,7 +103,7 @@ class Champion:
         return Loaded(described.manifest.name, version, model, columns, choice)
 
     def _stamp_now(self) -> tuple[int, int] | None:
-        path = self.registry.alias_path(self._alias)
+        path = self.registry.alias_path(self.alias)
         try:
             stat = path.stat()
         except FileNotFoundError:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.registry import Collector
 
+from sevenfold.models.paths import Choice
 from sevenfold.stores.history import Kept
 
 __all__ = ["Metrics"]
@@ -102,9 +103,36 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._paths = Gauge(
+            "sevenfold_scoring_path",
+            "The ways to score the model behind an alias: the one that serves, those right but slower, those refused",
+            ["alias", "path", "state"],
+            registry=self._registry,
+        )
+        self._path_seconds = Gauge(
+            "sevenfold_scoring_path_seconds",
+            "Time of 100 rows as measured when the model was loaded",
+            ["alias", "path"],
+            registry=self._registry,
+        )
+
     def watch(self, collector: Collector) -> None:
         """Have `/metrics` show what another part of the server knows."""
         self._registry.register(collector)
+
+    def choices(self, choices: Mapping[str, Choice]) -> None:
+        """Note, by alias, how the models are scored; why a path is refused is in the log."""
+        self._paths.clear()
+        self._path_seconds.clear()
+        for alias, choice in choices.items():
+            states = dict.fromkeys(choice.seconds, "slower") | dict.fromkeys(
+                choice.refused, "refused"
+            )
+            states[choice.path.name] = "serves"
+            for path, state in states.items():
+                self._paths.labels(alias, path, state).set(1)
+            for path, seconds in choice.seconds.items():
+                self._path_seconds.labels(alias, path).set(seconds)
 
     def audit(self, compared: int, different: int, rates: Mapping[str, float]) -> None:
         """Note what the audit has found."""

@@ -12,6 +12,7 @@ from sevenfold.clock import Clock
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import InputError, NotFoundError, ServingError
 from sevenfold.features.frame import Spine
+from sevenfold.models.paths import Choice
 from sevenfold.models.trees import rehearse_trees
 from sevenfold.registry.registry import Registry
 from sevenfold.retrieval.build import Retrieval, build_retrieval
@@ -256,6 +257,11 @@ class Service:
         """Have everything compiled that takes events in or scores; `ready` does so for answers."""
         self._ingest.rehearse()
         rehearse_trees()
+
+    def choices(self) -> dict[str, Choice]:
+        """By alias, how the model behind it is scored."""
+        loaded = {each.alias: each.loaded for each in self._answering.champions}
+        return {alias: found.choice for alias, found in loaded.items() if found is not None}
 
     def position(self) -> int:
         """How many events the log holds."""

@@ -140,6 +140,15 @@ def test_a_threshold_between_two_floats_parts_them() -> None:
     assert_same(lightgbm.Booster(model_str=moved), x)
 
 
+@pytest.mark.parametrize("leaves", [3, 70])
+@pytest.mark.parametrize("zeros", [False, True])
+def test_few_of_each_kind(leaves, zeros) -> None:
+    """A small run over what the drawn cases hold, for the planted mistakes."""
+    given = {"num_leaves": leaves, "zero_as_missing": zeros, "min_data_in_leaf": 2}
+    booster, x = train(5, num_iterations=3, **given)
+    assert_same(booster, rows_for(booster.model_to_string(), x, 5, n=60))
+
+
 def test_trees_that_are_one_leaf_are_added_too() -> None:
     booster, x = train(objective="regression", min_data_in_leaf=1000)
     assert booster.num_trees() > 0

@@ -35,6 +35,7 @@ def _metrics(site: Site, asked: Asked) -> Reply:
     metrics.audit(audited.compared, audited.different, audited.rates(service.features))
     if service.keeping is not None:
         metrics.history(service.keeping.kept())
+    metrics.choices(service.choices())
     raw = metrics.text(service.position(), site.version_now())
     return Reply(raw, b"text/plain; version=0.0.4; charset=utf-8")
 
