@@ -26,6 +26,7 @@ from sevenfold.spec.check_data import DATA_RULES
 from sevenfold.spec.check_expect import EXPECT_RULES
 from sevenfold.spec.check_features import FEATURE_RULES
 from sevenfold.spec.check_operation import OPERATION_RULES
+from sevenfold.spec.check_serving import SERVING_RULES
 from sevenfold.spec.check_tables import TABLE_RULES
 from sevenfold.spec.shape import field_hints, wanted
 
@@ -123,6 +124,7 @@ _RULES = {
     "Expectations": EXPECT_RULES,
     "Features": FEATURE_RULES,
     "Tables": TABLE_RULES,
+    "Serving": SERVING_RULES,
     "Everything else": OPERATION_RULES,
 }
 

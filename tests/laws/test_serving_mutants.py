@@ -33,6 +33,9 @@ TESTS = {
         "any_layout or between_two or null_where or one_leaf or circle or few_of_each",
     ],
     "paths": ["tests/unit/models/test_paths.py"],
+    "stages": [f"{UNIT}/test_pipeline.py", f"{UNIT}/test_rungs.py"],
+    "reranking": [f"{UNIT}/test_reranking.py", f"{UNIT}/test_budget.py"],
+    "beside": ["tests/unit/retrieval/test_beside.py"],
 }
 
 MUTANTS = {
@@ -89,6 +92,67 @@ MUTANTS = {
         "models/probe.py",
         "        rows[at, i] = put[at]\n",
         "        rows[at, i] = rows[at, i]\n",
+    ),
+    "a null passes every filter": (
+        "reranking",
+        "serving/filtering.py",
+        "    stays = ~null\n",
+        "    stays = np.ones(len(column), dtype=np.bool_)\n",
+    ),
+    "a cap counts what it has put back": (
+        "reranking",
+        "serving/reranking.py",
+        "            over.append(rows[at])\n",
+        "            over.append(rows[at])\n            at += 1\n",
+    ),
+    "likeness to the last item only": (
+        "reranking",
+        "serving/reranking.py",
+        "        nearest = np.maximum(nearest, (rows * rows[best]).sum(axis=1))\n",
+        "        nearest = (rows * rows[best]).sum(axis=1)\n",
+    ),
+    "the reserve is spent on stages": (
+        "reranking",
+        "serving/budget.py",
+        "        return self.deadline_s - self.scale * self.split.reserve_s\n",
+        "        return self.deadline_s\n",
+    ),
+    "a filter that must hold is skipped when late": (
+        "stages",
+        "serving/answer.py",
+        "            filters = filters.that_must()\n",
+        "            filters = Filters(())\n",
+    ),
+    "nulls are logged as what was read": (
+        "stages",
+        "serving/answer.py",
+        "            return None, self._without_features(found)\n",
+        "            made = shared.unread(self._spine(found))\n"
+        "            return made, self._without_features(found)\n",
+    ),
+    "a cap on the rung is not heard": (
+        "stages",
+        "serving/answer.py",
+        "return Answer(self, request, t_us, budget, rungs_from(self.rungs, allowance.best))",
+        "return Answer(self, request, t_us, budget, self.rungs)",
+    ),
+    "an id may be used for a list that was cut": (
+        "stages",
+        "serving/service.py",
+        "items_digest(items) == given.asked",
+        "items[: len(given.items)] == given.items",
+    ),
+    "events pass a generator that is at work": (
+        "beside",
+        "retrieval/beside.py",
+        "            self._waiting.append(batch)\n",
+        "            self._waiting = [batch]\n            self._waiting.clear()\n",
+    ),
+    "codes in the order in which generators come back": (
+        "beside",
+        "retrieval/beside.py",
+        "            if batch.stream == self._place.stream:\n",
+        "            if batch.stream == self._place.item:\n",
     ),
     "events credited to another's post": (
         "gathering",

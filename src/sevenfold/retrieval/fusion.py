@@ -30,6 +30,10 @@ class Fused:
         """The number of items."""
         return len(self.codes)
 
+    def only(self, rows: Ints) -> Fused:
+        """The items of some rows, in their order."""
+        return Fused(self.codes[rows], self.sources[rows], self.scores[rows])
+
     def first(self, n: int) -> Fused:
         """The first `n` items."""
         return self if n >= len(self) else Fused(self.codes[:n], self.sources[:n], self.scores[:n])

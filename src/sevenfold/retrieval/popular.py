@@ -34,7 +34,7 @@ class Popular:
         self._half_life_us = half_life_us
         self._limit = limit
         self._catalogue = catalogue
-        self._by = by
+        self.by = by
         self._span_us = _HALF_LIVES * half_life_us
         self._span = 0
         self._weights: dict[str, Floats] = {}
@@ -48,7 +48,7 @@ class Popular:
         spans = np.maximum(batch.event_us // self._span_us - self._span, -8)  # older is nothing
         within = np.exp2(batch.event_us % self._span_us / self._half_life_us)
         weights = np.ldexp(within, (_HALF_LIVES * spans).astype(np.int32))
-        groups = batch.keys[self._by] if self._by else None
+        groups = batch.keys[self.by] if self.by else None
         for group, rows in _groups(groups, len(batch)):
             rows = rows[codes[rows] >= 0]
             counts = self._grown(group, len(self._catalogue))
@@ -59,7 +59,7 @@ class Popular:
 
     def propose(self, query: Query) -> Candidates:
         """The most popular items now; none for a group never seen."""
-        counts = self._weights.get(query.keys.get(self._by, "") if self._by else "")
+        counts = self._weights.get(query.keys.get(self.by, "") if self.by else "")
         if counts is None:
             return Candidates(np.empty(0, np.int64), np.empty(0, np.float32))
         fading = np.exp2(-(query.t_us - self._span * self._span_us) / self._half_life_us)

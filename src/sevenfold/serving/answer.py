@@ -1,4 +1,4 @@
-"""One answer, stage by stage: features, score, choose, log; and what is done when a stage fails."""
+"""One answer, stage by stage: retrieve, filter, features, score, rerank, log; and what is done when one fails or is late."""
 
 from __future__ import annotations
 
@@ -12,20 +12,30 @@ import numpy.typing as npt
 
 from sevenfold.clock import elapsed_s
 from sevenfold.engines.online import OnlineEngine
-from sevenfold.errors import ServingError, SevenfoldError
+from sevenfold.errors import SevenfoldError, StoreError
+from sevenfold.features.assemble import assemble
 from sevenfold.features.frame import Spine
 from sevenfold.hashing import siphash128
-from sevenfold.models.rule import RuleModel
+from sevenfold.retrieval.build import Retrieval
 from sevenfold.retrieval.fusion import Fused, candidate_fields
-from sevenfold.serving.champion import Champion, Loaded
+from sevenfold.retrieval.protocol import Query
+from sevenfold.serving.budget import Budget, Pace, split_of
+from sevenfold.serving.champion import Champion
 from sevenfold.serving.definition import Definition
-from sevenfold.serving.prediction_log import Prediction, features_id, packed, write_prediction
+from sevenfold.serving.filtering import Filters
+from sevenfold.serving.prediction_log import (
+    Prediction,
+    features_id,
+    items_digest,
+    packed,
+    write_prediction,
+)
 from sevenfold.serving.request import RecommendRequest
-from sevenfold.serving.rungs import FULL, Allowance, fewer_of, ladder, rungs_from
-from sevenfold.spec.model import Rule
-from sevenfold.spec.units import parse_duration
+from sevenfold.serving.reranking import Reranking
+from sevenfold.serving.rungs import FULL, Allowance, fewer_of, rungs_from
+from sevenfold.serving.scoring import Scored, Scoring
 from sevenfold.stores.kv import Store, Transaction
-from sevenfold.types import Floats, Instant, Texts
+from sevenfold.types import Floats, Instant, Ints, Texts, VectorState
 
 __all__ = ["Answer", "Answering"]
 
@@ -33,24 +43,15 @@ _LOG = logging.getLogger(__name__)
 Vectors = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Scored:
-    """Scores of the candidates (n,), higher is better, and what made them."""
-
-    scores: Floats
-    model: str
-    version: int
-    rung: str
-
-
 class Answering:
-    """What all answers share: the features they log, the engine, the model, the rule to fall back on."""
+    """What all answers share: the features they log, the engine, the generators, what scores."""
 
     def __init__(
         self,
         definition: Definition,
         engine: OnlineEngine,
         champion: Champion,
+        retrieval: Retrieval,
         in_time: bool = True,
     ) -> None:
         system = definition.system
@@ -58,25 +59,25 @@ class Answering:
         self.features = definition.features
         self._hashes = [definition.hashes[name] for name in self.features]
         self.engine = engine
-        self.champion = champion
+        self.retrieval = retrieval
+        self.pace = Pace()
+        self.scoring = Scoring(definition, champion, self.pace)
         self.item = system.task.item.name
+        self.filters = Filters.of(system.serving.filter)
+        self.reranking = Reranking(system.serving.rerank, self.features)
         # A replay must not answer otherwise on a slower machine: there only the request's own limit holds.
-        latency = system.requirements.latency.p99
-        self.budget_s = parse_duration(latency) / 1e6 if in_time else math.inf
-        self.rungs = ladder(system.serving)
-        self._light: Champion | None = None
-        if "light" in self.rungs:
-            hashes = {name: definition.hashes[name] for name in self.features}
-            self._light = Champion(champion.registry, self.features, hashes, "light")
-        baseline = system.baseline
-        self._rule: RuleModel | None = None
-        if isinstance(baseline, Rule):
-            self._rule = RuleModel(baseline.by, baseline.then, tuple(baseline.features))
+        self.split = split_of(system)
+        self.budget_s = self.split.whole_s if in_time else math.inf
+
+    @property
+    def rungs(self) -> tuple[str, ...]:
+        """The rungs that there are, the best first."""
+        return self.scoring.rungs
 
     @property
     def champions(self) -> tuple[Champion, ...]:
         """Who follows the aliases that answers are scored by."""
-        return (self.champion,) if self._light is None else (self.champion, self._light)
+        return self.scoring.champions
 
     def start(
         self, request: RecommendRequest, t_us: Instant, allowance: Allowance = FULL
@@ -85,58 +86,39 @@ class Answering:
         arrived_s = elapsed_s() if allowance.arrived_s is None else allowance.arrived_s
         budget_s = min(self.budget_s, (request.timeout_ms or math.inf) / 1000)
         deadline_s = min(arrived_s + budget_s, allowance.deadline_s)
-        return Answer(self, request, t_us, deadline_s, rungs_from(self.rungs, allowance.best))
+        budget = Budget(self.split, arrived_s, deadline_s)
+        return Answer(self, request, t_us, budget, rungs_from(self.rungs, allowance.best))
 
-    def read(self, txn: Transaction, spine: Spine) -> Vectors:
+    def read(self, txn: Transaction, names: Sequence[str], spine: Spine) -> Vectors:
         """The vectors of a spine, float32 (n, f)."""
-        return self.engine.read(txn, self.features, spine).vectors()
+        return self.engine.read(txn, names, spine).vectors()
 
-    def score(self, vectors: Vectors, rungs: Sequence[str]) -> Scored:
-        """The scores of the first of `rungs` that can give them; of none, those of the last, `empty`."""
-        for rung in rungs:
-            if rung == "fewer" and rungs[0] == "full":
-                continue  # the same model, which has just failed
-            scored = self._scored(rung, vectors)
-            if scored is not None:
-                return scored
-        return Scored(np.empty(0), "none", 0, "empty")
+    def unread(self, spine: Spine) -> Vectors:
+        """The vectors of a spine as if the store held nothing: only what a request tells is in them."""
+        plan = self.engine.plan
+        found = {}
+        for reading in plan.readings_for(self.features):
+            shape = (len(spine), len(reading.names))
+            found[reading.name] = np.full(shape, np.nan), np.full(shape, _MISSING, dtype=np.uint8)
+        return assemble(plan, self.features, spine, found).vectors()
 
-    def _scored(self, rung: str, vectors: Vectors) -> Scored | None:
-        """The scores of a rung; None when it cannot give them."""
-        if rung == "baseline" and self._rule is not None:
-            columns = [self.features.index(name) for name in self._rule.feature_names]
-            return Scored(self._rule.scores(vectors[:, columns]), "rule", 0, "baseline")
-        if rung == "popular":
-            return self.popular(len(vectors), (rung,))
-        loaded = None
-        if rung in ("full", "fewer"):
-            loaded = self.champion.follow()
-        elif rung == "light" and self._light is not None:
-            loaded = self._light.follow()
-        return None if loaded is None else _by_model(loaded, rung, vectors)
-
-    def popular(self, n: int, rungs: Sequence[str]) -> Scored:
-        """The generators' own order: the rung that needs no features; nothing where it is not among `rungs`."""
-        if "popular" not in rungs:
-            return Scored(np.empty(0), "none", 0, "empty")
-        return Scored(-np.arange(n, dtype=np.float64), "popular", 0, "popular" if n else "empty")
-
-    def probe(self, txn: Transaction, spine: Spine, generators: Sequence[str]) -> str | None:
+    def probe(self, txn: Transaction, spine: Spine) -> str | None:
         """Why a row cannot be scored; None when it can."""
+        generators = self.retrieval.names
         unknown = np.full((1, len(generators)), np.nan, dtype=np.float32)
         fields = candidate_fields(unknown, generators)
+        champion = self.scoring.champion
         try:
-            vectors = self.read(txn, Spine(spine.t_us, spine.keys, fields))
-            scored = self.score(vectors, self.rungs)
+            vectors = self.read(txn, self.features, Spine(spine.t_us, spine.keys, fields))
+            scored = self.scoring.scored(vectors, self.rungs)
         except SevenfoldError as error:
             return str(error)
         if not np.isfinite(scored.scores).all():
             return f"model {scored.model} version {scored.version} gives no finite score"
-        return self.champion.refused if self.champion.loaded is None else None
+        return champion.refused if champion.loaded is None else None
 
     def log(self, store: Store, prediction: Prediction, answer: Answer) -> None:
         """Write the answer durably; afterwards it is one that was given."""
-        answer.mark("score")
         with store.write() as txn:
             prediction.features = features_id(txn, self.features, self._hashes)
             prediction.timing_us = dict(answer.timing_us)
@@ -145,16 +127,36 @@ class Answering:
         prediction.timing_us = answer.timing_us
 
 
+_MISSING = int(VectorState.MISSING)
+
+
+@dataclass(slots=True, eq=False)
+class _Candidates:
+    """The candidates that are left, their names, and whether all of their features have been read."""
+
+    fused: Fused
+    items: list[str]
+
+    def only(self, rows: Ints) -> _Candidates:
+        """Those of some rows, in their order."""
+        return _Candidates(self.fused.only(rows), [self.items[row] for row in rows.tolist()])
+
+    def first(self, n: int) -> _Candidates:
+        """The first of them."""
+        return self if n >= len(self.items) else _Candidates(self.fused.first(n), self.items[:n])
+
+
 @dataclass(eq=False)
 class Answer:
-    """An answer in the making."""
+    """An answer in the making; `degraded` says by stage what it had to do without."""
 
     shared: Answering
     request: RecommendRequest
     t_us: Instant
-    deadline_s: float
+    budget: Budget
     rungs: tuple[str, ...]
     timing_us: dict[str, int] = field(default_factory=dict)
+    degraded: dict[str, str] = field(default_factory=dict)
     _since_s: float = field(default_factory=elapsed_s)
 
     @property
@@ -168,42 +170,15 @@ class Answer:
         self.timing_us[stage] = round((now_s - self._since_s) * 1e6)
         self._since_s = now_s
 
-    @property
-    def reads_features(self) -> bool:
-        """Whether a rung that is allowed ranks by features."""
-        return self.rungs[0] not in ("popular", "empty")
-
-    def allowed(self, fused: Fused) -> Fused:
-        """As many candidates as the allowance has; `full` is left out of the rungs only where some are cut."""
-        rungs = ladder(self.shared.system.serving)
-        if self.rungs[0] == "empty":
-            return fused.first(0)
-        if self.rungs[0] == "full" or "fewer" not in rungs:
-            return fused
-        most = fewer_of(self.shared.system.serving, self.k)
-        if len(fused) <= most and self.rungs[0] == "fewer":
-            self.rungs = rungs
-        return fused.first(most)
-
-    def finish(
-        self, txn: Transaction, fused: Fused, items: list[str], generators: list[str]
-    ) -> Prediction:
-        """Score the candidates and choose the slate; ties keep the candidates' order."""
-        self.mark("retrieve")
-        shared = self.shared
-        vectors = np.empty((0, len(shared.features)), dtype=np.float32)
-        rungs = self.rungs
-        if not items or not self.reads_features or elapsed_s() > self.deadline_s:
-            scored = shared.popular(len(items), rungs)
-        else:
-            vectors = shared.read(txn, self._spine(fused, items, generators))
-            self.mark("features")
-            if elapsed_s() > self.deadline_s:
-                rungs = rungs_from(rungs, "baseline")
-            scored = shared.score(vectors, rungs)
-        k = self.k
-        shown = np.argsort(-scored.scores, kind="stable")[:k]
-        logged, weight = self._sampled(shown, len(vectors))
+    def make(self, txn: Transaction, given: list[str] | None) -> Prediction:
+        """Find or take the candidates, choose the slate, and say from what; ties keep the candidates' order."""
+        found = self._filtered(txn, self._found(given))
+        found = found.first(self._affordable(len(found.items)))
+        vectors, scored = self._scored(txn, found)
+        shown = self._slate(scored, vectors)
+        # What was not read cannot be logged.
+        logged, weight = self._sampled(shown, 0 if vectors is None else len(vectors))
+        rows = np.empty((0, len(self.shared.features)), np.float32) if vectors is None else vectors
         return Prediction(
             request_id=self.request.request_id,
             t_us=self.t_us,
@@ -211,30 +186,153 @@ class Answer:
             model=scored.model,
             version=scored.version,
             rung=scored.rung,
-            k=k,
+            k=self.k,
             features="",
-            generators=generators,
-            items=items,
-            sources=packed(fused.sources, np.uint32),
-            candidate_scores=packed(fused.scores, np.float32),
+            generators=self.shared.retrieval.names,
+            items=found.items,
+            sources=packed(found.fused.sources, np.uint32),
+            candidate_scores=packed(found.fused.scores, np.float32),
             shown=packed(shown, np.int32),
             scores=packed(scored.scores[shown], np.float64),
             logged=packed(logged, np.int32),
-            vectors=packed(vectors[logged], np.float32),
+            vectors=packed(rows[logged], np.float32),
             sample_weight=weight,
+            asked="" if given is None or len(given) == len(found.items) else items_digest(given),
+            degraded=self.degraded,
         )
 
-    def _spine(self, fused: Fused, items: list[str], generators: list[str]) -> Spine:
+    def _found(self, given: list[str] | None) -> _Candidates:
+        retrieval = self.shared.retrieval
+        if given is not None or self.rungs[0] == "empty":
+            items = given or []
+            sources = np.zeros(len(items), dtype=np.uint32)
+            scores = np.full((len(items), len(retrieval.names)), np.nan, dtype=np.float32)
+            fused = Fused(np.arange(len(items), dtype=np.int64), sources, scores)
+            self.mark("retrieve")
+            return _Candidates(fused, items)
+        query = Query(self.request.keys, self.t_us)
+        until_s = self.budget.until_s(elapsed_s(), "retrieve")
+        fused, out = retrieval.candidates_in_time(query, until_s, self.rungs[0] == "popular")
+        if out:
+            self.degraded["retrieve"] = f"without {', '.join(out)}"
+        self.mark("retrieve")
+        return _Candidates(fused, retrieval.catalogue.names(fused.codes))
+
+    def _filtered(self, txn: Transaction, found: _Candidates) -> _Candidates:
+        filters = self.shared.filters
+        if not filters.keeps or not found.items or self.rungs[0] == "empty":
+            return found
+        if self.budget.is_over():
+            filters = filters.that_must()
+            self.degraded["filter"] = "only what must hold"
+        try:
+            vectors = self._read(txn, filters.names, found)
+            stays = filters.stay(vectors)
+        except StoreError as error:
+            _LOG.error("filter failed error=%s", error)
+            self.degraded["filter"] = "failed"
+            stays = np.full(len(found.items), not filters.that_must().keeps)
+        self.mark("filter")
+        return found if stays.all() else found.only(np.flatnonzero(stays))
+
+    def _affordable(self, n: int) -> int:
+        """How many of `n` candidates are ranked; narrows the rungs to those that the time left allows."""
+        shared = self.shared
+        pipeline = shared.system.serving
+        has_fewer = "fewer" in shared.rungs
+        most = min(n, fewer_of(pipeline, self.k)) if has_fewer else n
+        if self.rungs[0] == "fewer" and most == n:
+            self.rungs = shared.rungs  # nothing is cut
+        now_s = elapsed_s()
+        left_s = self.budget.until_s(now_s, "features", "score") - now_s
+        if not math.isinf(left_s):
+            self.rungs = self._in_time(n, most, left_s)
+        if self.rungs[0] == "empty":
+            return 0
+        return n if self.rungs[0] == "full" else most
+
+    def _in_time(self, n: int, most: int, left_s: float) -> tuple[str, ...]:
+        """The rungs from the best one on whose features and scores are expected within the time left."""
+        scoring, pace = self.shared.scoring, self.shared.pace
+        for rung in self.rungs:
+            if rung in _QUICK:
+                break
+            rows = n if rung == "full" else most
+            needed_s = pace.expected_s("features", rows) + scoring.expected_s(rung, rows)
+            if left_s > 0 and pace.fits(rung, needed_s, left_s):
+                return rungs_from(self.rungs, rung)
+            self.degraded["score"] = "no time"
+        return rungs_from(self.rungs, "nulls" if left_s > 0 else "popular")
+
+    def _scored(self, txn: Transaction, found: _Candidates) -> tuple[Vectors | None, Scored]:
+        """The vectors of the candidates, None where they were not read, and the scores."""
+        shared = self.shared
+        if not found.items or self.rungs[0] in ("popular", "empty"):
+            return None, shared.scoring.in_order(len(found.items), self.rungs)
+        vectors = None if self.rungs[0] == "nulls" else self._features(txn, found)
+        if vectors is None:
+            return None, self._without_features(found)
+        rungs = self.rungs
+        if self.budget.is_over():
+            rungs = rungs_from(rungs, "baseline")
+            self.degraded["score"] = "late"
+        # A rung without features is none where there are some.
+        scored = shared.scoring.scored(vectors, [rung for rung in rungs if rung != "nulls"])
+        self.mark("score")
+        return vectors, scored
+
+    def _features(self, txn: Transaction, found: _Candidates) -> Vectors | None:
+        """The vectors of the candidates; None when the store does not give them."""
+        begun_s = elapsed_s()
+        try:
+            vectors = self._read(txn, self.shared.features, found)
+        except StoreError as error:
+            _LOG.error("features failed error=%s", error)
+            self.degraded["features"] = "failed"
+            self.mark("features")
+            return None
+        self.shared.pace.learn("features", len(vectors), elapsed_s() - begun_s)
+        self.mark("features")
+        return vectors
+
+    def _without_features(self, found: _Candidates) -> Scored:
+        """The scores by what the request and its candidates tell, or else their order."""
+        shared = self.shared
+        rungs = rungs_from(self.rungs, "nulls")
+        if rungs[0] != "nulls":
+            return shared.scoring.in_order(len(found.items), rungs)
+        scored = shared.scoring.scored(shared.unread(self._spine(found)), rungs)
+        self.mark("score")
+        return scored
+
+    def _slate(self, scored: Scored, vectors: Vectors | None) -> Ints:
+        """The rows of the slate, best place first."""
+        reranking = self.shared.reranking
+        plain = np.argsort(-scored.scores, kind="stable")[: self.k].astype(np.int64)
+        if not reranking.steps or not len(plain):
+            return plain
+        if vectors is None or self.budget.is_over():
+            self.degraded["rerank"] = "left out"
+            return plain
+        slate = reranking.order(scored.scores, vectors, self.k)[: self.k]
+        self.mark("rerank")
+        return slate
+
+    def _read(self, txn: Transaction, names: Sequence[str], found: _Candidates) -> Vectors:
+        if not names:
+            return np.empty((len(found.items), 0), dtype=np.float32)
+        return self.shared.read(txn, names, self._spine(found))
+
+    def _spine(self, found: _Candidates) -> Spine:
         keys = {name: Texts.of([key]) for name, key in self.request.keys.items()}
-        keys[self.shared.item] = Texts.of(items)
-        fields = candidate_fields(fused.scores, generators)
-        return Spine(np.full(len(items), self.t_us, dtype=np.int64), keys, fields)
+        keys[self.shared.item] = Texts.of(found.items)
+        fields: dict[str, Floats] = candidate_fields(
+            found.fused.scores, self.shared.retrieval.names
+        )
+        return Spine(np.full(len(found.items), self.t_us, dtype=np.int64), keys, fields)
 
-    def _sampled(self, shown: npt.NDArray[np.intp], n: int) -> tuple[npt.NDArray[np.intp], float]:
-        """The rows whose vectors are logged: the slate, and a sample of the others with its weight.
-
-        None when there was no time to read any: what was not read cannot be logged.
-        """
+    def _sampled(self, shown: Ints, n: int) -> tuple[Ints, float]:
+        """The rows whose vectors are logged: the slate, and a sample of the others with its weight."""
         if not n:
             return shown[:0], 0.0
         log = self.shared.system.serving.log
@@ -248,13 +346,4 @@ class Answer:
         return np.concatenate([shown, sample]), len(others) / size
 
 
-def _by_model(loaded: Loaded, rung: str, vectors: Vectors) -> Scored | None:
-    """The scores of a loaded model; None, and a line in the log, when it cannot give them."""
-    try:
-        scores = loaded.scores(vectors)
-        if not np.isfinite(scores).all():
-            raise ServingError("a score is not finite")
-    except SevenfoldError as error:
-        _LOG.error("model failed name=%s version=%d error=%s", loaded.name, loaded.version, error)
-        return None
-    return Scored(scores, loaded.name, loaded.version, rung)
+_QUICK = ("nulls", "popular", "empty")

@@ -20,8 +20,9 @@ FIXED_STEPS = ("name", "task", "serving")
 
 
 def served_features(system: System, plan: Plan) -> tuple[str, ...]:
-    """Every feature that some model reads, in the order of the plan: what each answer logs."""
+    """Every feature that a model, a filter or a rerank reads, in the order of the plan: what each answer logs."""
     wanted = {name for model in system.models for name in model.features}
+    wanted |= set(system.serving.reads)
     plan.require(wanted)
     return tuple(name for name in plan.names if name in wanted)
 

@@ -40,7 +40,7 @@ class Prediction(msgspec.Struct):
     the rows of the slate, first position first, `scores` their float64 scores. `logged` int32 bytes are the
     rows whose vectors follow in `vectors` float32 (r, f), features in the order of `features`; shown rows
     have weight 1, sampled ones stand for `sample_weight` rows each. `asked` is the digest of the items that a
-    request gave, where not all of them were ranked.
+    request gave, where not all of them were ranked. `degraded` says by stage what the answer had to do without.
     """
 
     request_id: str
@@ -62,6 +62,7 @@ class Prediction(msgspec.Struct):
     sample_weight: float
     timing_us: dict[str, int] = {}
     asked: str = ""
+    degraded: dict[str, str] = {}
 
     def source_masks(self) -> npt.NDArray[np.uint32]:
         """Which generators proposed each candidate, uint32 (n,)."""

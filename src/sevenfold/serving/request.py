@@ -116,7 +116,10 @@ class Item(msgspec.Struct):
 
 
 class RecommendAnswer(msgspec.Struct):
-    """The slate, which model made it, and which rung of the ladder served."""
+    """The slate, which model made it, and which rung of the ladder served.
+
+    `degraded` says by stage what the answer had to do without; it is empty for one that lacks nothing.
+    """
 
     request_id: str
     items: list[Item]
@@ -126,6 +129,7 @@ class RecommendAnswer(msgspec.Struct):
     t: int
     repeated: bool
     timing_ms: dict[str, float]
+    degraded: dict[str, str]
 
 
 class FeaturesRequest(msgspec.Struct, forbid_unknown_fields=True):

@@ -16,8 +16,6 @@ from sevenfold.models.paths import Choice
 from sevenfold.models.trees import rehearse_trees
 from sevenfold.registry.registry import Registry
 from sevenfold.retrieval.build import Retrieval, build_retrieval
-from sevenfold.retrieval.fusion import Fused
-from sevenfold.retrieval.protocol import Query
 from sevenfold.serving.answer import Answering
 from sevenfold.serving.audit import Audit
 from sevenfold.serving.background import Job
@@ -41,7 +39,7 @@ from sevenfold.serving.sets import keep_sets
 from sevenfold.spec.system import System
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, frontier_us, last_known_us, position
-from sevenfold.types import US_PER_S, Instant, Ints, Texts
+from sevenfold.types import US_PER_S, Instant, Texts
 
 __all__ = ["Service"]
 
@@ -111,6 +109,7 @@ class Service:
 
     def close(self) -> None:
         """End what the service has started; the store stays open."""
+        self.retrieval.close()
         if self.keeping is not None:
             self.keeping.close()
 
@@ -125,7 +124,7 @@ class Service:
         hashes = {name: definition.hashes[name] for name in self.features}
         self.champion = Champion(self.registry, self.features, hashes)
         self._answering = Answering(
-            definition, self._engine, self.champion, in_time=not self.replay
+            definition, self._engine, self.champion, self.retrieval, in_time=not self.replay
         )
 
     def _switch(self, definition: Definition) -> None:
@@ -251,7 +250,7 @@ class Service:
         with self.store.read() as txn:
             t_us = self._instant(txn, None)
             keys = {entity.name: Texts.of(["probe"]) for entity in self.system.entities}
-            return self._answering.probe(txn, Spine(np.array([t_us]), keys), self.retrieval.names)
+            return self._answering.probe(txn, Spine(np.array([t_us]), keys))
 
     def rehearse(self) -> None:
         """Have everything compiled that takes events in or scores; `ready` does so for answers."""
@@ -282,26 +281,10 @@ class Service:
                 _check_same(request, items, given)
                 return given, True
             t_us = self._instant(txn, request.t)
-            query = Query(request.keys, t_us)
             answer = self._answering.start(request, t_us, allowance)
-            fused = self.retrieval.candidates(query) if items is None else self._given(items)
-            fused = answer.allowed(fused)
-            names = (
-                self.retrieval.catalogue.names(fused.codes)
-                if items is None
-                else items[: len(fused)]
-            )
-            prediction = answer.finish(txn, fused, names, self.retrieval.names)
-            if items is not None and len(names) < len(items):
-                prediction.asked = items_digest(items)
+            prediction = answer.make(txn, items)
         self._answering.log(self.store, prediction, answer)
         return prediction, False
-
-    def _given(self, items: list[str]) -> Fused:
-        n, generators = len(items), len(self.retrieval.names)
-        codes: Ints = np.arange(n, dtype=np.int64)
-        scores = np.full((n, generators), np.nan, dtype=np.float32)
-        return Fused(codes, np.zeros(n, dtype=np.uint32), scores)
 
     def _check_keys(self, request: RecommendRequest) -> None:
         for entity in self.system.task.query:

@@ -11,6 +11,7 @@ from sevenfold.spec.check_data import DATA_RULES
 from sevenfold.spec.check_expect import EXPECT_RULES
 from sevenfold.spec.check_features import FEATURE_RULES
 from sevenfold.spec.check_operation import OPERATION_RULES
+from sevenfold.spec.check_serving import SERVING_RULES
 from sevenfold.spec.check_tables import TABLE_RULES
 from sevenfold.spec.declaration import Declaration
 from sevenfold.spec.shape import Shape, field_hints
@@ -25,6 +26,7 @@ _RULES: tuple[Rule, ...] = (
     *FEATURE_RULES,
     *TABLE_RULES,
     *OPERATION_RULES,
+    *SERVING_RULES,
 )
 _SEVERITIES = ("error", "warning", "info")
 

@@ -248,20 +248,6 @@ def failures_have_a_fallback(system: Declaration) -> Iterator[Problem]:
         yield Problem("$.serving.degrade", message, remedy, "C-22", "warning")
 
 
-def fewer_candidates_are_enough(system: Declaration) -> Iterator[Problem]:
-    """C-04: the fewer candidates of a cheaper answer are fewer than the limit, and fill the answer."""
-    fewer, k, limit = system.serving.fewer, system.task.k, system.serving.limit
-    if fewer is None:
-        return
-    if not k <= fewer < limit:
-        message = f"{fewer} candidates are no cheaper answer of {k} items out of {limit}"
-        remedy = f"let it be at least {k} and below {limit}, or leave it out"
-        yield Problem("$.serving.fewer", message, remedy, "C-04")
-    if "fewer" not in system.serving.degrade:
-        remedy = "add 'fewer' to $.serving.degrade"
-        yield Problem("$.serving.fewer", "no rung has them", remedy, "C-04", "warning")
-
-
 def drift_has_rows_enough(system: Declaration) -> Iterator[Problem]:
     """C-23: at the least number of rows, chance alone seldom warns of drift (F-16)."""
     drift = system.monitoring.drift
@@ -339,7 +325,6 @@ OPERATION_RULES = (
     generators_read_declared_streams,
     exact_features_are_logged,
     failures_have_a_fallback,
-    fewer_candidates_are_enough,
     drift_has_rows_enough,
     retraining_has_data,
 )

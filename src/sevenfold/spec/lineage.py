@@ -25,6 +25,7 @@ Kind: TypeAlias = Literal[
     "request",
     "view",
     "feature",
+    "stage",
     "label",
     "set",
     "model",
@@ -37,6 +38,7 @@ KINDS: tuple[Kind, ...] = (
     "request",
     "view",
     "feature",
+    "stage",
     "label",
     "set",
     "model",
@@ -178,6 +180,7 @@ def trace(system: Declaration) -> Lineage:
         else:
             _add_view(lineage, feature)
     _add_functions(lineage, functions)
+    _add_stages(lineage, system)
     _add_models(lineage, system)
     return lineage
 
@@ -248,6 +251,16 @@ def _input(lineage: Lineage, name: str) -> str:
         if name.endswith(ending) and f"generator:{name.removesuffix(ending)}" in lineage.nodes:
             return f"generator:{name.removesuffix(ending)}"
     return lineage.add(Node("request", name))
+
+
+def _add_stages(lineage: Lineage, system: Declaration) -> None:
+    """The stages that read features by their names: the filter and the rerank, where there is one."""
+    serving = system.serving
+    filtered = tuple(keep.feature for keep in serving.filter)
+    reranked = replace(serving, filter=()).reads
+    for name, read in (("filter", filtered), ("rerank", reranked)):
+        if read:
+            lineage.add(Node("stage", name), [f"feature:{feature}" for feature in read])
 
 
 def _add_models(lineage: Lineage, system: Declaration) -> None:

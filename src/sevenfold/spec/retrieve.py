@@ -1,4 +1,8 @@
-"""Where candidates come from."""
+"""Where candidates come from.
+
+A generator with a `timeout` is asked in a thread of its own and left behind when it is not back by then; one without is
+asked where the answer is made, which is quicker, and cannot be left.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ class BoughtBefore:
     half_life: Duration
     n: Count
     name: Name = "bought_before"
+    timeout: Duration | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +46,7 @@ class BoughtTogether:
     shrink: Annotated[float, Bounds(0)] = 1.0
     neighbours: Count = 200
     name: Name = "bought_together"
+    timeout: Duration | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +59,7 @@ class Popular:
     n: Count
     by: Entity | None = None
     name: Name = "popular"
+    timeout: Duration | None = None
 
 
 Retriever: TypeAlias = BoughtBefore | BoughtTogether | Popular

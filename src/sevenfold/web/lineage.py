@@ -20,7 +20,7 @@ _HEADS = (
     "feature",
     "computed at the request",
     "features of a model",
-    "model",
+    "model, stage",
     "version",
 )
 _COLUMN = {
@@ -32,7 +32,7 @@ _COLUMN = {
     "label": 2,
     "feature": 3,
 }
-_COLUMN |= {"set": 5, "model": 6, "version": 7}
+_COLUMN |= {"set": 5, "stage": 6, "model": 6, "version": 7}
 _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#1c1c1c}.kind{font-weight:600;fill:#5a5a5a}"
     ".box{fill:#fff;stroke-width:1.5}.edge{fill:none;stroke:#8a8a8a;stroke-width:1;opacity:.55}"

@@ -263,3 +263,15 @@ def test_what_is_looked_up_carries_the_class_of_the_table() -> None:
     )
     assert found.nodes["feature:callers__mean_years"].pii == ("demographic",)
     assert "stream:people" in above(found, "callers__mean_years")
+
+
+def test_what_filters_and_reranks_read_is_known() -> None:
+    pipeline = declare().serving
+    feature = trace(declare()).nodes
+    name = next(node.name for node in feature.values() if node.kind == "feature")
+    keep = sf.Pipeline.Keep(name, low=1)
+    with_stages = replace(pipeline, filter=[keep], rerank=[sf.Pipeline.Pin(1, keep)])
+    found = trace(declare(serving=with_stages))
+    users = [node.id for node in found.downstream(found.find(f"feature:{name}"))]
+    assert {"stage:filter", "stage:rerank"} <= set(users)
+    assert not [node for node in feature.values() if node.kind == "stage"]

@@ -95,6 +95,7 @@ def recommend_answer(prediction: Prediction, repeated: bool) -> RecommendAnswer:
         prediction.t_us,
         repeated,
         {stage: taken / 1000 for stage, taken in prediction.timing_us.items()},
+        prediction.degraded,
     )
 
 
