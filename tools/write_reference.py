@@ -186,10 +186,11 @@ def http_page() -> str:
         "`sevenfold serve` listens on 127.0.0.1:8077 unless told otherwise. Bodies are JSON; a field that is not"
     ]
     lines += [
-        "listed is refused. `GET /openapi.json` gives all this to programs. Routes marked *token* need the header"
+        "listed is refused. `GET /openapi.json` gives all this to programs. Routes marked with a scope need the header"
     ]
     lines += [
-        "`Authorization: Bearer TOKEN` with the token in the home folder. An error of any route has one shape:",
+        "`Authorization: Bearer TOKEN` with a token for it, but for `predict` and `metrics` on loopback. Those of `admin` are",
+        "on the socket in the home only. [More](../explanation/threat-model.md). An error of any route has one shape:",
         "",
     ]
     lines += [
@@ -199,8 +200,8 @@ def http_page() -> str:
     lines += ['           "path": "$.keys.customer", "request_id": "1f"}}', "```"]
     for path, operations in described["paths"].items():
         for method, operation in operations.items():
-            token = " (token)" if "security" in operation else ""
-            lines += ["", f"## `{method.upper()} {path}`{token}", "", operation["summary"]]
+            scope = "".join(f" ({one['token'][0]})" for one in operation.get("security", ()))
+            lines += ["", f"## `{method.upper()} {path}`{scope}", "", operation["summary"]]
             body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
             answer = operation["responses"]["200"].get("content", {}).get("application/json", {})
             lines += _schema_rows("body", body, described) + _schema_rows(

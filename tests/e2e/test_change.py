@@ -20,7 +20,7 @@ from sevenfold.clock import SystemClock
 from sevenfold.engines.offline import read_at
 from sevenfold.errors import RunError
 from sevenfold.features.frame import Spine
-from sevenfold.loop.client import Client
+from sevenfold.loop.client import Client, admin_client
 from sevenfold.loop.server_process import ServerProcess
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.order import ChangeOrder, write_order
@@ -142,28 +142,32 @@ class Traffic:
         self.sell(client, 30, 2_000)
         reading = self.read_beside(server)
         write_order(self.home, ChangeOrder(str(new)))
-        client.post("/v1/change", {})
-        while (status := client.get("/v1/change"))["done"] < 5_000:
+        admin = admin_client(self.home)
+        admin.post("/v1/change", {})
+        while (status := admin.get("/v1/change"))["done"] < 5_000:
             assert status["state"] == "filling", "it was over before it could be killed"
             self.sell(client, 1, 5)
         os.kill(server.pid, signal.SIGKILL)
         reading.join()
+        admin.close()
 
     def go_on(self, server: ServerProcess) -> dict[str, Any]:
         """Wait until the change is done; the status then."""
         client = self.connect(server, self.home)
-        status = client.get("/v1/change")
+        admin = admin_client(self.home)
+        status = admin.get("/v1/change")
         assert status["state"] == "filling", "it goes on by itself"
         reading = self.read_beside(server)
         first = 0
         while status["state"] == "filling":
             self.sell(client, 1, 5)
-            status = client.get("/v1/change")
+            status = admin.get("/v1/change")
             first = first or status["done"]
         assert first >= 5_000, "from where it was"
         self.sell(client, 20, 5)
         self.reader.stopped.set()
         reading.join()
+        admin.close()
         return status
 
 

@@ -15,7 +15,7 @@ from sevenfold.cli.load import load_system
 from sevenfold.clock import SystemClock
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.features.plan import compile_plan
-from sevenfold.loop.client import Client
+from sevenfold.loop.client import Client, admin_client
 from sevenfold.loop.server_process import ServerProcess
 from sevenfold.serving.audit import audit_all
 from sevenfold.serving.definition import Definition
@@ -104,13 +104,17 @@ def test_killed_or_not_it_is_done_and_no_file_holds_the_key(
         client = connect(server, home)
         events = fill(client, 60)
         body = {"entity": "customer", "key": GONE[0]}
-        assert client.post("/v1/forget", body)["open"] == 1
+        admin = admin_client(home)
+        assert admin.post("/v1/forget", body)["open"] == 1
+        admin.close()
         server.kill()
     with ServerProcess(str(stall), home) as server:
         client = connect(server, home)
-        while client.get("/v1/forget")["open"]:
+        admin = admin_client(home)
+        while admin.get("/v1/forget")["open"]:
             client.post("/v1/recommend", {"request_id": "between", "keys": {"customer": "c1"}})
-        assert client.get("/v1/forget")["events"] > 0
+        assert admin.get("/v1/forget")["events"] > 0
+        admin.close()
         ask = {"request_id": "again", "keys": {"customer": GONE[0]}}
         client.post("/v1/features", {"rows": [{**ask["keys"], "item": "i1"}]})
     check(stall, home, GONE[:1], events)

@@ -22,7 +22,7 @@ from sevenfold.engines.offline import read_at
 from sevenfold.errors import RunError
 from sevenfold.features.frame import Spine
 from sevenfold.features.plan import compile_plan
-from sevenfold.loop.client import Client
+from sevenfold.loop.client import Client, admin_client
 from sevenfold.loop.server_process import ServerProcess
 from sevenfold.serving.histories import wanted_keys
 from sevenfold.stores.history import History
@@ -114,8 +114,10 @@ def test_histories_are_kept_while_events_arrive(
         assert metric(server, "events") > 0
         assert metric(server, "bytes") > 0
         assert check(stall, tmp_path) > 0
-        client.post("/v1/forget", {"entity": "customer", "key": GONE})
-        wait_for("not forgotten", lambda: client.get("/v1/forget")["open"] == 0)
+        admin = admin_client(tmp_path)
+        admin.post("/v1/forget", {"entity": "customer", "key": GONE})
+        wait_for("not forgotten", lambda: admin.get("/v1/forget")["open"] == 0)
+        admin.close()
 
         def clean() -> bool:
             files = [path for path in (tmp_path / "history").rglob("*") if path.is_file()]

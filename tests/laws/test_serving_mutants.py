@@ -14,6 +14,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = "tests/unit/serving"
 TESTS = {
+    "guard": [f"{UNIT}/test_guard.py", f"{UNIT}/test_depth.py"],
+    "connection": [
+        f"{UNIT}/test_connection.py",
+        "-k",
+        "size or not_waited or unwanted or place_of or busy",
+    ],
+    "loading": ["tests/unit/registry/test_hostile_models.py"],
     "backfill": [f"{UNIT}/test_backfill.py", f"{UNIT}/test_changing.py"],
     "audit": [f"{UNIT}/test_audit.py"],
     "forgetting": [f"{UNIT}/test_forgetting.py"],
@@ -39,6 +46,72 @@ TESTS = {
 }
 
 MUTANTS = {
+    "any token is good for any scope": (
+        "guard",
+        "serving/guard.py",
+        "            if scope not in holder.scopes:\n",
+        "            if not holder.scopes:\n",
+    ),
+    "what changes the server is on the port": (
+        "guard",
+        "serving/routes/table.py",
+        'tuple(route for route in ROUTES if route.scope != "admin")',
+        "ROUTES",
+    ),
+    "predictions are open to everybody": (
+        "guard",
+        "serving/door.py",
+        "    return Guard(tokens, (), set(door.hosts)",
+        '    return Guard(tokens, {"predict"}, set(door.hosts)',
+    ),
+    "a revoked token goes on": (
+        "guard",
+        "serving/tokens.py",
+        "        if stamp == self._stamp or self._path is None:\n",
+        "        if self._stamp is not None or self._path is None:\n",
+    ),
+    "the end of a name of a host will do": (
+        "guard",
+        "serving/guard.py",
+        "        if _name_of(host) not in self._hosts:\n",
+        "        if not _name_of(host).startswith(tuple(self._hosts)):\n",
+    ),
+    "tokens can be tried out": (
+        "guard",
+        "serving/guard.py",
+        "            _wait(self._anonymous)  # so",
+        "            pass  # so",
+    ),
+    "brackets in texts close what is open": (
+        "guard",
+        "serving/depth.py",
+        "    steps[np.cumsum(signs == _QUOTE) % 2 == 1] = 0",
+        "    steps[np.cumsum(signs == _QUOTE) < 0] = 0",
+    ),
+    "a head in one piece has any size": (
+        "connection",
+        "serving/connection.py",
+        "        self._size += size\n",
+        "        self._size += 0\n",
+    ),
+    "what is left of a body is waited for": (
+        "connection",
+        "serving/connection.py",
+        "        elif self._head_timer is None:\n            self._start_head_timer()\n\n    def pause",
+        "        elif self._head_timer is None:\n            pass\n\n    def pause",
+    ),
+    "the newest idle connection is closed": (
+        "connection",
+        "serving/connection.py",
+        "next(iter(self._idle), None)",
+        "next(reversed(self._idle), None)",
+    ),
+    "any kind that is known is loaded": (
+        "loading",
+        "models/loader.py",
+        "    if kind not in kinds:\n",
+        "    if kind not in KINDS:\n",
+    ),
     "a threshold rounded to the nearest": (
         "trees",
         "models/trees.py",

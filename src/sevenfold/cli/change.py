@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sevenfold.cli.home import home_of, home_option
+from sevenfold.cli.home import home_of, home_option, require_admin, server_of
 from sevenfold.cli.output import json_option, progress, show
 
 _POLL_S = 0.1
@@ -36,15 +36,14 @@ def command(
     import sys
     import time
 
-    from sevenfold.cli.home import server_of
     from sevenfold.cli.load import load_system
-    from sevenfold.loop.client import Client
+    from sevenfold.loop.client import admin_client
     from sevenfold.serving.order import ChangeOrder, write_order
 
     declared = load_system(system)
     place = home_of(home, declared.name)
-    server = server_of(place)
-    client = Client(int(server["port"]), (place / "token").read_text("utf-8").strip())
+    require_admin(server_of(place), place)
+    client = admin_client(place)
     try:
         if not only_status:
             write_order(place, ChangeOrder(_absolute(system), without_model))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sevenfold.cli.home import home_of, home_option, running_server, store_url
+from sevenfold.cli.home import home_of, home_option, require_admin, running_server, store_url
 from sevenfold.cli.output import json_option, progress, show
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def command(system: str, home: Path | None, entity: str, key: str, no_compact: b
     place = home_of(home, declared.name)
     server = running_server(place)
     if server is not None:
-        done = _by_server(place, server, entity, key)
+        require_admin(server, place)
+        done = _by_server(place, entity, key)
     else:
         done = _alone(declared, place, entity, key)
     compacted = server is None and not no_compact
@@ -50,12 +51,12 @@ def command(system: str, home: Path | None, entity: str, key: str, no_compact: b
     show(result, f"one {entity} forgotten: {counts}{later}")
 
 
-def _by_server(place: Path, server: dict[str, Any], entity: str, key: str) -> dict[str, int]:
+def _by_server(place: Path, entity: str, key: str) -> dict[str, int]:
     import time
 
-    from sevenfold.loop.client import Client
+    from sevenfold.loop.client import admin_client
 
-    client = Client(int(server["port"]), (place / "token").read_text("utf-8").strip())
+    client = admin_client(place)
     try:
         before = client.get("/v1/forget")
         status = client.post("/v1/forget", {"entity": entity, "key": key})

@@ -16,6 +16,7 @@ __all__ = [
     "home_of",
     "home_option",
     "refuse_beside_server",
+    "require_admin",
     "running_server",
     "server_of",
     "store_url",
@@ -63,6 +64,14 @@ def server_of(home: Path) -> dict[str, Any]:
             f"no server runs on {home}: `sevenfold serve` starts one, or give another --home"
         )
     return server
+
+
+def require_admin(server: dict[str, Any], home: Path) -> None:
+    """Raise RunError for a server that cannot be asked to change: it listens on no socket in its home."""
+    if server.get("admin") is None:
+        raise RunError(
+            f"the server (process {server['pid']}) on {home} has no admin socket: it was started with --no-admin"
+        )
 
 
 def running_server(home: Path) -> dict[str, Any] | None:

@@ -25,6 +25,7 @@ _COMMANDS = (
     "features",
     "history",
     "compile",
+    "token",
     "serve",
     "diff",
     "change",

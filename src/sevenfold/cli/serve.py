@@ -18,6 +18,15 @@ def _stop(_number: int, _frame: object) -> None:
     raise _StopError
 
 
+def _known(kinds: tuple[str, ...]) -> frozenset[str] | None:
+    from sevenfold.models.loader import KINDS
+
+    strange = sorted(set(kinds) - set(KINDS))
+    if strange:
+        raise click.UsageError(f"no kind {strange[0]!r} is known; there are {', '.join(KINDS)}")
+    return frozenset(kinds) or None
+
+
 @click.command("serve")
 @click.argument("system")
 @home_option
@@ -32,7 +41,39 @@ def _stop(_number: int, _frame: object) -> None:
 @click.option(
     "--token",
     envvar="SEVENFOLD_TOKEN",
-    help="What writers must show; without it, the one in HOME/token, made if it is not there.",
+    help="One more token for events and predictions, beside HOME/token and those of `sevenfold token`.",
+)
+@click.option(
+    "--tls-cert",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Certificate chain in PEM: serve HTTPS. Needs --tls-key.",
+)
+@click.option(
+    "--tls-key", type=click.Path(dir_okay=False, path_type=Path), help="Its private key in PEM."
+)
+@click.option(
+    "--plain",
+    is_flag=True,
+    help="Others reach this server without TLS of its own: it ends in front of it.",
+)
+@click.option(
+    "--allow-host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A further name in the Host header to answer to; on loopback there are only those of loopback.",
+)
+@click.option(
+    "--no-admin",
+    is_flag=True,
+    help="No socket in HOME for `sevenfold change` and `forget`: nothing changes this server.",
+)
+@click.option(
+    "--load-kind",
+    "kinds",
+    multiple=True,
+    metavar="KIND",
+    help="Load models of this kind only, such as lightgbm; may be given more than once. Without it, all known.",
 )
 @click.option(
     "--clock",
@@ -62,6 +103,12 @@ def command(
     host: str,
     port: int,
     token: str | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    plain: bool,
+    hosts: tuple[str, ...],
+    no_admin: bool,
+    kinds: tuple[str, ...],
     clock: str,
     history_head: int,
     admission: bool,
@@ -69,7 +116,7 @@ def command(
     """Answer requests over HTTP until stopped.
 
     Takes events, recommends, ranks and reads features; /openapi.json says how. HOME/server.json tells the
-    address once it listens.
+    address once it listens. A server that others reach needs TLS and a token for predictions.
     """
     import logging
     import signal
@@ -77,20 +124,29 @@ def command(
 
     from sevenfold import __version__
     from sevenfold.cli.load import load_system, load_system_anew
-    from sevenfold.serving.server import Door, Way, serve
+    from sevenfold.serving.door import Door, Tls
+    from sevenfold.serving.server import Way, serve
 
     logging.basicConfig(
         level=logging.INFO,
         format="time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
     )
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("give --tls-cert and --tls-key, or neither")
+    tls = Tls(tls_cert, tls_key) if tls_cert and tls_key else None
+    door = Door(host, port, token, tls, plain, hosts, not no_admin)
     declared = load_system(system)
     place = home_of(home, declared.name)
-    where = f"http://{host}:{port}" if port else f"a free port of {host}, see {place}/server.json"
+    where = (
+        f"{'https' if tls else 'http'}://{host}:{port}"
+        if port
+        else f"a free port of {host}, see {place}/server.json"
+    )
     say(f"{declared.name}: serving on {where}")
     # The server drains on these signals and then raises them again, for whoever started it.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     with suppress(_StopError), progress("reading the log") as advance:
-        way = Way(clock == "replay", history_head, load_system_anew, admission)
-        serve(declared, place, __version__, Door(host, port, token), way, advance)
+        way = Way(clock == "replay", history_head, load_system_anew, admission, _known(kinds))
+        serve(declared, place, __version__, door, way, advance)
     show({"system": declared.name, "home": str(place)}, f"{declared.name}: stopped")

@@ -43,6 +43,10 @@ def running_client(home: Path) -> Client:
     if not place.exists() or not token.exists():
         raise RunError(f"no server runs on {home}: start `sevenfold serve` with --clock replay")
     described = msgspec.json.decode(place.read_bytes())
+    if described["url"].startswith("https:"):
+        raise RunError(
+            f"the server on {home} speaks TLS: a replay goes to one on loopback, started without --tls-cert"
+        )
     return Client(int(described["port"]), token.read_text().strip(), described["host"])
 
 

@@ -15,7 +15,7 @@ from sevenfold.clock import SystemClock, elapsed_s
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import RunError
 from sevenfold.hashing import hash128
-from sevenfold.loop.client import Client
+from sevenfold.loop.client import Client, admin_client
 from sevenfold.loop.digest import Digest
 from sevenfold.loop.improve import Improver
 from sevenfold.loop.logged import Logged
@@ -165,9 +165,16 @@ class Run:
                 self.steps.save(number, self._digest(number))
             self.progress("steps", number + 1, len(edges))
             if self._improver().improve(number, edges[number], self.logged.digest):
-                client.post("/v1/reload", {})
+                self._reload()
             self.state.steps_done = number + 1
             self.save()
+
+    def _reload(self) -> None:
+        admin = admin_client(self.home)
+        try:
+            admin.post("/v1/reload", {})
+        finally:
+            admin.close()
 
     def _digest(self, number: int) -> Digest:
         """The digest of what matured in a step."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -25,9 +25,13 @@ KINDS: Mapping[str, Callable[[Path], Model]] = MappingProxyType(
 )
 
 
-def load_model(folder: Path) -> Model:
-    """The model that was saved into `folder`; ArtifactError when its kind is not one of `KINDS`."""
+def load_model(folder: Path, kinds: Collection[str] = frozenset(KINDS)) -> Model:
+    """The model that was saved into `folder`; ArtifactError when its kind is not one of `kinds`, or not known at all."""
     kind = read_header(folder).kind
     if kind not in KINDS:
         raise ArtifactError(f"{folder} holds a model of kind {kind!r}; known kinds are {[*KINDS]}")
+    if kind not in kinds:
+        raise ArtifactError(
+            f"{folder} holds a model of kind {kind!r}; this process loads {sorted(kinds)} only, as it was told to"
+        )
     return KINDS[kind](folder)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from sevenfold.errors import ArtifactError, NotFoundError, RegistryError
-from sevenfold.models.loader import load_model
+from sevenfold.models.loader import KINDS, load_model
 from sevenfold.models.protocol import Model
 from sevenfold.registry import history as histories
 from sevenfold.registry.history import Promotion
@@ -77,10 +77,12 @@ class Registry:
     Any number of processes may use it at once: readers never wait, and writers take turns by a lock on
     the folder's file `lock`. A process killed at any instant leaves every version and alias as it was
     or as it was to become; opening the registry finishes a promotion that was already in the history.
+    Models of other than `kinds` are not loaded, whatever their files say; None stands for all that are known.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kinds: Collection[str] | None = None) -> None:
         self.path = Path(path)
+        self._kinds = frozenset(KINDS if kinds is None else kinds)
         for name in ("versions", "aliases", "incoming"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
         with self._writing():
@@ -143,9 +145,9 @@ class Registry:
         return found
 
     def load(self, version: int) -> Model:
-        """The model of that version: verified first, then loaded by its kind."""
+        """The model of that version: verified first, then loaded if its kind is one that this registry loads."""
         found = self.verify(version)
-        model = load_model(found.model_folder)
+        model = load_model(found.model_folder, self._kinds)
         if model.feature_names != found.manifest.feature_names:
             raise RegistryError(f"version {version} reads other features than its manifest names")
         return model

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -18,13 +18,13 @@ import msgspec
 
 from sevenfold.clock import elapsed_s
 from sevenfold.serving.background import Background
-from sevenfold.serving.changing import ChangeStatus
-from sevenfold.serving.head import CLOSE, check_length, check_token, priority, too_large
+from sevenfold.serving.guard import Guard
+from sevenfold.serving.head import CLOSE, check_length, priority, read_headers, too_large
+from sevenfold.serving.limits import Limits
 from sevenfold.serving.openapi import description, openapi
 from sevenfold.serving.problem import HttpError, http_error
 from sevenfold.serving.route import JSON, Asked, Headers, Reply, Route, Table
 from sevenfold.serving.routes.table import ROUTES
-from sevenfold.serving.service import Service
 from sevenfold.serving.site import Site
 
 __all__ = ["App"]
@@ -34,38 +34,44 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 _LOG = logging.getLogger(__name__)
-_MAX_BODY_BYTES = 16 * 1024 * 1024
-_BODY_TIMEOUT_S = 15
+_HEADERS: Headers = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+_ONLY_TLS: Headers = ((b"strict-transport-security", b"max-age=31536000"),)
 
 
 class App:
-    """The server of one service; writes of events and reloads need the token.
+    """What one listener of a server answers: `routes` of `site`, for those whom `guard` lets pass.
 
-    A body has at most as many bytes as its route allows, and never more than `max_body_bytes`.
+    A body has at most as many bytes as its route allows, and never more than `limits` do. The listener that has the
+    lifespan also does the work beside the answers.
     """
 
     def __init__(
         self,
-        service: Service,
-        token: str,
+        site: Site,
+        guard: Guard,
         version: str,
-        max_body_bytes: int = _MAX_BODY_BYTES,
-        body_timeout_s: float = _BODY_TIMEOUT_S,
-        change: Callable[[], ChangeStatus] | None = None,
-        admission: bool = True,
+        limits: Limits | None = None,
+        routes: Sequence[Route] = ROUTES,
+        only_tls: bool = False,
     ) -> None:
-        self.site = Site(service, change, admission)
-        self._token = f"Bearer {token}".encode()
-        if self.site.gate is not None:
-            for route in ROUTES:
+        self.site = site
+        self._guard = guard
+        self._limits = limits or Limits()
+        self.background = Background(site.service.jobs, site.metrics.job)
+        if site.gate is not None:
+            for route in routes:
                 if route.turn is not None:
-                    self.site.gate.serve(route.path, route.turn, route.laddered)
-        self._max_body_bytes = max_body_bytes
-        self._body_timeout_s = body_timeout_s
-        self.background = Background(service.jobs, self.site.metrics.job)
+                    site.gate.serve(route.path, route.turn, route.laddered)
         self._numbers = itertools.count(1)
-        described = openapi(f"Sevenfold: {service.system.name}", version)
-        self._table = Table((*ROUTES, description(msgspec.json.encode(described))))
+        self._receiving = 0
+        self._headers = (*_HEADERS, *(_ONLY_TLS if only_tls else ()))
+        title = f"Sevenfold: {site.service.system.name}"
+        described = openapi(title, version, routes, guard.needs_token)
+        self._table = Table((*routes, description(msgspec.json.encode(described))))
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request, or keep the lifespan protocol."""
@@ -80,7 +86,7 @@ class App:
         try:
             route, names = self._table.find(scope["method"], scope["path"])
             label = route.path
-            asked = Asked(b"", dict(scope["headers"]), names, begin_s)
+            asked = Asked(b"", read_headers(scope["headers"]), names, begin_s)
             reply = await self._answer(route, asked, receive)
         except HttpError as error:
             status, reply = error.status, Reply(error.body(request_id), JSON, error.headers)
@@ -90,12 +96,11 @@ class App:
                 _LOG.exception("request failed id=%s path=%s", request_id, scope["path"])
             status, reply = refusal.status, Reply(refusal.body(request_id))
         self.site.metrics.request(label, status, elapsed_s() - begin_s)
-        await _send(send, status, reply)
+        await self._send(send, status, reply)
 
     async def _answer(self, route: Route, head: Asked, receive: Receive) -> Reply:
-        if route.scope in ("events", "admin"):
-            check_token(head.headers, self._token)
-        limit = min(route.max_body_bytes, self._max_body_bytes)
+        holder = self._guard.admit(head.headers, route.scope)
+        limit = min(route.max_body_bytes, self._limits.max_body_bytes)
         size = check_length(head.headers, limit)
         gate = self.site.gate
         if route.turn is None or gate is None:
@@ -103,7 +108,7 @@ class App:
             reply = route.answer(self.site, replace(head, body=body))
             return reply if isinstance(reply, Reply) else await reply
         # The head decides: what is refused has cost neither the reading of its body nor a parse.
-        ticket = gate.enter(route.path, priority(head.headers, self._token), size)
+        ticket = gate.enter(route.path, priority(head.headers, holder is not None), size)
         body = await self._body(receive, limit)
         await gate.turn(ticket)
         try:
@@ -119,39 +124,53 @@ class App:
             gate.leave(ticket)
 
     async def _body(self, receive: Receive, limit: int) -> bytes:
+        timeout_s = self._limits.body_timeout_s
         try:
-            async with asyncio.timeout(self._body_timeout_s):
-                return await _read_body(receive, limit)
+            async with asyncio.timeout(timeout_s):
+                return await self._read_body(receive, limit)
         except TimeoutError:
-            message = f"the body did not arrive within {self._body_timeout_s} s"
+            message = f"the body did not arrive within {timeout_s} s"
             raise HttpError(408, "too_slow", message, headers=CLOSE) from None
 
+    async def _read_body(self, receive: Receive, limit: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        try:
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise HttpError(400, "disconnected", "the client went away")
+                part = message.get("body", b"")
+                size += len(part)
+                self._receiving += len(part)
+                if size > limit:
+                    raise too_large(limit)
+                if self._receiving > self._limits.bodies_bytes:
+                    raise _crowded()
+                parts.append(part)
+                if not message.get("more_body", False):
+                    return parts[0] if len(parts) == 1 else b"".join(parts)
+        finally:
+            self._receiving -= size
 
-async def _read_body(receive: Receive, limit: int) -> bytes:
-    parts, size = [], 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise HttpError(400, "disconnected", "the client went away")
-        part = message.get("body", b"")
-        size += len(part)
-        if size > limit:
-            raise too_large(limit)
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
+    async def _send(self, send: Send, status: int, reply: Reply) -> None:
+        head: Headers = (
+            (b"content-type", reply.kind),
+            (b"content-length", str(len(reply.body)).encode()),
+            *self._headers,
+            *reply.headers,
+        )
+        await send({"type": "http.response.start", "status": status, "headers": head})
+        await send({"type": "http.response.body", "body": reply.body})
 
 
-async def _send(send: Send, status: int, reply: Reply) -> None:
-    head: Headers = (
-        (b"content-type", reply.kind),
-        (b"content-length", str(len(reply.body)).encode()),
-        (b"x-content-type-options", b"nosniff"),
-        (b"cache-control", b"no-store"),
-        *reply.headers,
+def _crowded() -> HttpError:
+    return HttpError(
+        503,
+        "too_much_at_once",
+        "more bytes of bodies are on their way than this server holds; wait as Retry-After says",
+        headers=((b"retry-after", b"1"), *CLOSE),
     )
-    await send({"type": "http.response.start", "status": status, "headers": head})
-    await send({"type": "http.response.body", "body": reply.body})
 
 
 async def _lifespan(receive: Receive, send: Send, background: Background) -> None:

@@ -2,43 +2,58 @@
 
 from __future__ import annotations
 
-import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sevenfold.serving.admission import Priority
 from sevenfold.serving.problem import HttpError
 from sevenfold.serving.route import Headers
 
-__all__ = ["CLOSE", "check_length", "check_token", "priority", "too_large"]
+__all__ = ["CLOSE", "check_length", "priority", "read_headers", "too_large"]
 
 _URGENCY = re.compile(rb"(?:^|[,;\s])u=([0-7])(?:$|[,;\s])")
 CLOSE: Headers = ((b"connection", b"close"),)
+# Two of these are a quarrel about who asks, or where a body ends: whoever stands before us may read the other one.
+_ONCE = (
+    b"authorization",
+    b"content-length",
+    b"content-type",
+    b"host",
+    b"inference-header-content-length",
+    b"transfer-encoding",
+)
 
 
-def check_token(headers: Mapping[bytes, bytes], wanted: bytes) -> None:
-    """Raise HttpError 401 unless the request shows the token."""
-    if not hmac.compare_digest(headers.get(b"authorization", b""), wanted):
-        raise HttpError(
-            401,
-            "unauthorized",
-            "this route needs `Authorization: Bearer TOKEN`; the token is in the home folder",
-            headers=((b"www-authenticate", b"Bearer"),),
-        )
+def read_headers(given: Sequence[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
+    """The headers by name, of names given twice the last; raises HttpError 400 where only one can be meant."""
+    headers = dict(given)
+    if len(headers) != len(given):
+        names = [name for name, _ in given]
+        for name in _ONCE:
+            if names.count(name) > 1:
+                message = f"the header {name.decode()} is given twice; give it once"
+                raise HttpError(400, "invalid_header", message, headers=CLOSE)
+    return headers
 
 
 def check_length(headers: Mapping[bytes, bytes], limit: int) -> int:
-    """The declared length of the body, 0 where none is; raises HttpError 413 when it is more than `limit`."""
+    """The declared length of the body, 0 where none is.
+
+    Raises HttpError 413 when it is more than `limit`, 415 when the body is compressed.
+    """
     declared = headers.get(b"content-length", b"0")
     if not declared.isdigit() or int(declared) > limit:
         raise too_large(limit)
+    if headers.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
+        # A small body must not become a large one here.
+        raise HttpError(415, "compressed", "bodies are taken as they are; send it uncompressed")
     return int(declared)
 
 
-def priority(headers: Mapping[bytes, bytes], token: bytes) -> Priority:
+def priority(headers: Mapping[bytes, bytes], is_holder: bool) -> Priority:
     """The class that a request claims by `Priority: u=N`, the urgency of RFC 9218, 0 the most and 3 the usual.
 
-    Anybody may ask to be served after the others, with more than 3; before them, with less, only who shows the token.
+    Anybody may ask to be served after the others, with more than 3; before them, with less, only who shows a token.
     """
     claimed = headers.get(b"priority")
     if claimed is None:
@@ -47,7 +62,7 @@ def priority(headers: Mapping[bytes, bytes], token: bytes) -> Priority:
     urgency = int(found[1]) if found else 3
     if urgency > 3:
         return Priority.LOW
-    if urgency < 3 and hmac.compare_digest(headers.get(b"authorization", b""), token):
+    if urgency < 3 and is_holder:
         return Priority.HIGH
     return Priority.NORMAL
 

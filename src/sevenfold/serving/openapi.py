@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from sevenfold.serving.problem import Refusal
-from sevenfold.serving.route import Reply, Route
+from sevenfold.serving.route import Reply, Route, Scope
 from sevenfold.serving.routes.table import ROUTES
 
 __all__ = ["description", "openapi"]
@@ -32,8 +32,13 @@ def description(raw: bytes) -> Route:
     )
 
 
-def openapi(title: str, version: str, routes: Iterable[Route] = ROUTES) -> dict[str, Any]:
-    """The description of the routes and of its own."""
+def openapi(
+    title: str,
+    version: str,
+    routes: Iterable[Route] = ROUTES,
+    needs_token: Callable[[Scope | None], bool] = lambda scope: scope is not None,
+) -> dict[str, Any]:
+    """The description of the routes and of its own; `needs_token` says which scopes are not for everybody."""
     described = [*routes, description(b"")]
     kinds = [kind for route in described for kind in (route.asked, route.given) if kind]
     schemas, components = msgspec.json.schema_components(
@@ -44,6 +49,8 @@ def openapi(title: str, version: str, routes: Iterable[Route] = ROUTES) -> dict[
     paths: dict[str, Any] = {}
     for route in described:
         operation = _operation(route, found, refusal)
+        if needs_token(route.scope):
+            operation["security"] = [{"token": [route.scope]}]
         paths.setdefault(route.path, {})[route.method.lower()] = operation
     return {
         "openapi": "3.1.0",
@@ -66,8 +73,6 @@ def _operation(route: Route, found: dict[str, Any], refusal: dict[str, Any]) -> 
         operation["requestBody"] = {"required": True, "content": _json(found[repr(route.asked)])}
     if route.has_deadline:
         operation["parameters"] = [_DEADLINE]
-    if route.scope in ("events", "admin"):
-        operation["security"] = [{"token": []}]
     return operation
 
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from sevenfold.errors import InputError, NotFoundError, ServingError, SevenfoldError
+from sevenfold.serving.depth import MAX_DEPTH, is_deeper
 
 __all__ = ["HttpError", "Refusal", "decoded", "http_error", "overloaded"]
 
@@ -51,8 +52,13 @@ class HttpError(Exception):
 
 
 def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """The body as its type; raises HttpError with the place of what is not so."""
+    """The body as its type; raises HttpError with the place of what is not so.
+
+    Of a field that is given twice the last one counts.
+    """
     try:
+        if is_deeper(body):
+            raise RecursionError
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `")
@@ -60,7 +66,7 @@ def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise HttpError(400, "not_json", f"the body is not JSON: {error}", "$") from None
     except RecursionError:
-        message = "the body is nested too deeply; send flat rows"
+        message = f"the body is nested deeper than {MAX_DEPTH}; send flat rows"
         raise HttpError(400, "too_deep", message, "$") from None
 
 

@@ -12,7 +12,7 @@ from sevenfold.serving.site import Site
 
 __all__ = ["JSON", "Asked", "Handler", "Headers", "Reply", "Route", "Scope", "Table"]
 
-Scope: TypeAlias = Literal["events", "predict", "admin"]
+Scope: TypeAlias = Literal["events", "predict", "metrics", "admin"]
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 JSON = b"application/json"

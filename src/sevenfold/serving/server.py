@@ -1,18 +1,20 @@
-"""The server process: a home folder, a loopback port, a token; `server.json` tells who listens where."""
+"""The server process: a home folder, a port, a socket in the home; `server.json` tells who listens where."""
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import logging
 import os
-import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator
+import ssl
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import uvicorn
@@ -23,25 +25,23 @@ from sevenfold.registry.registry import Registry
 from sevenfold.serving.app import App
 from sevenfold.serving.changing import ChangeStatus
 from sevenfold.serving.cleanse import cleanse, is_to_be_cleansed
+from sevenfold.serving.connection import bounded
+from sevenfold.serving.door import Door, Tls, admin_guard, check_door, public_guard
+from sevenfold.serving.limits import Limits
+from sevenfold.serving.listening import ADMIN_SOCKET, files_at_once, listen_home, listen_port
 from sevenfold.serving.order import read_order, withdraw_order
+from sevenfold.serving.routes.table import ADMIN_ROUTES, PUBLIC_ROUTES
 from sevenfold.serving.service import Service
+from sevenfold.serving.site import Site
 from sevenfold.spec.system import System
 from sevenfold.stores.history import HEAD_EVENTS, HISTORY
 from sevenfold.stores.open import open_store
 
-__all__ = ["Door", "Way", "alone", "home_token", "serve"]
+__all__ = ["Way", "alone", "serve"]
 
 _LOG = logging.getLogger(__name__)
 _DRAIN_S = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Door:
-    """Where a server listens, loopback unless told otherwise, and the token that writes need."""
-
-    host: str = "127.0.0.1"
-    port: int = 8077
-    token: str | None = None
+_OTHER_FILES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,15 @@ class Way:
     """How a server serves: in replay or live, with `history_head` events left in the log (0: no histories are kept).
 
     `load` reads a declaration anew when the home orders a change (see `order`). With `admission` a live server refuses
-    what it has no time for (see `Gate`); without, it answers all in the order of arrival, however late.
+    what it has no time for (see `Gate`); without, it answers all in the order of arrival, however late. Only models of
+    `kinds` are loaded; None for all that this version knows.
     """
 
     replay: bool = False
     history_head: int = HEAD_EVENTS
     load: Callable[[str], System] | None = None
     admission: bool = True
+    kinds: frozenset[str] | None = None
 
 
 def serve(
@@ -68,20 +70,21 @@ def serve(
 ) -> None:
     """Serve `system` from the store and registry in `home` until SIGTERM or SIGINT.
 
-    Port 0 takes a free one. A change that a killed server had begun is taken up again. When it listens, `server.json` in the home says pid, host and port. A request in
-    flight is finished before the process ends. Raises ServingError when the port is taken or another server
-    runs on this home.
+    Port 0 takes a free one. A change that a killed server had begun is taken up again. When it listens, `server.json`
+    in the home says pid, host and port. A request in flight is finished before the process ends. Raises ServingError
+    when the port is taken, another server runs on this home, or others would reach it unguarded (see `check_door`).
     """
     way = way or Way()
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with alone(home):
+        check_door(door, home)
         if is_to_be_cleansed(home):
             _LOG.info("compacting the store: something was deleted from it")
             cleanse(home)
         url = f"lmdb:{home / 'store'}"
         store = open_store(url)
         try:
-            registry = Registry(home / "registry")
+            registry = Registry(home / "registry", way.kinds)
             service = Service(system, store, registry, SystemClock(), way.replay, progress)
             if way.history_head:
                 service.keep_histories(url, home / HISTORY, way.history_head)
@@ -101,29 +104,73 @@ def _serve(
     way: Way,
 ) -> None:
     change = partial(_change, service, home, way.load) if way.load else None
-    token = door.token or home_token(home)
-    app = App(service, token, version, change=change, admission=way.admission)
+    site = Site(service, change, way.admission)
     if change is not None:
         _take_up(change)
     service.rehearse()
     if reason := service.ready():  # also loads the kernels, so that the first answer is not slow
         _LOG.warning("not ready reason=%s", reason)
-    listening = _listen(door.host, door.port)
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        lifespan="on",
-        ws="none",
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=_DRAIN_S,
-    )
-    _announce(home, door.host, listening.getsockname()[1])
+    # The store, the log and the segments have files of their own.
+    most = max(16, min(door.limits.connections, files_at_once() - _OTHER_FILES))
+    limits = replace(door.limits, connections=most)
+    only_tls = door.tls is not None
+    public = App(site, public_guard(door, home), version, limits, PUBLIC_ROUTES, only_tls)
+    listeners = [(_config(public, limits, "on", door.tls), listen_port(door.host, door.port))]
+    if door.admin:
+        admin = App(site, admin_guard(home), version, limits, ADMIN_ROUTES)
+        listeners.append((_config(admin, limits, "off"), listen_home(home)))
+    _announce(home, door, listeners[0][1].getsockname()[1])
     # The server drains at a signal and then raises it again; by then there is nothing left to end.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    uvicorn.Server(config).run(sockets=[listening])
+    try:
+        with asyncio.Runner(loop_factory=listeners[0][0].get_loop_factory()) as runner:
+            runner.run(_listen(listeners))
+    finally:
+        (home / ADMIN_SOCKET).unlink(missing_ok=True)
+
+
+def _config(
+    app: App, limits: Limits, lifespan: Literal["on", "off"], tls: Tls | None = None
+) -> uvicorn.Config:
+    config = uvicorn.Config(
+        app,
+        http=bounded(limits),  # type: ignore[arg-type]  # called as the class would be
+        log_level="warning",
+        access_log=False,
+        lifespan=lifespan,
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN_S,
+        ssl_certfile=tls.certificate if tls else None,
+        ssl_keyfile=tls.key if tls else None,
+    )
+    config.load()
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    return config
+
+
+class _Beside(uvicorn.Server):
+    """A server beside the one that hears the signals."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave them to the other."""
+        yield
+
+
+async def _listen(listeners: Sequence[tuple[uvicorn.Config, socket.socket]]) -> None:
+    """Serve on the first listener until a signal, and on the others as long."""
+    (config, first), *others = listeners
+    beside = [(_Beside(config), listening) for config, listening in others]
+    tasks = [asyncio.create_task(server.serve([listening])) for server, listening in beside]
+    try:
+        await uvicorn.Server(config).serve([first])
+    finally:
+        for server, _ in beside:
+            server.should_exit = True
+        await asyncio.gather(*tasks)
 
 
 def _take_up(change: Callable[[], ChangeStatus]) -> None:
@@ -155,37 +202,19 @@ def alone(home: Path) -> Iterator[None]:
         yield  # the lock ends with the process, however it ends
 
 
-def home_token(home: Path) -> str:
-    """The token of a home, made with the first server and readable by its owner only."""
-    path = home / "token"
-    if not path.exists():
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_urlsafe(32))
-    return path.read_text().strip()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise ServingError(
-            f"cannot listen on {host}:{port}: {error.strerror}; give another --port, 0 for a free one"
-        ) from error
-    listening.listen(1024)
-    return listening
-
-
-def _announce(home: Path, host: str, port: int) -> None:
-    described = {"pid": os.getpid(), "host": host, "port": port, "url": _url(host, port)}
+def _announce(home: Path, door: Door, port: int) -> None:
+    described = {
+        "pid": os.getpid(),
+        "host": door.host,
+        "port": port,
+        "url": _url(door, port),
+        "admin": ADMIN_SOCKET if door.admin else None,
+    }
     partial = home / ".server.json"
     partial.write_bytes(msgspec.json.encode(described))
     partial.replace(home / "server.json")
 
 
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _url(door: Door, port: int) -> str:
+    host = f"[{door.host}]" if ":" in door.host else door.host
+    return f"{'http' if door.tls is None else 'https'}://{host}:{port}"

@@ -37,10 +37,15 @@ def sync_tree(folder: Path) -> None:
         sync_folder(Path(where))
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Put `content` at `path`: a reader sees the old file or the new one, never a part."""
+def replace_file(path: Path, content: bytes, private: bool = False) -> None:
+    """Put `content` at `path`: a reader sees the old file or the new one, never a part.
+
+    A `private` file is readable by its owner only, from its first moment.
+    """
     fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("wb") as stream:
+    fresh.unlink(missing_ok=True)
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
+    with os.fdopen(handle, "wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())

@@ -15,7 +15,11 @@ from sevenfold.clock import ManualClock
 from sevenfold.models.rule import RuleModel
 from sevenfold.registry.registry import Registry
 from sevenfold.serving.app import App
+from sevenfold.serving.guard import Guard
+from sevenfold.serving.limits import Limits
 from sevenfold.serving.service import Service
+from sevenfold.serving.site import Site
+from sevenfold.serving.tokens import Tokens
 from sevenfold.stores.kv import Store
 from sevenfold.stores.open import open_store
 
@@ -102,6 +106,10 @@ class Stall:
 
         return asyncio.run(ask())
 
+    def get(self, path: str) -> httpx.Response:
+        """The answer to a GET, with the token."""
+        return self.call("GET", path, headers={"Authorization": f"Bearer {TOKEN}"})
+
     def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
         """The answer to a POST of JSON, with the token."""
         return self.call(
@@ -146,7 +154,9 @@ def make_stall(tmp_path: Path) -> Callable[..., Stall]:
     def make(replay: bool = False, system: sf.System | None = None, **more: Any) -> Stall:
         registry = Registry(tmp_path / "registry")
         service = Service(system or declare(), store, registry, clock, replay)
-        app = App(service, TOKEN, "0.0.0", change=lambda: service.changing.status, **more)
+        site = Site(service, lambda: service.changing.status, more.pop("admission", True))
+        guard = Guard(Tokens(TOKEN), {"predict", "metrics"})
+        app = App(site, guard, "0.0.0", Limits(**more))
         return Stall(service, app, store, registry, clock, tmp_path)
 
     return make

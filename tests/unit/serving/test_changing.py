@@ -247,7 +247,7 @@ def test_how_far_it_is_can_be_asked(stall: Any, changed: Callable[..., sf.System
     stall.service.change(changed())
     stall.service.changing._size = 2
     stall.service.changing.step()
-    status = stall.call("GET", "/v1/change").json()
+    status = stall.get("/v1/change").json()
     assert (status["state"], status["done"], status["total"]) == ("filling", 2, 6)
     assert status["views"] == ["item"]
     assert b'sevenfold_change_events{what="done"} 2.0' in stall.call("GET", "/metrics").content

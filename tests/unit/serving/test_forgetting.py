@@ -120,7 +120,7 @@ def test_nothing_of_the_key_is_left_and_a_replay_gives_the_states(busy: Any) -> 
         total = forgotten(txn)
     assert (total.entities, total.predictions) == (1, len(before))
     assert total.events > 5
-    assert busy.call("GET", "/v1/forget").json()["events"] == total.events
+    assert busy.get("/v1/forget").json()["events"] == total.events
 
 
 def test_others_are_as_they_were_but_for_what_read_of_the_person(busy: Any) -> None:

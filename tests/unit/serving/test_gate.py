@@ -9,8 +9,10 @@ import pytest
 
 from sevenfold.serving.admission import Priority, Ticket
 from sevenfold.serving.gate import Gate
+from sevenfold.serving.guard import Guard
 from sevenfold.serving.head import priority
 from sevenfold.serving.problem import HttpError
+from sevenfold.serving.tokens import Tokens
 
 RANK, POST, READ = "/v1/rank", "/v1/events", "/v1/features"
 RUNGS = ("full", "baseline", "popular", "empty")
@@ -277,7 +279,8 @@ def test_a_replay_refuses_nobody(make_stall: Callable[..., Any]) -> None:
 )
 def test_the_class_is_what_the_head_may_claim(headers: dict[str, str], expected: Priority) -> None:
     raw = {name.lower().encode(): value.encode() for name, value in headers.items()}
-    assert priority(raw, b"Bearer the-token") is expected
+    holder = Guard(Tokens("the-token"), {"predict"}).admit(raw, "predict")
+    assert priority(raw, holder is not None) is expected
 
 
 def test_a_definition_that_changes_changes_the_levels(stall: Any) -> None:

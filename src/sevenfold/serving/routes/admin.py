@@ -12,7 +12,7 @@ from sevenfold.serving.site import Site
 __all__ = ["ADMIN"]
 
 _FORGET = msgspec.json.Decoder(ForgetRequest)
-_BODY_BYTES = 64 * 1024
+_BODY_BYTES = 1024 * 1024
 
 
 def _change(site: Site, asked: Asked) -> Reply:
@@ -91,7 +91,7 @@ ADMIN = (
     Route(
         "GET",
         "/v1/change",
-        None,
+        "admin",
         "How far a change of the declaration is.",
         _change_status,
         None,
@@ -100,7 +100,7 @@ ADMIN = (
     Route(
         "GET",
         "/v1/forget",
-        None,
+        "admin",
         "How many entities are still to be taken out.",
         _forget_status,
         None,

@@ -54,7 +54,7 @@ STATE = (
     Route(
         "GET",
         "/metrics",
-        None,
+        "metrics",
         "Counters and times in the text format of Prometheus.",
         _metrics,
         kind=_TEXT,

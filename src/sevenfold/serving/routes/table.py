@@ -8,6 +8,9 @@ from sevenfold.serving.routes.events import EVENTS
 from sevenfold.serving.routes.predict import PREDICT
 from sevenfold.serving.routes.state import STATE
 
-__all__ = ["ROUTES"]
+__all__ = ["ADMIN_ROUTES", "PUBLIC_ROUTES", "ROUTES"]
 
 ROUTES: tuple[Route, ...] = (*EVENTS, *PREDICT, *ADMIN, *STATE)
+# What a port has, and what only the socket in the home has: no listener has both.
+PUBLIC_ROUTES = tuple(route for route in ROUTES if route.scope != "admin")
+ADMIN_ROUTES = (*ADMIN, *STATE)

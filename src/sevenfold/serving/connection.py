@@ -1,0 +1,204 @@
+"""One connection of a listener: what a client may do to it before, between and after its requests.
+
+uvicorn's protocol bounds neither the head of a request nor the time it takes, nor how long an answer may lie unread. The
+application sees a request only when its head is whole, so this is done here; bodies are the application's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import TimerHandle
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from sevenfold.serving.limits import Limits
+from sevenfold.serving.problem import HttpError
+
+__all__ = ["Connection", "bounded"]
+
+
+class _RefusedError(Exception):
+    """Ends the parser's work on a head that is not taken."""
+
+
+class Connection(HttpToolsProtocol):
+    """A connection kept to `limits`; `idle` are those of its listener without a request, idle for longest first."""
+
+    def __init__(
+        self,
+        *given: Any,
+        limits: Limits,
+        idle: dict[Connection, None],
+        **named: Any,
+    ) -> None:
+        super().__init__(*given, **named)
+        self._limits = limits
+        self._idle = idle
+        self.timeout_keep_alive = limits.idle_timeout_s  # type: ignore[assignment]  # call_later takes a float
+        self._refusal: HttpError | None = None
+        self._head_timer: TimerHandle | None = None
+        self._write_timer: TimerHandle | None = None
+        self._begun = False  # a head that is not whole
+        self._whole = True  # nothing of a message is still to come
+        self._fed = 0  # bytes of a head that is not whole yet
+        self._size = 0  # of the parts of it that are
+        self._n_headers = 0
+        self._n_events = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Make room for it, and wait for its first request as long as for any other."""
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.connections:
+            oldest = next(iter(self._idle), None)
+            if oldest is None:
+                self._refuse(HttpError(503, "too_many_connections", "try again in a second"))
+                return
+            self._idle.pop(oldest)
+            oldest.transport.abort()
+        self._idle[self] = None
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self._limits.idle_timeout_s, self.timeout_keep_alive_handler
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._idle.pop(self, None)
+        self._stop_head_timer()
+        self._stop_write_timer()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take the bytes in; a head is counted, and timed once it is known to come in parts."""
+        if self.transport.is_closing():
+            return
+        before = self._n_events
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        # Empty lines before a request are no message yet, and may not go on for ever either.
+        if self._begun or (self._whole and self._n_events == before):
+            self._fed += len(data)
+            if self._fed > self._limits.head_bytes:
+                self._refuse(self._too_large())
+            elif self._head_timer is None:
+                self._start_head_timer()
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        self._n_events += 1
+        self._begun, self._whole = True, False
+        self._size = self._n_headers = 0
+        self._idle.pop(self, None)
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the address."""
+        self._check_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, one behind the body too."""
+        self._n_headers += 1
+        self._check_head(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Hand the request on."""
+        self._begun = False
+        self._fed = 0
+        self._stop_head_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that nothing of the message is still to come."""
+        self._n_events += 1
+        self._whole = True
+        self._stop_head_timer()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request; what is left of a body that was not wanted has some seconds to come."""
+        goes_on = bool(self.pipeline)
+        super().on_response_complete()
+        if goes_on or self.transport.is_closing():
+            return
+        if self._whole:
+            self._idle[self] = None
+        elif self._head_timer is None:
+            self._start_head_timer()
+
+    def pause_writing(self) -> None:
+        """Give the client some seconds to read on."""
+        super().pause_writing()
+        if self._write_timer is None:
+            self._write_timer = self.loop.call_later(
+                self._limits.write_timeout_s, self.transport.abort
+            )
+
+    def resume_writing(self) -> None:
+        """The client reads."""
+        self._stop_write_timer()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, or a head that was not taken, in the shape of all errors."""
+        self._refuse(self._refusal or HttpError(400, "not_http", "this is not HTTP/1.1"))
+
+    def _check_head(self, size: int) -> None:
+        self._size += size
+        if self._size > self._limits.head_bytes or self._n_headers > self._limits.headers:
+            self._refusal = self._too_large()
+            raise _RefusedError
+
+    def _too_large(self) -> HttpError:
+        limits = self._limits
+        message = f"a head has at most {limits.head_bytes} bytes and {limits.headers} headers"
+        return HttpError(431, "head_too_large", message)
+
+    def _start_head_timer(self) -> None:
+        self._head_timer = self.loop.call_later(self._limits.head_timeout_s, self._too_slow)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _too_slow(self) -> None:
+        message = f"a head, or what is left of a body, has {self._limits.head_timeout_s} s to come"
+        self._refuse(HttpError(408, "too_slow", message))
+
+    def _refuse(self, error: HttpError) -> None:
+        """Answer and close; where it would be a second answer to one request, only close."""
+        if self.transport.is_closing():
+            return
+        cycle: RequestResponseCycle | None = self.cycle
+        answered = cycle is not None and not (
+            cycle.response_complete and (self._begun or self._whole)
+        )
+        if not answered:
+            body = error.body("0")
+            head = [
+                f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
+                "content-type: application/json",
+                f"content-length: {len(body)}",
+                "x-content-type-options: nosniff",
+                "connection: close",
+                *(["retry-after: 1"] if error.status == 503 else []),
+            ]
+            self.transport.write("\r\n".join(head).encode() + b"\r\n\r\n" + body)
+        self.transport.close()
+
+
+def bounded(limits: Limits) -> Callable[..., Connection]:
+    """What makes the connections of one listener."""
+    return partial(Connection, limits=limits, idle={})
