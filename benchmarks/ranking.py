@@ -139,9 +139,7 @@ def _taught(x: Vectors, rng: np.random.Generator) -> LightGBMModel:
     y = (grade >= np.quantile(grade, 0.9, axis=1, keepdims=True)).astype(np.float32).ravel()
     groups = [CANDIDATES] * (len(x) // CANDIDATES)
     settings = LightGBMSettings(n_trees=TREES, min_rows_in_leaf=10)
-    return LightGBMModel(settings).fit(
-        Dataset.of(x, y, groups=groups, feature_names=FEATURES), rng
-    )
+    return LightGBMModel(settings).fit(Dataset.of(x, y, groups=groups, feature_names=FEATURES), rng)
 
 
 def _promote(home: Path, definition: Definition, model: LightGBMModel) -> None:

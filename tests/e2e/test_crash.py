@@ -44,6 +44,7 @@ class Traffic:
     answers: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     pending: tuple[str, dict[str, Any]] | None = None
     requests: int = 0
+    name: str = ""
 
     def run(self, client: Client) -> None:
         """Send until the server dies; what it did not acknowledge goes first the next time."""
@@ -62,13 +63,17 @@ class Traffic:
         if self.rng.random() < 0.4:
             self.requests += 1
             keys = {"customer": f"c{self.rng.integers(5)}"}
-            return "/v1/recommend", {"request_id": f"r{self.requests}", "keys": keys, "k": 5}
+            return "/v1/recommend", {
+                "request_id": f"{self.name}r{self.requests}",
+                "keys": keys,
+                "k": 5,
+            }
         rows = [self._row() for _ in range(int(self.rng.integers(1, 40)))]
         return "/v1/events", {"stream": "sales", "events": rows}
 
     def _row(self) -> dict[str, Any]:
         fresh = not self.sent or self.rng.random() < 0.9
-        name = f"l{len(self.sent)}" if fresh else str(self.rng.choice(sorted(self.sent)))
+        name = f"{self.name}l{len(self.sent)}" if fresh else str(self.rng.choice(sorted(self.sent)))
         self.sent.add(name)
         at_us = SystemClock().now_us() - int(self.rng.integers(0, 3 * 3_600_000_000))
         return {
@@ -184,6 +189,41 @@ def test_no_kill_loses_or_doubles_what_was_acknowledged(
             again = client.post("/v1/recommend", {"request_id": name, "keys": keys, "k": 5})
             assert again["repeated"]
             assert again["items"] == items
+
+
+def test_no_kill_loses_an_answer_that_shared_its_commit(
+    stall: Path, tmp_path: Path, connect: Connect
+) -> None:
+    """Eight clients at once: what is answered in one turn is written by one commit, and none of it before that."""
+    moments = np.random.default_rng(3)
+    plan = compile_plan(load_system(str(stall)).features)
+    everyone = [Traffic(np.random.default_rng(10 + n), name=f"c{n}") for n in range(8)]
+    for _ in range(4):
+        server = ServerProcess(str(stall), tmp_path)
+        server.start()
+        clients = [connect(server, tmp_path) for _ in everyone]
+        pairs = zip(everyone, clients, strict=True)
+        threads = [threading.Thread(target=one.run, args=(client,)) for one, client in pairs]
+        timer = kill_after(server, float(moments.uniform(0.5, 1.5)))
+        for thread in threads:
+            thread.start()
+        for thread in [*threads, timer]:
+            thread.join(120)
+            assert not thread.is_alive(), "a client hangs though its server is gone"
+        server.kill()
+        check_store(tmp_path, plan, together(everyone))
+    assert len(together(everyone).answers) > len(everyone)
+
+
+def together(everyone: list[Traffic]) -> Traffic:
+    """What all of them sent and were told."""
+    whole = Traffic(np.random.default_rng(0))
+    for one in everyone:
+        whole.sent |= one.sent
+        whole.known |= one.known
+        whole.answers |= one.answers
+        whole.requests += one.requests
+    return whole
 
 
 def die_at_start(stall: Path, home: Path, seconds: float) -> None:

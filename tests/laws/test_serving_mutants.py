@@ -4,14 +4,12 @@ As in `test_mutants`: the library with one line changed, not compiled, in a proc
 exactly once, and the unchanged library must pass.
 """
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.laws.planted import judge, require_caught
+
 UNIT = "tests/unit/serving"
 TESTS = {
     "guard": [f"{UNIT}/test_guard.py", f"{UNIT}/test_depth.py"],
@@ -446,32 +444,6 @@ MUTANTS = {
 }
 
 
-def judge(library: Path, tests: list[str]) -> subprocess.CompletedProcess[str]:
-    """The tests over the library in `library`."""
-    environment = os.environ | {"PYTHONPATH": str(library), "NUMBA_DISABLE_JIT": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "-p",
-        "no:cacheprovider",
-        "-W",
-        "ignore::RuntimeWarning",
-        *tests,
-    ]
-    return subprocess.run(
-        [*command, "-o", f"pythonpath={library}"],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("part", TESTS)
 def test_the_library_itself_passes(library: Path, part: str) -> None:
@@ -483,11 +455,4 @@ def test_the_library_itself_passes(library: Path, part: str) -> None:
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_planted_mistake_is_caught(library: Path, name: str) -> None:
     part, place, right, wrong = MUTANTS[name]
-    file = library / "sevenfold" / place
-    source = file.read_text()
-    assert source.count(right) == 1, (
-        f"{right!r} is {source.count(right)} times in {place}: renew the mutant"
-    )
-    file.write_text(source.replace(right, wrong))
-    done = judge(library, TESTS[part])
-    assert done.returncode == 1, f"not caught: {done.stdout[-3000:]}{done.stderr[-2000:]}"
+    require_caught(library, TESTS[part], place, right, wrong)

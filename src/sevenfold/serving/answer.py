@@ -23,18 +23,13 @@ from sevenfold.serving.budget import Budget, Pace, split_of
 from sevenfold.serving.champion import Champion
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.filtering import Filters
-from sevenfold.serving.prediction_log import (
-    Prediction,
-    features_id,
-    items_digest,
-    packed,
-    write_prediction,
-)
+from sevenfold.serving.pending import Draft
+from sevenfold.serving.prediction_log import Prediction, feature_list, items_digest, packed
 from sevenfold.serving.request import RecommendRequest
 from sevenfold.serving.reranking import Reranking
 from sevenfold.serving.rungs import FULL, Allowance, fewer_of, rungs_from
 from sevenfold.serving.scoring import Scored, Scoring
-from sevenfold.stores.kv import Store, Transaction
+from sevenfold.stores.kv import Transaction
 from sevenfold.types import Floats, Instant, Ints, Texts, VectorState
 
 __all__ = ["Answer", "Answering"]
@@ -57,7 +52,8 @@ class Answering:
         system = definition.system
         self.system = system
         self.features = definition.features
-        self._hashes = [definition.hashes[name] for name in self.features]
+        hashes_of = [definition.hashes[name] for name in self.features]
+        self._feature_list = feature_list(self.features, hashes_of)
         self.engine = engine
         self.retrieval = retrieval
         self.pace = Pace()
@@ -117,14 +113,11 @@ class Answering:
             return f"model {scored.model} version {scored.version} gives no finite score"
         return champion.refused if champion.loaded is None else None
 
-    def log(self, store: Store, prediction: Prediction, answer: Answer) -> None:
-        """Write the answer durably; afterwards it is one that was given."""
-        with store.write() as txn:
-            prediction.features = features_id(txn, self.features, self._hashes)
-            prediction.timing_us = dict(answer.timing_us)
-            write_prediction(txn, prediction)
-        answer.mark("log")
-        prediction.timing_us = answer.timing_us
+    def draft(self, prediction: Prediction, answer: Answer) -> Draft:
+        """The answer as it is to be written; it is one that was given once it is on disk."""
+        prediction.features = self._feature_list.name
+        prediction.timing_us = dict(answer.timing_us)
+        return Draft(prediction, self._feature_list)
 
 
 _MISSING = int(VectorState.MISSING)
@@ -336,7 +329,9 @@ class Answer:
         if not n:
             return shown[:0], 0.0
         log = self.shared.system.serving.log
-        others = np.setdiff1d(np.arange(n), shown)
+        is_other = np.ones(n, dtype=bool)
+        is_other[shown] = False
+        others = np.flatnonzero(is_other)
         size = min(log.sample if log else 0, len(others))
         if not size:
             return shown, 0.0

@@ -61,7 +61,10 @@ class App:
         self.site = site
         self._guard = guard
         self._limits = limits or Limits()
-        self.background = Background(site.service.jobs, site.metrics.job)
+        # A job may delete: an answer that waits is to be on disk by then, where it is found.
+        self.background = Background(
+            site.service.jobs, site.metrics.job, lambda: site.service.pending.settle()
+        )
         if site.gate is not None:
             for route in routes:
                 if route.turn is not None:

@@ -37,13 +37,18 @@ class Background:
     """Runs jobs in turn until it is cancelled.
 
     After each step the thread is left to the requests for as long as the step took. A job that raises is put
-    aside for some seconds; `note` is told the job's name, how long the step took, and whether it failed.
+    aside for some seconds; `note` is told the job's name, how long the step took, and whether it failed. `before` is
+    done before each step: what is under way on the thread is finished, and no step finds half of it.
     """
 
     def __init__(
-        self, jobs: Sequence[Job], note: Callable[[str, float, bool], None] = lambda *_: None
+        self,
+        jobs: Sequence[Job],
+        note: Callable[[str, float, bool], None] = lambda *_: None,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
         self._jobs = jobs
+        self._before = before
         self._note = note
         self._aside: dict[str, float] = {}
 
@@ -64,6 +69,7 @@ class Background:
         """One step of a job, its failure kept from the others; whether it did anything."""
         begin_s = elapsed_s()
         try:
+            self._before()
             worked = job.step()
         except Exception as error:  # noqa: BLE001  the edge of the process: a job runs what users declare
             _LOG.exception("job failed job=%s", job.name)

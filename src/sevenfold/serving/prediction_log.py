@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,16 +15,19 @@ from sevenfold.hashing import canonical_json, digest
 from sevenfold.stores.kv import Transaction
 from sevenfold.stores.log import raise_frontier
 from sevenfold.stores.tables import META, PREDICTIONS, REQUESTS
-from sevenfold.types import Instant, Ints
+from sevenfold.types import Floats, Instant, Ints
 
 __all__ = [
+    "FeatureList",
     "Prediction",
     "decode_prediction",
+    "encode_prediction",
+    "feature_list",
     "feature_list_id",
     "feature_names",
-    "features_id",
     "find_prediction",
     "items_digest",
+    "keep_feature_list",
     "read_predictions",
     "write_prediction",
 ]
@@ -89,7 +92,11 @@ class Prediction(msgspec.Struct):
 
     def score_at(self, position: int) -> float:
         """The score of the item at a position of the slate, from 1."""
-        return float(np.frombuffer(self.scores, dtype=np.float64)[position - 1])
+        return float(self.shown_scores()[position - 1])
+
+    def shown_scores(self) -> Floats:
+        """The scores of the slate, float64 (k,)."""
+        return np.frombuffer(self.scores, dtype=np.float64)
 
     def slate(self) -> list[str]:
         """The items shown, first position first."""
@@ -105,14 +112,24 @@ def feature_list_id(names: Sequence[str], hashes: Sequence[str]) -> str:
     return digest(_feature_list(names, hashes), 8)
 
 
-def features_id(txn: Transaction, names: Sequence[str], hashes: Sequence[str]) -> str:
-    """The short id under which the list of features is kept, written when it is new."""
+class FeatureList(NamedTuple):
+    """A list of features with their definitions as a store keeps it, and its short id."""
+
+    name: str
+    encoded: bytes
+
+
+def feature_list(names: Sequence[str], hashes: Sequence[str]) -> FeatureList:
+    """The list of features as a store keeps it."""
     encoded = _feature_list(names, hashes)
-    name = digest(encoded, 8)
-    key = b"features/" + name.encode()
+    return FeatureList(digest(encoded, 8), encoded)
+
+
+def keep_feature_list(txn: Transaction, features: FeatureList) -> None:
+    """Have the store keep a list that answers name; nothing when it does."""
+    key = b"features/" + features.name.encode()
     if txn.get(META, key) is None:
-        txn.put(META, key, encoded)
-    return name
+        txn.put(META, key, features.encoded)
 
 
 def feature_names(txn: Transaction, name: str) -> tuple[str, ...]:
@@ -129,10 +146,18 @@ def _feature_list(names: Sequence[str], hashes: Sequence[str]) -> bytes:
     return canonical_json([list(pair) for pair in zip(names, hashes, strict=True)])
 
 
-def write_prediction(txn: Transaction, prediction: Prediction) -> None:
-    """Keep the answer, and note its instant so that nothing becomes known before it any more."""
+def encode_prediction(prediction: Prediction) -> bytes:
+    """The answer as it is kept."""
+    return zlib.compress(_ENCODER.encode(prediction), 1)
+
+
+def write_prediction(txn: Transaction, prediction: Prediction, raw: bytes | None = None) -> None:
+    """Keep the answer, and note its instant so that nothing becomes known before it any more.
+
+    `raw` is the answer encoded, where that has been done.
+    """
     key = _key(prediction.t_us, prediction.request_id)
-    txn.put(PREDICTIONS, key, zlib.compress(_ENCODER.encode(prediction), 1))
+    txn.put(PREDICTIONS, key, encode_prediction(prediction) if raw is None else raw)
     txn.put(REQUESTS, _request_key(prediction.request_id), key)
     raise_frontier(txn, prediction.t_us)
 

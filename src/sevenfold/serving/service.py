@@ -25,6 +25,7 @@ from sevenfold.serving.definition import Definition
 from sevenfold.serving.forgetting import Forgetting, Forgotten, forgotten, orders
 from sevenfold.serving.histories import Keeping
 from sevenfold.serving.ingest import Ingest, IngestResult, Post
+from sevenfold.serving.pending import Draft, Pending
 from sevenfold.serving.prediction_log import Prediction, find_prediction, items_digest
 from sevenfold.serving.record import keep_record
 from sevenfold.serving.request import (
@@ -65,6 +66,7 @@ class Service:
         grace_us: int = _GRACE_US,
     ) -> None:
         self.store = store
+        self.pending = Pending(store)
         self.replay = replay
         self.registry = registry
         self.retrieval: Retrieval = build_retrieval(system.serving.retrieve, system.serving.limit)
@@ -109,6 +111,7 @@ class Service:
 
     def close(self) -> None:
         """End what the service has started; the store stays open."""
+        self.pending.settle()
         self.retrieval.close()
         if self.keeping is not None:
             self.keeping.close()
@@ -162,6 +165,7 @@ class Service:
                 f"$.entity: the generators hold {entity!r} while they serve; stop the server and use "
                 "`sevenfold forget`"
             )
+        self.pending.settle()
         self.forgetting.order(entity, key)
 
     def forgotten(self) -> tuple[int, Forgotten]:
@@ -214,10 +218,18 @@ class Service:
 
         `allowance` bounds the rung that serves, and when: who decides on load gives it.
         """
-        return self._answer(request, None, allowance)
+        return self._settled(self.draft_recommend(request, allowance))
 
     def rank(self, request: RankRequest, allowance: Allowance = FULL) -> tuple[Prediction, bool]:
         """The items given, ranked; logged as any answer. Where candidates are fewer, the first of them."""
+        return self._settled(self.draft_rank(request, allowance))
+
+    def draft_recommend(self, request: RecommendRequest, allowance: Allowance = FULL) -> Draft:
+        """The same, not yet on disk: it is to be settled by `pending` before it is given."""
+        return self._answer(request, None, allowance)
+
+    def draft_rank(self, request: RankRequest, allowance: Allowance = FULL) -> Draft:
+        """The same for items given."""
         if len(set(request.items)) != len(request.items):
             raise InputError("$.items: an item is given twice; give each once")
         return self._answer(request, request.items, allowance)
@@ -272,19 +284,31 @@ class Service:
 
     def _answer(
         self, request: RecommendRequest, items: list[str] | None, allowance: Allowance
-    ) -> tuple[Prediction, bool]:
+    ) -> Draft:
         self.changing.settle()
         self._check_keys(request)
+        waiting = self.pending.find(request.request_id)
+        if waiting is not None:
+            _check_same(request, items, waiting.prediction)
+            return waiting.again()
         with self.store.read() as txn:
             given = find_prediction(txn, request.request_id)
             if given is not None:
                 _check_same(request, items, given)
-                return given, True
+                return Draft(given, None)
             t_us = self._instant(txn, request.t)
             answer = self._answering.start(request, t_us, allowance)
             prediction = answer.make(txn, items)
-        self._answering.log(self.store, prediction, answer)
-        return prediction, False
+        # Events may be taken in before this is written: nothing of them may become known before it.
+        self._ingest.read_at(t_us)
+        draft = self._answering.draft(prediction, answer)
+        self.pending.add(draft)
+        return draft
+
+    def _settled(self, draft: Draft) -> tuple[Prediction, bool]:
+        self.pending.settle()
+        draft.require_kept()
+        return draft.prediction, draft.repeated
 
     def _check_keys(self, request: RecommendRequest) -> None:
         for entity in self.system.task.query:

@@ -234,7 +234,7 @@ def test_a_fault_inside_says_nothing_of_the_inside(
         def fail(request: Any, allowance: Any, *, fault: Exception = fault) -> Any:
             raise fault
 
-        monkeypatch.setattr(stall.service, "recommend", fail)
+        monkeypatch.setattr(stall.service, "draft_recommend", fail)
         response = stall.post("/v1/recommend", ASK)
         assert response.status_code == status
         assert "secret" not in response.text

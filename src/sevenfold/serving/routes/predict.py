@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable
 
 import msgspec
 
+from sevenfold.serving.pending import Draft
 from sevenfold.serving.prediction_log import Prediction
 from sevenfold.serving.problem import HttpError, decoded
 from sevenfold.serving.request import (
@@ -28,16 +30,16 @@ _RANK = msgspec.json.Decoder(RankRequest)
 _FEATURES = msgspec.json.Decoder(FeaturesRequest)
 
 
-def _recommend(site: Site, asked: Asked) -> Reply:
+def _recommend(site: Site, asked: Asked) -> Awaitable[Reply]:
     request = decoded(_RECOMMEND, asked.body)
     allowed = allowance(asked, _best(site, asked))
-    return _answered(site, asked, request, *site.service.recommend(request, allowed))
+    return _kept(site, asked, request, site.service.draft_recommend(request, allowed))
 
 
-def _rank(site: Site, asked: Asked) -> Reply:
+def _rank(site: Site, asked: Asked) -> Awaitable[Reply]:
     request = decoded(_RANK, asked.body)
     allowed = allowance(asked, _best(site, asked))
-    return _answered(site, asked, request, *site.service.rank(request, allowed))
+    return _kept(site, asked, request, site.service.draft_rank(request, allowed))
 
 
 def _best(site: Site, asked: Asked) -> str:
@@ -45,6 +47,13 @@ def _best(site: Site, asked: Asked) -> str:
     if site.gate is None or asked.ticket is None:
         return "full"
     return site.gate.ladder.rungs[asked.ticket.level]
+
+
+async def _kept(site: Site, asked: Asked, request: RecommendRequest, draft: Draft) -> Reply:
+    if not draft.is_kept:
+        site.service.pending.settle_soon()
+        await draft.kept()
+    return _answered(site, asked, request, draft.prediction, draft.repeated)
 
 
 def allowance(asked: Asked, best: str = "full") -> Allowance:
@@ -81,11 +90,12 @@ def _features(site: Site, asked: Asked) -> Reply:
 
 def recommend_answer(prediction: Prediction, repeated: bool) -> RecommendAnswer:
     """A logged answer as the client sees it."""
-    masks = prediction.source_masks()
+    masks = prediction.source_masks().tolist()
     items = []
-    for position, row in enumerate(prediction.shown_rows().tolist(), start=1):
-        sources = [name for g, name in enumerate(prediction.generators) if int(masks[row]) >> g & 1]
-        items.append(Item(prediction.items[row], position, prediction.score_at(position), sources))
+    shown, scores = prediction.shown_rows().tolist(), prediction.shown_scores().tolist()
+    for position, (row, score) in enumerate(zip(shown, scores, strict=True), start=1):
+        sources = [name for g, name in enumerate(prediction.generators) if masks[row] >> g & 1]
+        items.append(Item(prediction.items[row], position, score, sources))
     return RecommendAnswer(
         prediction.request_id,
         items,
