@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sevenfold.cli.home import home_of, home_option
 from sevenfold.cli.output import json_option, progress, say, show
+
+if TYPE_CHECKING:
+    from sevenfold.serving.tracing import Tracing
 
 
 class _StopError(Exception):
@@ -25,6 +29,22 @@ def _known(kinds: tuple[str, ...]) -> frozenset[str] | None:
     if strange:
         raise click.UsageError(f"no kind {strange[0]!r} is known; there are {', '.join(KINDS)}")
     return frozenset(kinds) or None
+
+
+def _tracing(system: str, share: float | None) -> Tracing | None:
+    """Where traces go; None where none are asked for."""
+    if share is None:
+        return None
+    from sevenfold import __version__
+    from sevenfold.serving.tracing import Tracing
+
+    try:
+        from sevenfold.adapters.otel import OpenTelemetryTraces
+    except ModuleNotFoundError as error:
+        raise click.UsageError(
+            f"--trace-share needs {error.name}: pip install 'sevenfold[otel]'"
+        ) from error
+    return Tracing(OpenTelemetryTraces(system, __version__), share)
 
 
 @click.command("serve")
@@ -96,6 +116,13 @@ def _known(kinds: tuple[str, ...]) -> frozenset[str] | None:
     show_default=True,
     help="Refuse what there is no time for, and answer more cheaply under load; never with --clock replay.",
 )
+@click.option(
+    "--trace-share",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Write OpenTelemetry spans of the answers that callers trace, and of this share of the others, to "
+    "OTEL_EXPORTER_OTLP_ENDPOINT. Needs the extra `otel`.",
+)
 @json_option
 def command(
     system: str,
@@ -112,6 +139,7 @@ def command(
     clock: str,
     history_head: int,
     admission: bool,
+    trace_share: float | None,
 ) -> None:
     """Answer requests over HTTP until stopped.
 
@@ -147,6 +175,8 @@ def command(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     with suppress(_StopError), progress("reading the log") as advance:
-        way = Way(clock == "replay", history_head, load_system_anew, admission, _known(kinds))
+        replay = clock == "replay"
+        tracing = _tracing(declared.name, trace_share)
+        way = Way(replay, history_head, load_system_anew, admission, _known(kinds), tracing)
         serve(declared, place, __version__, door, way, advance)
     show({"system": declared.name, "home": str(place)}, f"{declared.name}: stopped")

@@ -83,7 +83,10 @@ class Answering:
         budget_s = min(self.budget_s, (request.timeout_ms or math.inf) / 1000)
         deadline_s = min(arrived_s + budget_s, allowance.deadline_s)
         budget = Budget(self.split, arrived_s, deadline_s)
-        return Answer(self, request, t_us, budget, rungs_from(self.rungs, allowance.best))
+        made = Answer(self, request, t_us, budget, rungs_from(self.rungs, allowance.best))
+        if allowance.arrived_s is not None:
+            made.timing_us["wait"] = max(0, round((elapsed_s() - arrived_s) * 1e6))
+        return made
 
     def read(self, txn: Transaction, names: Sequence[str], spine: Spine) -> Vectors:
         """The vectors of a spine, float32 (n, f)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.registry import Collector
@@ -12,6 +13,21 @@ from sevenfold.stores.history import Kept
 
 __all__ = ["Metrics"]
 
+_STAGE_BUCKETS_S = (
+    0.00005,
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    1.0,
+)  # a stage may take a share of the budget: from the cheapest lookup to all of a long one
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -34,7 +50,7 @@ class Metrics:
             "sevenfold_stage_seconds",
             "Time of a stage of an answer",
             ["stage"],
-            buckets=_BUCKETS_S,
+            buckets=_STAGE_BUCKETS_S,
             registry=self._registry,
         )
         self._rows = Counter(
@@ -56,6 +72,12 @@ class Metrics:
             "sevenfold_answers",
             "Answers, by the rung that served",
             ["rung"],
+            registry=self._registry,
+        )
+        self._degraded = Counter(
+            "sevenfold_degraded",
+            "Answers that had to do without something, by the stage that lacked it",
+            ["stage"],
             registry=self._registry,
         )
         self._position = Gauge(
@@ -165,11 +187,18 @@ class Metrics:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def answer(self, rung: str, timing_us: dict[str, int]) -> None:
-        """Note an answer and the time of its stages."""
+    def answer(
+        self,
+        rung: str,
+        timing_us: Mapping[str, int],
+        degraded: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Note an answer, the time of its stages, and the stages that lacked something."""
         self._rungs.labels(rung).inc()
         for stage, taken in timing_us.items():
             self._stages.labels(stage).observe(taken / 1e6)
+        for stage in degraded:
+            self._degraded.labels(stage).inc()
 
     def rows(self, events: int, duplicates: int, reasons: list[str]) -> None:
         """Note what became of rows."""

@@ -33,6 +33,7 @@ from sevenfold.serving.order import read_order, withdraw_order
 from sevenfold.serving.routes.table import ADMIN_ROUTES, PUBLIC_ROUTES
 from sevenfold.serving.service import Service
 from sevenfold.serving.site import Site
+from sevenfold.serving.tracing import Tracing
 from sevenfold.spec.system import System
 from sevenfold.stores.history import HEAD_EVENTS, HISTORY
 from sevenfold.stores.open import open_store
@@ -50,7 +51,8 @@ class Way:
 
     `load` reads a declaration anew when the home orders a change (see `order`). With `admission` a live server refuses
     what it has no time for (see `Gate`); without, it answers all in the order of arrival, however late. Only models of
-    `kinds` are loaded; None for all that this version knows.
+    `kinds` are loaded; None for all that this version knows. `tracing` says which answers are traced, and where to; it
+    ends with the server.
     """
 
     replay: bool = False
@@ -58,6 +60,7 @@ class Way:
     load: Callable[[str], System] | None = None
     admission: bool = True
     kinds: frozenset[str] | None = None
+    tracing: Tracing | None = None
 
 
 def serve(
@@ -92,6 +95,8 @@ def serve(
                 _serve(service, home, version, door, way)
             finally:
                 service.close()
+                if way.tracing is not None:
+                    way.tracing.traces.close()
         finally:
             store.close()
 
@@ -104,7 +109,7 @@ def _serve(
     way: Way,
 ) -> None:
     change = partial(_change, service, home, way.load) if way.load else None
-    site = Site(service, change, way.admission)
+    site = Site(service, change, way.admission, way.tracing)
     if change is not None:
         _take_up(change)
     service.rehearse()

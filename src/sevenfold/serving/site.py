@@ -13,6 +13,7 @@ from sevenfold.serving.gate_metrics import GateMetrics
 from sevenfold.serving.gathering import Gathering
 from sevenfold.serving.metrics import Metrics
 from sevenfold.serving.service import Service
+from sevenfold.serving.tracing import Tracing
 
 __all__ = ["Site"]
 
@@ -21,7 +22,7 @@ class Site:
     """A service with its counters, its gate and what gathers its posts; every listener of a server has the same one.
 
     `order_change` begins the change that the home orders; None where there is no home. Without `admission`, or in a
-    replay, there is no gate. `described` is what `/openapi.json` answers, set by the listener that has it.
+    replay, there is no gate. `tracing` decides which answers are traced; without it none is. `described` is what `/openapi.json` answers, set by the listener that has it.
     """
 
     def __init__(
@@ -29,8 +30,10 @@ class Site:
         service: Service,
         order_change: Callable[[], ChangeStatus] | None = None,
         admission: bool = True,
+        tracing: Tracing | None = None,
     ) -> None:
         self.service = service
+        self.tracing = tracing
         self.order_change = order_change
         self.metrics = Metrics()
         # A replay is to answer the same on any machine, so nothing there may depend on the load.

@@ -68,7 +68,7 @@ def test_what_a_filter_refuses_is_no_candidate(open_stall: Any) -> None:
     assert [item["item"] for item in answer.json()["items"]] == ["a", "c", "d"]
     assert answer.json()["degraded"] == {}
     stages = [part.split(";")[0] for part in answer.headers["server-timing"].split(", ")]
-    assert stages == ["retrieve", "filter", "features", "score", "log"]
+    assert stages == ["wait", "retrieve", "filter", "features", "score", "log"]
     with stall.store.read() as txn:
         given = find_prediction(txn, "r")
     assert given is not None

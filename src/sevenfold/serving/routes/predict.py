@@ -21,6 +21,7 @@ from sevenfold.serving.request import (
 from sevenfold.serving.route import JSON, Asked, Reply, Route
 from sevenfold.serving.rungs import Allowance
 from sevenfold.serving.site import Site
+from sevenfold.serving.tracing import Answered, Tracing
 
 __all__ = ["PREDICT", "allowance", "recommend_answer"]
 
@@ -78,10 +79,30 @@ def _answered(
         hurried = request.timeout_ms is not None or _DEADLINE in asked.headers
         asked.ticket.excused = hurried or not prediction.items or not site.version_now()
     if not repeated:
-        site.metrics.answer(prediction.rung, prediction.timing_us)
+        site.metrics.answer(prediction.rung, prediction.timing_us, prediction.degraded)
+        if site.tracing is not None:
+            route = "/v1/rank" if isinstance(request, RankRequest) else "/v1/recommend"
+            _trace(site.tracing, asked, route, prediction)
     headers = ((b"server-timing", _server_timing(prediction.timing_us)),)
     raw = site.encode(recommend_answer(prediction, repeated))
     return Reply(raw, JSON, headers if prediction.timing_us else ())
+
+
+def _trace(tracing: Tracing, asked: Asked, route: str, prediction: Prediction) -> None:
+    wanted, parent = tracing.wants(asked.headers, prediction.request_id)
+    if not wanted:
+        return
+    told: dict[str, str | int | bool] = {
+        "sevenfold.request_id": prediction.request_id,
+        "sevenfold.rung": prediction.rung,
+        "sevenfold.model": prediction.model,
+        "sevenfold.version": prediction.version,
+        "sevenfold.candidates": len(prediction.items),
+        "sevenfold.items": len(prediction.shown) // 4,
+    }
+    told |= {f"sevenfold.degraded.{stage}": what for stage, what in prediction.degraded.items()}
+    since_s = asked.arrived_s if asked.ticket is None else asked.ticket.arrived_s
+    tracing.traces.answered(Answered(route, parent, since_s, prediction.timing_us, told))
 
 
 def _features(site: Site, asked: Asked) -> Reply:

@@ -1,0 +1,1 @@
+"""What ties the library to others' frameworks; nothing in the library needs them."""
