@@ -155,8 +155,8 @@ MUTANTS = {
     "the slowest serves": (
         "paths",
         "models/paths.py",
-        "    fastest = min((",
-        "    fastest = max((",
+        "    fastest = min(right",
+        "    fastest = max(right",
     ),
     "rows beside thresholds are left out of the probe": (
         "paths",

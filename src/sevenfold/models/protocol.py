@@ -79,9 +79,9 @@ def check_matrix(x: Matrix, feature_names: Sequence[str], kind: str) -> None:
         raise InputError(
             f"rows to score are {x.dtype} {x.shape}: give float32 (n, {len(feature_names)})"
         )
-    infinite = np.flatnonzero(np.isinf(x).any(axis=0))
-    if len(infinite):
-        named = [feature_names[i] for i in infinite.tolist()]
+    infinite = np.isinf(x)
+    if infinite.any():
+        named = [feature_names[i] for i in np.flatnonzero(infinite.any(axis=0)).tolist()]
         raise InputError(
             f"rows to score are infinite in {named}: null is NaN, no value is infinite"
         )

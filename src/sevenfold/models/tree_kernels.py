@@ -25,7 +25,7 @@ BITS = 32
 _TINY = int(np.float32(1e-35).view(np.int32))  # LightGBM takes what is not larger than this for 0
 _INFINITE = 0x7F800000
 _WITHOUT_SIGN = 0x7FFFFFFF
-_FEW = 2  # rows that are scored one by one: a block of so few lanes takes longer
+_FEW = 4  # rows that are scored one by one: a block of so few lanes takes longer
 _MOST = 128  # rows of a block: their columns fit into the nearest cache
 _STEP = 16  # a block is a multiple of what a processor compares in two steps
 
