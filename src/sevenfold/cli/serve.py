@@ -151,6 +151,10 @@ def command(
     from contextlib import suppress
 
     from sevenfold import __version__
+    from sevenfold.serving.pools import keep_to_one_thread
+
+    keep_to_one_thread()  # before what is imported next
+
     from sevenfold.cli.load import load_system, load_system_anew
     from sevenfold.serving.door import Door, Tls
     from sevenfold.serving.server import Way, serve

@@ -30,6 +30,7 @@ from sevenfold.serving.door import Door, Tls, admin_guard, check_door, public_gu
 from sevenfold.serving.limits import Limits
 from sevenfold.serving.listening import ADMIN_SOCKET, files_at_once, listen_home, listen_port
 from sevenfold.serving.order import read_order, withdraw_order
+from sevenfold.serving.pools import keep_to_one_thread
 from sevenfold.serving.routes.table import ADMIN_ROUTES, PUBLIC_ROUTES
 from sevenfold.serving.service import Service
 from sevenfold.serving.site import Site
@@ -78,6 +79,7 @@ def serve(
     when the port is taken, another server runs on this home, or others would reach it unguarded (see `check_door`).
     """
     way = way or Way()
+    keep_to_one_thread()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with alone(home):
         check_door(door, home)

@@ -17,6 +17,7 @@ import numpy as np
 from sevenfold.errors import ArtifactError, InputError
 from sevenfold.models.dataset import Dataset
 from sevenfold.models.loader import load_model
+from sevenfold.models.paths import choose, paths_of
 from sevenfold.models.protocol import Model, check_features
 
 __all__ = ["ModelSuite", "refused", "sample_dataset"]
@@ -96,6 +97,15 @@ class ModelSuite:
             assert type(loaded) is type(model)
             assert loaded.feature_names == model.feature_names
             assert loaded.scores(x).tobytes() == model.scores(x).tobytes()
+
+    def test_every_way_to_score_gives_the_same_bits(self, tmp_path: Path) -> None:
+        """Whichever path a server chooses for the loaded model, its scores are the model's."""
+        self.fitted().save(tmp_path / "model")
+        model, x = load_model(tmp_path / "model"), sample_dataset(seed=1).x
+        for path in paths_of(model)[0]:
+            assert path.scores(x).tobytes() == model.scores(x).tobytes(), path.name
+            refused(InputError, lambda path=path: path.scores(x[:, :-1]), "give float32")  # type: ignore[misc]
+        assert choose(model).path.name not in choose(model).refused
 
     def test_saving_twice_gives_the_same_files(self, tmp_path: Path) -> None:
         """An artifact is a function of the model, and so is that of the loaded model."""
