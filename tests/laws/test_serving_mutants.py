@@ -86,11 +86,11 @@ MUTANTS = {
         "    steps[np.cumsum(signs == _QUOTE) % 2 == 1] = 0",
         "    steps[np.cumsum(signs == _QUOTE) < 0] = 0",
     ),
-    "a head in one piece has any size": (
+    "a head has any number of headers": (
         "connection",
         "serving/connection.py",
-        "        self._size += size\n",
-        "        self._size += 0\n",
+        "        self._n_headers += 1\n",
+        "        self._n_headers += 0\n",
     ),
     "what is left of a body is waited for": (
         "connection",

@@ -53,7 +53,6 @@ class App:
         self,
         site: Site,
         guard: Guard,
-        version: str,
         limits: Limits | None = None,
         routes: Sequence[Route] = ROUTES,
         only_tls: bool = False,
@@ -73,7 +72,7 @@ class App:
         self._receiving = 0
         self._headers = (*_HEADERS, *(_ONLY_TLS if only_tls else ()))
         title = f"Sevenfold: {site.service.system.name}"
-        described = openapi(title, version, routes, guard.needs_token)
+        described = openapi(title, site.version, routes, guard.needs_token)
         self._table = Table((*routes, description(msgspec.json.encode(described))))
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -92,12 +91,12 @@ class App:
             asked = Asked(b"", read_headers(scope["headers"]), names, begin_s)
             reply = await self._answer(route, asked, receive)
         except HttpError as error:
-            status, reply = error.status, Reply(error.body(request_id), JSON, error.headers)
+            status, reply = error.status, _refusal(error, scope["path"], request_id)
         except Exception as error:  # noqa: BLE001  the edge of the process
             refusal = http_error(error)
             if refusal.status >= 500:
                 _LOG.exception("request failed id=%s path=%s", request_id, scope["path"])
-            status, reply = refusal.status, Reply(refusal.body(request_id))
+            status, reply = refusal.status, _refusal(refusal, scope["path"], request_id)
         self.site.metrics.request(label, status, elapsed_s() - begin_s)
         await self._send(send, status, reply)
 
@@ -165,6 +164,12 @@ class App:
         )
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": reply.body})
+
+
+def _refusal(error: HttpError, path: str, request_id: str) -> Reply:
+    """The answer of a refusal: the Open Inference Protocol has a shape of its own."""
+    body = error.text() if path.startswith("/v2") else error.body(request_id)
+    return Reply(body, JSON, error.headers)
 
 
 def _crowded() -> HttpError:

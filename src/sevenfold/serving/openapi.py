@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
-from sevenfold.serving.problem import Refusal
+from sevenfold.serving.problem import OipRefusal, Refusal
 from sevenfold.serving.route import Reply, Route, Scope
 from sevenfold.serving.routes.table import ROUTES
 
 __all__ = ["description", "openapi"]
 
 _TEXT = {"type": "string"}
+_BYTES = {"type": "string", "format": "binary"}
+_NAMES = re.compile(r"{(\w+)}")
 _DEADLINE = {
     "name": "x-deadline-ms",
     "in": "header",
@@ -42,13 +45,14 @@ def openapi(
     described = [*routes, description(b"")]
     kinds = [kind for route in described for kind in (route.asked, route.given) if kind]
     schemas, components = msgspec.json.schema_components(
-        [*kinds, Refusal], ref_template="#/components/schemas/{name}"
+        [*kinds, OipRefusal, Refusal], ref_template="#/components/schemas/{name}"
     )
     found = dict(zip([repr(kind) for kind in kinds], schemas, strict=False))
-    refusal = {"description": "refused", "content": _json(schemas[-1])}
+    *_, text, refused = schemas
     paths: dict[str, Any] = {}
     for route in described:
-        operation = _operation(route, found, refusal)
+        refusal = _json(text if route.path.startswith("/v2") else refused)
+        operation = _operation(route, found, {"description": "refused", "content": refusal})
         if needs_token(route.scope):
             operation["security"] = [{"token": [route.scope]}]
         paths.setdefault(route.path, {})[route.method.lower()] = operation
@@ -65,14 +69,21 @@ def openapi(
 
 def _operation(route: Route, found: dict[str, Any], refusal: dict[str, Any]) -> dict[str, Any]:
     given = _json(found[repr(route.given)]) if route.given else {route.kind: {"schema": _TEXT}}
+    given |= {kind: {"schema": _BYTES} for kind in route.also}
     operation: dict[str, Any] = {
         "summary": route.summary,
         "responses": {"200": {"description": "done", "content": given}, "default": refusal},
     }
     if route.asked:
         operation["requestBody"] = {"required": True, "content": _json(found[repr(route.asked)])}
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": _TEXT}
+        for name in _NAMES.findall(route.path)
+    ]
     if route.has_deadline:
-        operation["parameters"] = [_DEADLINE]
+        parameters.append(_DEADLINE)
+    if parameters:
+        operation["parameters"] = parameters
     return operation
 
 

@@ -9,7 +9,7 @@ import msgspec
 from sevenfold.errors import InputError, NotFoundError, ServingError, SevenfoldError
 from sevenfold.serving.depth import MAX_DEPTH, is_deeper
 
-__all__ = ["HttpError", "Refusal", "decoded", "http_error", "overloaded"]
+__all__ = ["HttpError", "OipRefusal", "Refusal", "decoded", "http_error", "overloaded"]
 
 T = TypeVar("T")
 
@@ -27,6 +27,12 @@ class Refusal(msgspec.Struct):
     """The one shape of all errors."""
 
     error: _Error
+
+
+class OipRefusal(msgspec.Struct):
+    """An error of a route of the Open Inference Protocol."""
+
+    error: str
 
 
 class HttpError(Exception):
@@ -49,6 +55,10 @@ class HttpError(Exception):
     def body(self, request_id: str) -> bytes:
         """The JSON of the refusal."""
         return msgspec.json.encode(Refusal(_Error(self.code, str(self), self.path, request_id)))
+
+    def text(self) -> bytes:
+        """The JSON of the refusal as the Open Inference Protocol has it."""
+        return msgspec.json.encode(OipRefusal(str(self)))
 
 
 def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

@@ -54,7 +54,8 @@ class Route:
     None is for everybody. `asked` and `given` are the types of body and answer, None where there is none or it is
     not JSON; then `kind` says what it is. With `has_deadline` the header `x-deadline-ms` says how many
     milliseconds the caller has left. `turn` is the group that it takes turns in (see `Gate`): None is answered as it
-    comes, whatever the load. What is `laddered` is answered at a level of the ladder.
+    comes, whatever the load. What is `laddered` is answered at a level of the ladder. `also` are the kinds other than JSON
+    that an answer can be of when it is asked for so.
     """
 
     method: Literal["GET", "POST"]
@@ -69,6 +70,7 @@ class Route:
     has_deadline: bool = False
     turn: Literal["answers", "events"] | None = None
     laddered: bool = False
+    also: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -111,7 +111,7 @@ def _serve(
     way: Way,
 ) -> None:
     change = partial(_change, service, home, way.load) if way.load else None
-    site = Site(service, change, way.admission, way.tracing)
+    site = Site(service, change, way.admission, way.tracing, version)
     if change is not None:
         _take_up(change)
     service.rehearse()
@@ -121,10 +121,10 @@ def _serve(
     most = max(16, min(door.limits.connections, files_at_once() - _OTHER_FILES))
     limits = replace(door.limits, connections=most)
     only_tls = door.tls is not None
-    public = App(site, public_guard(door, home), version, limits, PUBLIC_ROUTES, only_tls)
+    public = App(site, public_guard(door, home), limits, PUBLIC_ROUTES, only_tls)
     listeners = [(_config(public, limits, "on", door.tls), listen_port(door.host, door.port))]
     if door.admin:
-        admin = App(site, admin_guard(home), version, limits, ADMIN_ROUTES)
+        admin = App(site, admin_guard(home), limits, ADMIN_ROUTES)
         listeners.append((_config(admin, limits, "off"), listen_home(home)))
     _announce(home, door, listeners[0][1].getsockname()[1])
     # The server drains at a signal and then raises it again; by then there is nothing left to end.

@@ -22,7 +22,8 @@ class Site:
     """A service with its counters, its gate and what gathers its posts; every listener of a server has the same one.
 
     `order_change` begins the change that the home orders; None where there is no home. Without `admission`, or in a
-    replay, there is no gate. `tracing` decides which answers are traced; without it none is. `described` is what `/openapi.json` answers, set by the listener that has it.
+    replay, there is no gate. `tracing` decides which answers are traced; without it none is. `version` is that of the
+    library.
     """
 
     def __init__(
@@ -31,9 +32,11 @@ class Site:
         order_change: Callable[[], ChangeStatus] | None = None,
         admission: bool = True,
         tracing: Tracing | None = None,
+        version: str = "",
     ) -> None:
         self.service = service
         self.tracing = tracing
+        self.version = version
         self.order_change = order_change
         self.metrics = Metrics()
         # A replay is to answer the same on any machine, so nothing there may depend on the load.

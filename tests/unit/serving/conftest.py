@@ -154,9 +154,10 @@ def make_stall(tmp_path: Path) -> Callable[..., Stall]:
     def make(replay: bool = False, system: sf.System | None = None, **more: Any) -> Stall:
         registry = Registry(tmp_path / "registry")
         service = Service(system or declare(), store, registry, clock, replay)
-        site = Site(service, lambda: service.changing.status, more.pop("admission", True))
+        gated = more.pop("admission", True)
+        site = Site(service, lambda: service.changing.status, gated, version="0.0.0")
         guard = Guard(Tokens(TOKEN), {"predict", "metrics"})
-        app = App(site, guard, "0.0.0", Limits(**more))
+        app = App(site, guard, Limits(**more))
         return Stall(service, app, store, registry, clock, tmp_path)
 
     return make

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sevenfold.errors import StoreError
+from sevenfold.models.rule import RuleModel
 
 ASK = {"request_id": "r1", "keys": {"customer": "ada"}}
 
@@ -58,7 +59,12 @@ def refusal(response: Any, status: int, code: str) -> dict[str, Any]:
     return error
 
 
-def test_every_answer_is_as_described(stall: Any, sale: Callable[..., Any]) -> None:
+def test_every_answer_is_as_described(
+    stall: Any, sale: Callable[..., Any], rule: RuleModel
+) -> None:
+    stall.promote(rule, ["item__sum_pieces"])
+    row = {"name": "features", "shape": [1, 1], "datatype": "FP32", "data": [3.0]}
+    infer = {"inputs": [row], "id": "mine"}
     described = stall.call("GET", "/openapi.json").json()
     bodies: dict[str, Any] = {
         "/v1/events": {"stream": "sales", "events": [sale("x", "a"), sale("y", "a", pieces=0), 7]},
@@ -70,9 +76,12 @@ def test_every_answer_is_as_described(stall: Any, sale: Callable[..., Any]) -> N
         "/v1/reload": {},
         "/v1/change": {},
         "/v1/forget": {"entity": "customer", "key": "ada"},
+        "/v2/models/test/infer": infer,
+        "/v2/models/test/versions/1/infer": infer,
     }
     asked = 0
-    for path, operations in described["paths"].items():
+    for pattern, operations in described["paths"].items():
+        path = pattern.format(model="test", version=1)
         for method, operation in operations.items():
             response = stall.post(path, bodies[path]) if method == "post" else stall.get(path)
             assert response.status_code == 200, response.text
@@ -83,7 +92,7 @@ def test_every_answer_is_as_described(stall: Any, sale: Callable[..., Any]) -> N
             refused = operation["responses"]["default"]["content"]["application/json"]["schema"]
             assert fits(stall.call("PUT", path).json(), refused, described)
             asked += 1
-    assert asked == len(bodies) + 6
+    assert asked == len(bodies) + 14
 
 
 def test_bad_events_are_named_and_lose_no_good_one(stall: Any, sale: Callable[..., Any]) -> None:

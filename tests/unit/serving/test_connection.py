@@ -104,9 +104,10 @@ def taken(connection: socket.socket, parts: Iterable[bytes], pause_s: float = 0.
     ],
     ids=["address", "header", "name", "many", "no end"],
 )
-def test_a_head_has_a_size(listen: Listen, head: bytes) -> None:
+@pytest.mark.parametrize("piece", [5_000, 200_000])
+def test_a_head_has_a_size(listen: Listen, head: bytes, piece: int) -> None:
     with listen() as port, connect(port) as connection:
-        taken(connection, (head[at : at + 5_000] for at in range(0, len(head), 5_000)))
+        taken(connection, (head[at : at + piece] for at in range(0, len(head), piece)))
         status, body = answer(connection)
         assert status in (431, 0)  # 0: what was still on its way made the system drop the answer
         if status:

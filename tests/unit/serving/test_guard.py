@@ -25,7 +25,7 @@ from sevenfold.serving.tokens import (
     revoke_token,
 )
 
-FOR_EVERYBODY = {"/healthz", "/readyz"}
+FOR_EVERYBODY = {"/healthz", "/readyz", "/v2", "/v2/health/live", "/v2/health/ready"}
 
 
 def shown(token: str, **more: bytes) -> dict[bytes, bytes]:

@@ -80,7 +80,7 @@ def test_answers_of_one_turn_share_one_commit(
     try:
         service = Service(anew(), store, Registry(tmp_path / "registry"), SystemClock())
         guard = Guard(Tokens("token"), {"predict"})
-        app = App(Site(service, None, False), guard, "0.0.0")
+        app = App(Site(service, None, False), guard)
 
         service.pending = Pending(store, math.inf)
 
