@@ -17,7 +17,7 @@ from sevenfold.models.lightgbm import LightGBMModel, LightGBMSettings
 from sevenfold.models.paths import ScoringPath, paths_of
 
 PACKAGES = ("sevenfold", "lightgbm", "numba", "numpy")
-N_TREES, WIDTH, REQUEST = 500, 40, 20
+N_TREES, WIDTH, REQUEST, ROWS = 500, 40, 20, 40_000
 SIZES = (1, 100, 500)
 
 
@@ -62,7 +62,7 @@ def _timed(call: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
 
 def _trained(leaves: int, n_trees: int) -> tuple[LightGBMModel, np.ndarray]:
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(40_000, WIDTH)).astype(np.float32)
+    x = rng.normal(size=(ROWS, WIDTH)).astype(np.float32)
     x[rng.random(x.shape) < 0.05] = np.nan
     known = np.nan_to_num(x)
     odds = known @ rng.normal(size=WIDTH) * 0.3 + np.sin(2 * known[:, 0]) * known[:, 1]

@@ -54,6 +54,7 @@ class Champion:
         self._features = list(features)
         self._hashes = hashes
         self.alias = alias
+        self._path = registry.alias_path(alias)
         self._stamp: tuple[int, int] | None = None
         self.loaded: Loaded | None = None
         self.refused: str | None = None
@@ -103,9 +104,8 @@ class Champion:
         return Loaded(described.manifest.name, version, model, columns, choice)
 
     def _stamp_now(self) -> tuple[int, int] | None:
-        path = self.registry.alias_path(self.alias)
         try:
-            stat = path.stat()
+            stat = self._path.stat()
         except FileNotFoundError:
             return None
         return stat.st_mtime_ns, stat.st_ino

@@ -22,7 +22,11 @@ NAMES = ["item__sum_pieces", "item__count_7d"]  # in another order than they are
 @pytest.fixture(scope="module")
 def model() -> LightGBMModel:
     """Trees whose splits lie among the few values that a stall has."""
-    rng = np.random.default_rng(0)
+    return trained(0)
+
+
+def trained(seed: int) -> LightGBMModel:
+    rng = np.random.default_rng(seed)
     x = rng.integers(0, 6, size=(400, len(NAMES))).astype(np.float32)
     x[rng.random(x.shape) < 0.2] = np.nan
     y = (np.nan_to_num(x) @ [1.0, 2.0] > 5).astype(np.float32)
@@ -59,6 +63,21 @@ def test_every_path_gives_the_scores_that_are_logged(stall: Any, model: LightGBM
         scores, vectors = scored(stall, path.name)
         assert len(scores) == 3
         assert scores.tobytes() == model.scores(vectors).tobytes()
+
+
+def test_each_answer_has_the_scores_of_the_version_that_it_names(
+    stall: Any, model: LightGBMModel
+) -> None:
+    """Swapped there and back between answers, no answer is of two versions."""
+    models = {stall.register(each, NAMES): each for each in (model, trained(1), trained(2))}
+    order = [1, 2, 3, 1, 3, 2, 2, 1]
+    for i, version in enumerate(order):
+        stall.registry.set_alias("champion", version, "test", 1_700_000_000_000_000 + i)
+        answer = ask(stall, f"swap{i}")
+        assert (answer["rung"], answer["version"]) == ("full", version)
+        scores, vectors = scored(stall, f"swap{i}")
+        assert scores.tobytes() == models[version].scores(vectors).tobytes()
+    assert len({each.scores(vectors).tobytes() for each in models.values()}) == 3
 
 
 def test_metrics_say_which_path_serves_and_what_each_took(
