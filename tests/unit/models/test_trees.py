@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sevenfold.errors import ArtifactError
-from sevenfold.models import tree_kernels
+from sevenfold.models import tree_kernels, trees
 from sevenfold.models.trees import Nodes, Trees
 
 QUIET = {"verbosity": -1, "num_threads": 1, "deterministic": True, "min_data_in_bin": 1}
@@ -240,6 +240,14 @@ DAMAGED = train(num_leaves=40, min_data_in_leaf=1)[0].model_to_string()
 def test_a_text_that_is_no_model_is_refused(text) -> None:
     with pytest.raises(ArtifactError):
         Trees.of_text(text)
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=1))
+def test_numbers_are_read_as_they_were_written(values) -> None:
+    """As LightGBM writes them, in 17 digits, infinities among them; through JSON or not."""
+    told = " ".join(f"{value:.17g}" for value in values)
+    thresholds = [{"threshold": told}, {}, {"threshold": ""}, {"threshold": "1.5"}]
+    assert bits(trees._numbers(thresholds, "threshold")) == bits(np.array([*values, 1.5]))
 
 
 def test_nodes_in_a_circle_are_refused() -> None:
