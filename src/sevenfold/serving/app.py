@@ -21,6 +21,7 @@ from sevenfold.serving.background import Background
 from sevenfold.serving.guard import Guard
 from sevenfold.serving.head import CLOSE, check_length, priority, read_headers, too_large
 from sevenfold.serving.limits import Limits
+from sevenfold.serving.narrowed import narrowed
 from sevenfold.serving.openapi import description, openapi
 from sevenfold.serving.problem import HttpError, http_error
 from sevenfold.serving.route import JSON, Asked, Headers, Reply, Route, Table
@@ -72,7 +73,11 @@ class App:
         self._receiving = 0
         self._headers = (*_HEADERS, *(_ONLY_TLS if only_tls else ()))
         title = f"Sevenfold: {site.service.system.name}"
-        described = openapi(title, site.version, routes, guard.needs_token)
+        described = narrowed(
+            openapi(title, site.version, routes, guard.needs_token),
+            [entity.name for entity in site.service.system.task.query],
+            site.service.replay,
+        )
         self._table = Table((*routes, description(msgspec.json.encode(described))))
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

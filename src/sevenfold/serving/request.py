@@ -103,7 +103,10 @@ class RecommendRequest(msgspec.Struct, forbid_unknown_fields=True):
 class RankRequest(RecommendRequest, forbid_unknown_fields=True, kw_only=True):
     """As a recommendation, over the items given."""
 
-    items: Annotated[list[Key], msgspec.Meta(min_length=1, max_length=2000)]
+    items: Annotated[
+        list[Key],
+        msgspec.Meta(min_length=1, max_length=2000, extra_json_schema={"uniqueItems": True}),
+    ]
 
 
 class Item(msgspec.Struct):

@@ -287,6 +287,7 @@ class Service:
     ) -> Draft:
         self.changing.settle()
         self._check_keys(request)
+        self._check_instant(request.t)  # of a request given before, too
         waiting = self.pending.find(request.request_id)
         if waiting is not None:
             _check_same(request, items, waiting.prediction)
@@ -323,15 +324,18 @@ class Service:
                     f"$.keys.{name}: no such entity; a request names {', '.join(known)}"
                 )
 
+    def _check_instant(self, given: Instant | None) -> None:
+        if given is not None and not self.replay:
+            raise InputError(
+                "$.t: a live server reads now; leave it out, or start the server with --clock replay"
+            )
+
     def _instant(self, txn: Transaction, given: Instant | None) -> Instant:
         """The instant of a read: later than all that is applied, and never before an earlier read."""
         if given is None:
             now_us = max(self._clock.now_us(), self._ingest.read_us)
             return max(now_us, last_known_us(txn) + 1, frontier_us(txn))
-        if not self.replay:
-            raise InputError(
-                "$.t: a live server reads now; leave it out, or start the server with --clock replay"
-            )
+        self._check_instant(given)
         if given <= last_known_us(txn):
             raise ServingError(
                 f"$.t: {given} is not after {last_known_us(txn)}, when the last event became known; "

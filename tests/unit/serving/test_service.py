@@ -220,3 +220,8 @@ def test_the_states_of_values_say_why_there_is_none(stall: Any) -> None:
     assert answer["values"] == [[3.0, 1.0], [0.0, None]]
     assert answer["states"] == [["VALUE", "VALUE"], ["VALUE", "MISSING"]]
     assert answer["position"] == 6
+
+
+def test_a_live_server_takes_no_instant_though_it_knows_the_request(stall: Any) -> None:
+    assert stall.post("/v1/recommend", asked()).status_code == 200
+    assert stall.post("/v1/recommend", asked(t=START_US)).status_code == 400

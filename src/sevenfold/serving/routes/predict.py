@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 
 import msgspec
 
+from sevenfold.serving.encoding import ARROW, encoded
 from sevenfold.serving.pending import Draft
 from sevenfold.serving.prediction_log import Prediction
 from sevenfold.serving.problem import HttpError, decoded
@@ -18,7 +19,7 @@ from sevenfold.serving.request import (
     RecommendAnswer,
     RecommendRequest,
 )
-from sevenfold.serving.route import JSON, Asked, Reply, Route
+from sevenfold.serving.route import Asked, Reply, Route
 from sevenfold.serving.rungs import Allowance
 from sevenfold.serving.site import Site
 from sevenfold.serving.tracing import Answered, Tracing
@@ -84,8 +85,8 @@ def _answered(
             route = "/v1/rank" if isinstance(request, RankRequest) else "/v1/recommend"
             _trace(site.tracing, asked, route, prediction)
     headers = ((b"server-timing", _server_timing(prediction.timing_us)),)
-    raw = site.encode(recommend_answer(prediction, repeated))
-    return Reply(raw, JSON, headers if prediction.timing_us else ())
+    answer = recommend_answer(prediction, repeated)
+    return encoded(answer, asked.headers, headers if prediction.timing_us else ())
 
 
 def _trace(tracing: Tracing, asked: Asked, route: str, prediction: Prediction) -> None:
@@ -106,7 +107,7 @@ def _trace(tracing: Tracing, asked: Asked, route: str, prediction: Prediction) -
 
 
 def _features(site: Site, asked: Asked) -> Reply:
-    return Reply(site.encode(site.service.read_features(decoded(_FEATURES, asked.body))))
+    return encoded(site.service.read_features(decoded(_FEATURES, asked.body)), asked.headers)
 
 
 def recommend_answer(prediction: Prediction, repeated: bool) -> RecommendAnswer:
@@ -147,6 +148,7 @@ PREDICT = (
         RecommendAnswer,
         has_deadline=True,
         turn="answers",
+        also=(ARROW,),
         laddered=True,
     ),
     Route(
@@ -159,6 +161,7 @@ PREDICT = (
         RecommendAnswer,
         has_deadline=True,
         turn="answers",
+        also=(ARROW,),
         laddered=True,
     ),
     Route(
@@ -170,5 +173,6 @@ PREDICT = (
         FeaturesRequest,
         FeaturesAnswer,
         turn="answers",
+        also=(ARROW,),
     ),
 )
