@@ -41,6 +41,7 @@ TESTS = {
     "stages": [f"{UNIT}/test_pipeline.py", f"{UNIT}/test_rungs.py"],
     "reranking": [f"{UNIT}/test_reranking.py", f"{UNIT}/test_budget.py"],
     "beside": ["tests/unit/retrieval/test_beside.py"],
+    "caches": [f"{UNIT}/test_caches.py"],
 }
 
 MUTANTS = {
@@ -163,6 +164,36 @@ MUTANTS = {
         "models/probe.py",
         "        rows[at, i] = put[at]\n",
         "        rows[at, i] = rows[at, i]\n",
+    ),
+    "a slate lives as long as its ttl and longer": (
+        "caches",
+        "serving/caches.py",
+        "not 0 <= t_us - found.t_us < self._ttl_us",
+        "not 0 <= t_us - found.t_us <= self._ttl_us",
+    ),
+    "a slate of the version before": (
+        "caches",
+        "serving/caches.py",
+        "    return version, k, tuple(sorted(keys.items()))\n",
+        "    return 0, k, tuple(sorted(keys.items()))\n",
+    ),
+    "a kept slate is not filtered again": (
+        "caches",
+        "serving/answer.py",
+        "        must = self.shared.filters.that_must()\n",
+        "        must = Filters(())\n",
+    ),
+    "states of another process's events stay": (
+        "caches",
+        "engines/hot.py",
+        "        if now != self._as_of:\n",
+        "        if self._as_of < 0:\n",
+    ),
+    "states that events have touched stay": (
+        "caches",
+        "engines/hot.py",
+        "                    state = self._states.pop(key, None)\n",
+        "                    state = None\n",
     ),
     "a null passes every filter": (
         "reranking",

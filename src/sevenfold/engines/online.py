@@ -12,6 +12,7 @@ import numpy.typing as npt
 from sevenfold.algebra.grouping import bucket, byte_order, group
 from sevenfold.algebra.layout import Groups
 from sevenfold.algebra.packed import apart, first_damaged, newest_us, read_packed, update_packed
+from sevenfold.engines.hot import HotStates
 from sevenfold.engines.rows import keep_rows
 from sevenfold.errors import StoreError
 from sevenfold.features.assemble import ViewValues, assemble
@@ -33,11 +34,13 @@ _TABLE = "state"
 class OnlineEngine:
     """Keeps one packed state a key and view in a store, and reads them.
 
-    The caller owns the transaction: an ingest commits the states with the log position they reflect.
+    The caller owns the transaction: an ingest commits the states with the log position they reflect. With `hot`
+    some states are read of memory.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, hot: HotStates | None = None) -> None:
         self.plan = plan
+        self.hot = hot
         self._rounds_for: dict[tuple[str, ...], list[list[Reading]]] = {}
 
     def apply(self, txn: Transaction, batch: EventBatch) -> None:
@@ -90,9 +93,11 @@ class OnlineEngine:
             rounds = self._rounds_for.setdefault(wanted, _rounds(self.plan.readings_for(wanted)))
         t_us = int(spine.t_us[0]) if len(spine) else 0
         found: dict[str, ViewValues] = {}
+        if self.hot is not None:
+            self.hot.follow(txn)
         for together in rounds:
             hashes = [reading_hashes(reading, spine, found) for reading in together]
-            for reading, (packed, ends) in _fetched(txn, together, hashes):
+            for reading, (packed, ends) in _fetched(txn, together, hashes, self.hot):
                 found[reading.name] = read_packed(reading.view.layout, packed, ends, t_us)
                 if newest is not None:
                     newest[reading.name] = newest_us(packed, ends)
@@ -137,11 +142,21 @@ def _rounds(readings: Sequence[Reading]) -> list[list[Reading]]:
 
 
 def _fetched(
-    txn: Transaction, readings: Sequence[Reading], hashes: Sequence[Hashes]
+    txn: Transaction, readings: Sequence[Reading], hashes: Sequence[Hashes], hot: HotStates | None
 ) -> Iterator[tuple[Reading, tuple[Ints, Ints]]]:
-    """Each reading with the states under its keys, all fetched in one go."""
+    """Each reading with the states under its keys, all fetched in one go but for those in memory."""
     asked = [(r.view, key_bytes(h, r.view.view_id)) for r, h in zip(readings, hashes, strict=True)]
-    return zip(readings, _gather(txn, asked), strict=True)
+    if hot is None:
+        yield from zip(readings, _gather(txn, asked), strict=True)
+        return
+    here = [hot.has(reading.view) and not reading.links for reading in readings]
+    stored = _gather(txn, [one for one, is_hot in zip(asked, here, strict=True) if not is_hot])
+    for reading, (view, keys), is_hot in zip(readings, asked, here, strict=True):
+        if is_hot:
+            data, lengths = hot.gather(txn, _TABLE, keys)
+            yield reading, _packed(view, keys, data, lengths)
+        else:
+            yield reading, next(stored)
 
 
 def _gather(

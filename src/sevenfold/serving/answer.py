@@ -20,6 +20,7 @@ from sevenfold.retrieval.build import Retrieval
 from sevenfold.retrieval.fusion import Fused, candidate_fields
 from sevenfold.retrieval.protocol import Query
 from sevenfold.serving.budget import Budget, Pace, split_of
+from sevenfold.serving.caches import Slates
 from sevenfold.serving.champion import Champion
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.filtering import Filters
@@ -30,7 +31,7 @@ from sevenfold.serving.reranking import Reranking
 from sevenfold.serving.rungs import FULL, Allowance, fewer_of, rungs_from
 from sevenfold.serving.scoring import Scored, Scoring
 from sevenfold.stores.kv import Transaction
-from sevenfold.types import Floats, Instant, Ints, Texts, VectorState
+from sevenfold.types import US_PER_S, Floats, Instant, Ints, Texts, VectorState
 
 __all__ = ["Answer", "Answering"]
 
@@ -47,6 +48,7 @@ class Answering:
         engine: OnlineEngine,
         champion: Champion,
         retrieval: Retrieval,
+        slates: Slates | None = None,
         in_time: bool = True,
     ) -> None:
         system = definition.system
@@ -56,6 +58,7 @@ class Answering:
         self._feature_list = feature_list(self.features, hashes_of)
         self.engine = engine
         self.retrieval = retrieval
+        self.slates = slates
         self.pace = Pace()
         self.scoring = Scoring(definition, champion, self.pace)
         self.item = system.task.item.name
@@ -168,13 +171,45 @@ class Answer:
 
     def make(self, txn: Transaction, given: list[str] | None) -> Prediction:
         """Find or take the candidates, choose the slate, and say from what; ties keep the candidates' order."""
+        kept = self.shared.slates if given is None else None
+        hurried = self.budget.is_over() or self.rungs[0] == "cached"
+        if kept is None:
+            self._without("cached")
+        elif kept.always or hurried:
+            cached = self._cached(txn, kept)
+            if cached is not None:
+                return cached
+        made = self._made(txn, kept, given)
+        if kept is not None:
+            kept.keep(made)
+        return made
+
+    def _made(self, txn: Transaction, kept: Slates | None, given: list[str] | None) -> Prediction:
+        """The answer of now, or a slate that is kept where there is no time for one."""
         found = self._filtered(txn, self._found(given))
         found = found.first(self._affordable(len(found.items)))
+        if self.rungs[0] == "cached":
+            cached = self._cached(txn, kept)
+            if cached is not None:
+                return cached
         vectors, scored = self._scored(txn, found)
+        if scored.rung in _BELOW_CACHED:
+            cached = self._cached(txn, kept)
+            if cached is not None:
+                return cached
         shown = self._slate(scored, vectors)
-        # What was not read cannot be logged.
-        logged, weight = self._sampled(shown, 0 if vectors is None else len(vectors))
-        rows = np.empty((0, len(self.shared.features)), np.float32) if vectors is None else vectors
+        made = self._prediction(found, scored, shown, self.degraded)
+        if vectors is not None:  # what was not read cannot be logged
+            logged, made.sample_weight = self._sampled(shown, len(vectors))
+            made.logged = packed(logged, np.int32)
+            made.vectors = packed(vectors[logged], np.float32)
+        if given is not None and len(given) != len(found.items):
+            made.asked = items_digest(given)
+        return made
+
+    def _prediction(
+        self, found: _Candidates, scored: Scored, shown: Ints, degraded: dict[str, str]
+    ) -> Prediction:
         return Prediction(
             request_id=self.request.request_id,
             t_us=self.t_us,
@@ -190,12 +225,47 @@ class Answer:
             candidate_scores=packed(found.fused.scores, np.float32),
             shown=packed(shown, np.int32),
             scores=packed(scored.scores[shown], np.float64),
-            logged=packed(logged, np.int32),
-            vectors=packed(rows[logged], np.float32),
-            sample_weight=weight,
-            asked="" if given is None or len(given) == len(found.items) else items_digest(given),
-            degraded=self.degraded,
+            logged=b"",
+            vectors=b"",
+            sample_weight=0.0,
+            degraded=degraded,
         )
+
+    def _cached(self, txn: Transaction, slates: Slates | None) -> Prediction | None:
+        """A slate that is kept, without what must not be shown any more; None where the rung is not to be had."""
+        allowed = "cached" in self.rungs
+        self._without("cached")  # once is enough
+        if slates is None or not allowed:
+            return None
+        loaded = self.shared.scoring.champion.follow()
+        version = 0 if loaded is None else loaded.version
+        made = slates.find(version, self.k, self.request.keys, self.t_us)
+        if made is None:
+            return None
+        found = _Candidates(_fused_of(made), made.items)
+        must = self.shared.filters.that_must()
+        scores = np.frombuffer(made.scores)
+        if must.keeps:
+            try:
+                stays = must.stay(self._read(txn, must.names, found))
+            except StoreError as error:
+                _LOG.error("filter failed error=%s", error)
+                stays = np.zeros(len(made.items), dtype=np.bool_)
+            found, scores = found.only(np.flatnonzero(stays)), scores[stays]
+        self.mark("slate")
+        if not found.items:
+            return None
+        age_s = (self.t_us - made.t_us) / US_PER_S
+        return self._prediction(
+            found,
+            Scored(scores, made.model, made.version, "cached"),
+            np.arange(len(found.items), dtype=np.int64),
+            {**self.degraded, "slate": f"made {age_s:.3f} s before"},
+        )
+
+    def _without(self, rung: str) -> None:
+        """Leave out a rung that is not to be had."""
+        self.rungs = tuple(one for one in self.rungs if one != rung)
 
     def _found(self, given: list[str] | None) -> _Candidates:
         retrieval = self.shared.retrieval
@@ -258,7 +328,8 @@ class Answer:
             if left_s > 0 and pace.fits(rung, needed_s, left_s):
                 return rungs_from(self.rungs, rung)
             self.degraded["score"] = "no time"
-        return rungs_from(self.rungs, "nulls" if left_s > 0 else "popular")
+        rungs = rungs_from(self.rungs, "cached")
+        return rungs if left_s > 0 else tuple(rung for rung in rungs if rung != "nulls")
 
     def _scored(self, txn: Transaction, found: _Candidates) -> tuple[Vectors | None, Scored]:
         """The vectors of the candidates, None where they were not read, and the scores."""
@@ -344,4 +415,10 @@ class Answer:
         return np.concatenate([shown, sample]), len(others) / size
 
 
-_QUICK = ("nulls", "popular", "empty")
+def _fused_of(made: Prediction) -> Fused:
+    codes = np.arange(len(made.items), dtype=np.int64)
+    return Fused(codes, made.source_masks(), made.generator_scores())
+
+
+_BELOW_CACHED = ("nulls", "popular", "empty")
+_QUICK = ("cached", "nulls", "popular", "empty")

@@ -19,12 +19,13 @@ from sevenfold.retrieval.build import Retrieval, build_retrieval
 from sevenfold.serving.answer import Answering
 from sevenfold.serving.audit import Audit
 from sevenfold.serving.background import Job
+from sevenfold.serving.caches import Caches, hot_states, slates_of
 from sevenfold.serving.champion import Champion
 from sevenfold.serving.changing import ChangeStatus, Changing
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.forgetting import Forgetting, Forgotten, forgotten, orders
 from sevenfold.serving.histories import Keeping
-from sevenfold.serving.ingest import Ingest, IngestResult, Post
+from sevenfold.serving.ingest import Ingest, IngestResult, Observer, Post
 from sevenfold.serving.pending import Draft, Pending
 from sevenfold.serving.prediction_log import Prediction, find_prediction, items_digest
 from sevenfold.serving.record import keep_record
@@ -73,7 +74,10 @@ class Service:
         self._clock = clock
         definition = Definition(system)
         engine = OnlineEngine(definition.plan)
-        self._ingest = Ingest(store, system.streams, engine, clock, [self.retrieval])
+        self.caches = Caches()
+        self._was_forgetting = False
+        observers: list[Observer] = [self.retrieval, self.caches]
+        self._ingest = Ingest(store, system.streams, engine, clock, observers)
         self._adopt(definition)
         # A replay is compared as a whole by whoever replays.
         share = 0.0 if replay else system.monitoring.audit.share
@@ -123,11 +127,15 @@ class Service:
         self.definition = definition
         self.system, self.plan = definition.system, definition.plan
         self.features = definition.features
-        self._engine = OnlineEngine(self.plan)
+        # What a replay answers is to come of the log alone, by one way.
+        hot = None if self.replay else hot_states(definition.system, self.plan)
+        slates = None if self.replay else slates_of(definition.system)
+        self.caches.use(slates, hot)
+        self._engine = OnlineEngine(self.plan, hot)
         hashes = {name: definition.hashes[name] for name in self.features}
         self.champion = Champion(self.registry, self.features, hashes)
         self._answering = Answering(
-            definition, self._engine, self.champion, self.retrieval, in_time=not self.replay
+            definition, self._engine, self.champion, self.retrieval, slates, not self.replay
         )
 
     def _switch(self, definition: Definition) -> None:
@@ -179,6 +187,14 @@ class Service:
     def _has_left(self, entity: str, key: str) -> None:
         self.retrieval.forget(entity, key)
         self.audit.forget()
+        self.caches.clear()
+
+    def _mind_forgetting(self) -> None:
+        """Keep nothing in memory from one request to the next while states are taken out under way."""
+        is_forgetting = self._is_forgetting()
+        if is_forgetting or self._was_forgetting:
+            self.caches.clear()
+        self._was_forgetting = is_forgetting
 
     def _now_us(self, txn: Transaction) -> Instant:
         """The instant that ages are counted from: of a replay, the log's."""
@@ -236,6 +252,7 @@ class Service:
 
     def read_features(self, request: FeaturesRequest) -> FeaturesAnswer:
         """The values of the given keys now."""
+        self._mind_forgetting()
         names = tuple(request.features or self._stored())
         entities = sorted({name for row in request.rows for name in row})
         for name in entities:
@@ -286,6 +303,7 @@ class Service:
         self, request: RecommendRequest, items: list[str] | None, allowance: Allowance
     ) -> Draft:
         self.changing.settle()
+        self._mind_forgetting()
         self._check_keys(request)
         self._check_instant(request.t)  # of a request given before, too
         waiting = self.pending.find(request.request_id)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from sevenfold.serving.caches import CacheMetrics
 from sevenfold.serving.changing import ChangeStatus
 from sevenfold.serving.gate import Gate
 from sevenfold.serving.gate_metrics import GateMetrics
@@ -39,6 +40,7 @@ class Site:
         self.version = version
         self.order_change = order_change
         self.metrics = Metrics()
+        self.metrics.watch(CacheMetrics(service.caches))
         # A replay is to answer the same on any machine, so nothing there may depend on the load.
         self._gate: Gate | None = None
         self._gated = service.definition

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from sevenfold.errors import Problem
 from sevenfold.spec.check_features import declared_features
-from sevenfold.spec.declaration import Declaration, duration_us, twice, unknown
+from sevenfold.spec.declaration import Declaration, duration_us, twice, unknown, views
 from sevenfold.spec.serving import RESERVE, SHARES
 from sevenfold.spec.stage import Cap, Fresh, Keep, Pin, Rerank, Spread
 
@@ -145,6 +145,36 @@ def generators_fit_their_stage(system: Declaration) -> Iterator[Problem]:
         yield Problem("$.serving.retrieve", message, remedy, "C-26", "warning")
 
 
+def caches_are_of_use(system: Declaration) -> Iterator[Problem]:
+    """C-27: a cache is of entities that there are, and its rung is declared with it."""
+    slate, hot = system.serving.slate, system.serving.hot
+    is_rung = "cached" in system.serving.degrade
+    if is_rung and slate is None:
+        message = "no slates are kept that 'cached' could give"
+        remedy = "add slate=sf.Pipeline.Slate(ttl='30 s') to $.serving"
+        yield Problem("$.serving.degrade", message, remedy, "C-27")
+    if slate is not None and not is_rung:
+        remedy = "add 'cached' to $.serving.degrade"
+        yield Problem("$.serving.slate", "no rung gives the slates", remedy, "C-27")
+    asked = [entity.name for entity in system.task.query]
+    for i, entity in enumerate(slate.of if slate else ()):
+        if entity.name not in asked:
+            what = "entity of the request"
+            yield unknown(f"$.serving.slate.of[{i}]", what, entity.name, asked, "C-27")
+    if hot is None:
+        return
+    known = sorted({entity.name for _, view in views(system) for entity in view.entities})
+    for i, entity in enumerate(hot.entities):
+        if entity.name not in known:
+            what = "entity of a view"
+            yield unknown(f"$.serving.hot.entities[{i}]", what, entity.name, known, "C-27")
+    names = {entity.name for entity in hot.entities}
+    if not any({e.name for e in view.entities} <= names for _, view in views(system)):
+        message = "no view is of these entities alone, so nothing is kept"
+        remedy = "name the entities of a view"
+        yield Problem("$.serving.hot.entities", message, remedy, "C-27", "warning")
+
+
 SERVING_RULES = (
     fewer_candidates_are_enough,
     stages_read_declared_features,
@@ -152,4 +182,5 @@ SERVING_RULES = (
     reranks_follow_each_other,
     budgets_add_up,
     generators_fit_their_stage,
+    caches_are_of_use,
 )

@@ -12,7 +12,7 @@ from sevenfold.spec.retrieve import Retriever
 
 __all__ = ["RESERVE", "RUNGS", "SHARES", "Pipeline", "PredictionLog"]
 
-RUNGS = ("full", "fewer", "light", "baseline", "nulls", "popular", "empty")
+RUNGS = ("full", "fewer", "light", "baseline", "cached", "nulls", "popular", "empty")
 """How an answer can be made, the best first; a pipeline declares which of those after the first it has."""
 
 SHARES = {"retrieve": 0.2, "filter": 0.04, "features": 0.14, "score": 0.3, "rerank": 0.06}
@@ -42,11 +42,12 @@ class Pipeline:
     `limit` bounds the merged candidates. `filter` says which of them stay, `rerank` what becomes of their order,
     one after another; both read features. `timeouts` says how long a stage may take (`retrieve`, `filter`,
     `features`, `score`, `rerank`), `reserve` what is kept for the log and the wire; what is not given is a share
-    of the p99, and a request with less time has all of them shortened alike.
+    of the p99, and a request with less time has all of them shortened alike. `hot` and `slate` say what is kept in
+    memory; in a replay nothing is.
 
     `degrade` is the order of cheaper answers when a stage fails, time is short or the server is asked for more than
     it can do: `fewer` (the model on the first `fewer` candidates, a quarter of `limit` when not given and at least
-    `k`), `light` (the model behind the alias `light`), `baseline` (the rule), `nulls` (the model without what the
+    `k`), `light` (the model behind the alias `light`), `baseline` (the rule), `cached` (the last slate, see `slate`), `nulls` (the model without what the
     store has), `popular` (the generators' own order), `empty`. From `fewer` on, every rung has the fewer
     candidates.
     """
@@ -56,6 +57,8 @@ class Pipeline:
     Cap = stage.Cap
     Spread = stage.Spread
     Pin = stage.Pin
+    Hot = stage.Hot
+    Slate = stage.Slate
 
     retrieve: Sequence[Retriever]
     limit: Count = 500
@@ -66,6 +69,8 @@ class Pipeline:
     rerank: Sequence[stage.Rerank] = ()
     timeouts: Mapping[str, Duration] = field(default_factory=dict)
     reserve: Duration | None = None
+    hot: stage.Hot | None = None
+    slate: stage.Slate | None = None
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What stands between the generators and the model, and between the model and the slate."""
+"""What stands between the generators and the model, between the model and the slate, and what is kept of both."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from sevenfold.spec.entity import Entity
 from sevenfold.spec.quantity import Count, Duration, Positive, Share
 
-__all__ = ["Cap", "Fresh", "Keep", "Pin", "Rerank", "Spread"]
+__all__ = ["Cap", "Fresh", "Hot", "Keep", "Pin", "Rerank", "Slate", "Spread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,33 @@ class Pin:
 
     position: Count
     keep: Keep
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hot:
+    """States of these entities' views are kept in memory, as many as `megabytes` hold, the latest read.
+
+    They are copies of what the store holds and leave with the next event of their key, so no value is ever older than
+    one from the store, and there is no time after which they are.
+    """
+
+    entities: Sequence[Entity]
+    megabytes: Count = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slate:
+    """Slates are kept for `ttl` by all keys of a request and `k`, at most `most` of them: the rung `cached`.
+
+    Only whole ones are: by the champion, with nothing left out. A slate is not given any more after `ttl`, when another
+    version or definition serves, or once an event of an entity of `of` has come, all of the request's when not given.
+    Filters that must hold are asked again. With `always` a kept slate is the answer even where there is time for a new one.
+    """
+
+    ttl: Duration
+    of: Sequence[Entity] = ()
+    most: Count = 10_000
+    always: bool = False
 
 
 Rerank: TypeAlias = Fresh | Cap | Spread | Pin

@@ -14,6 +14,9 @@ Spoiled = Callable[..., list[sf.errors.Problem]]
 KEEP = sf.Pipeline.Keep
 PIN = sf.Pipeline.Pin(1, KEEP("item__count_1d", low=1))
 
+SLATE = sf.Pipeline.Slate(ttl="30 s")
+HOT = sf.Pipeline.Hot
+
 # (path of the change, new value, check, path of the problem, severity)
 FAULTS: list[tuple[tuple[str | int, ...], Any, str, str, str]] = [
     (("serving", "fewer"), 1, "C-04", "$.serving.fewer", "error"),
@@ -110,6 +113,18 @@ FAULTS: list[tuple[tuple[str | int, ...], Any, str, str, str]] = [
         "$.serving.retrieve[0].timeout",
         "error",
     ),
+    (("serving", "degrade"), ["baseline", "cached"], "C-27", "$.serving.degrade", "error"),
+    (("serving", "slate"), SLATE, "C-27", "$.serving.slate", "error"),
+    (
+        ("serving", "slate"),
+        replace(SLATE, of=[sf.Entity("item")]),
+        "C-27",
+        "$.serving.slate.of[0]",
+        "error",
+    ),
+    (("serving", "slate"), replace(SLATE, ttl="0 s"), "C-00", "$.serving.slate.ttl", "error"),
+    (("serving", "hot"), HOT([sf.Entity("shelf")]), "C-27", "$.serving.hot.entities[0]", "error"),
+    (("serving", "hot"), HOT([]), "C-27", "$.serving.hot.entities", "warning"),
 ]
 
 

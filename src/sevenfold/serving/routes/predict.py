@@ -78,7 +78,10 @@ def _answered(
         asked.ticket.rung = prediction.rung
         # No fault of a stage: who asks left little time, there is nothing to rank, or no model to rank it with.
         hurried = request.timeout_ms is not None or _DEADLINE in asked.headers
-        asked.ticket.excused = hurried or not prediction.items or not site.version_now()
+        slate = site.service.system.serving.slate
+        wanted = prediction.rung == "cached" and slate is not None and slate.always
+        nothing = not prediction.items or not site.version_now()
+        asked.ticket.excused = hurried or wanted or nothing
     if not repeated:
         site.metrics.answer(prediction.rung, prediction.timing_us, prediction.degraded)
         if site.tracing is not None:
