@@ -1,4 +1,4 @@
-"""`python -m benchmarks NAME [--json] [--repeat N] [--scale S] [--file PATH] [--curve] [--feast PYTHON]`."""
+"""`python -m benchmarks NAME [--json] [--repeat N] [--scale S] [--file PATH] [--curve] [--feast PYTHON] [--servers PYTHON]`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.peers.beside import VARIABLE, PeerError, find_feast
+from benchmarks.peers.serving import SERVING_VARIABLE, find_servers
 
 NAMES = ("offline", "online", "ingest", "serve", "score", "parity")
 WITH_FEAST = ("offline", "online", "parity")
@@ -35,8 +36,14 @@ def main() -> int:
         type=Path,
         help=f"the Python that has Feast installed, to measure {', '.join(WITH_FEAST)} beside it (else {VARIABLE})",
     )
+    parser.add_argument(
+        "--servers",
+        type=Path,
+        help=f"the Python that has FastAPI and other model servers, to measure serve beside them (else {SERVING_VARIABLE})",
+    )
     options = parser.parse_args()
     try:
+        servers = find_servers(options.servers) if options.name == "serve" else None
         python = find_feast(options.feast) if options.name in WITH_FEAST else None
     except PeerError as error:
         parser.error(str(error))
@@ -44,6 +51,8 @@ def main() -> int:
     more = {"file": options.file} if options.name in WITH_FILE else {}
     if options.name == "ingest":
         more["curve"] = options.curve
+    if options.name == "serve":
+        more["servers"] = servers
     report = module.run(repeat=options.repeat, scale=options.scale, **more)
     if python is not None:
         peers = importlib.import_module(f"benchmarks.peers.{options.name}")

@@ -1,4 +1,4 @@
-"""One recommend request over HTTP, by stage, on the shop.
+"""A server under load: 100 candidates with 40 features ranked by 500 trees (`benchmarks.served`); and one recommend request, by stage, on the shop.
 
 The store holds the shop's events up to 4 July 2011; a real server process answers the baskets of the days after,
 their lines sent between them. Stages are timed by the server, the whole by the client, on one kept connection.
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import served
 from benchmarks.measure import Report, figure, ratio
 from sevenfold.blueprints.shop.scenario import scenario
 from sevenfold.loop.client import Client
@@ -25,9 +26,15 @@ PACKAGES = ("sevenfold", "numpy", "numba", "lmdb", "uvicorn", "lightgbm")
 REQUESTS = 300
 
 
-def run(repeat: int, scale: float) -> Report:
-    """Measure requests; `scale` shortens the history."""
+def run(repeat: int, scale: float, servers: Path | None = None) -> Report:
+    """Measure requests; `scale` shortens the histories, `servers` is a Python that has model servers to measure beside ours."""
     report = Report("serve")
+    served.measure(report, repeat, scale, servers)
+    _shop(report, repeat, scale)
+    return report
+
+
+def _shop(report: Report, repeat: int, scale: float) -> None:
     shop = scenario(quick=True)
     world = shop.world()
     if scale < 1:
@@ -55,9 +62,8 @@ def run(repeat: int, scale: float) -> Report:
     )
     for share in (0.95, 0.99):
         report.notes.append(
-            f"p{share * 100:.0f} of a whole request: {np.quantile(client.taken_ms, share):.2f} ms"
+            f"p{share * 100:.0f} of a whole request of the shop: {np.quantile(client.taken_ms, share):.2f} ms"
         )
-    return report
 
 
 class _Timed(Client):

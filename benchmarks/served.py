@@ -1,0 +1,245 @@
+"""Rank 100 candidates x 40 features by 500 trees, over HTTP: features fetched from the store, the answer logged durably before it leaves.
+
+`rank_100` and `score_1` are of a real server, `sevenfold serve` with its default settings, on one core, asked by a client on another
+(`benchmarks.load`). A rate is that of eight connections that each wait for their answer, and only answers of the rung `full` count; a
+latency is that of an open loop of half of that rate, from when each request was due.
+
+Beside it, in turns in the same run: services that only score ready-made rows by the same model. They are sent 41 kB where ours is sent
+1.2 kB, as whoever asks them has to have fetched the features; ours fetches them, chooses, and writes to disk. A ratio is ours over theirs: `_wall` of
+answers a second, `_cpu` of what a processor second answers, and without an ending the smaller of both.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from benchmarks.load import NUMBER, Kind, Load, Outcomes, Phase, on_core, run
+from benchmarks.measure import Report, figure, ratio
+from benchmarks.peers.serving import PEERS, Server, installed, peer_server
+from benchmarks.processes import processor_s
+from benchmarks.ranking import CANDIDATES, SYSTEM, Prepared, prepare
+from benchmarks.ranking_system import FEATURES, system
+from sevenfold.engines.online import OnlineEngine
+from sevenfold.features.frame import Spine
+from sevenfold.loop.server_process import ServerProcess
+from sevenfold.registry.registry import Registry
+from sevenfold.serving.definition import Definition
+from sevenfold.serving.request import RankRequest
+from sevenfold.stores.log import frontier_us, last_known_us
+from sevenfold.stores.open import open_store
+from sevenfold.types import Texts
+
+__all__ = ["measure"]
+
+CLIENTS, SECONDS, WARM_S, OPEN_S = 8, 2.0, 1.0, 8.0
+_FULL = ("", "full")
+
+
+@dataclass
+class _Side:
+    """One of two servers that are measured in turns: what it is asked, and what came of it."""
+
+    port: int
+    pid: int
+    kind: Kind
+    rps: list[float] = field(default_factory=list)
+    per_cpu_s: list[float] = field(default_factory=list)
+
+    def turn(self, seconds: float, count: bool = True) -> None:
+        """Put a closed loop on it."""
+        before = processor_s(self.pid)
+        outcomes = closed(self.port, self.kind, CLIENTS, seconds)
+        spent = processor_s(self.pid) - before
+        full = _full(outcomes)
+        if count:
+            self.rps.append(full.rate())
+            self.per_cpu_s.append(len(full) / spent)
+
+
+def measure(report: Report, repeat: int, scale: float, servers: Path | None) -> None:
+    """Add the figures of ours, and of the peers that `servers` has, each beside ours."""
+    with tempfile.TemporaryDirectory() as made:
+        prepared = prepare(Path(made), scale)
+        versions = {} if servers is None else installed(servers)
+        ours = ServerProcess(str(SYSTEM), Path(made), timeout_s=600)
+        try:
+            with on_core(0):
+                ours.start()
+            me = Server(ours.port, ours.pid)
+            _alone(report, prepared, me, repeat, scale)
+            _stages(report, prepared, me, scale)
+            for name, package in PEERS.items():
+                if package in versions and servers is not None:
+                    _beside(report, prepared, (me, name, servers), repeat, scale)
+        finally:
+            ours.stop()
+        report.beside |= versions
+        missing = [name for name, package in PEERS.items() if package not in versions]
+        if missing:
+            report.notes.append(f"not beside: {', '.join(missing)}; their keys are left out")
+
+
+def closed(port: int, kind: Kind, clients: int, seconds: float) -> Outcomes:
+    """What became of the requests of a closed loop, the client on core 1."""
+    phases = [Phase("closed", seconds, clients=clients)]
+    return run(Load(port, [kind], phases, timeout_s=30), core=1)
+
+
+def ask(prepared: Prepared, n: int) -> Kind:
+    """The requests for ours, of n candidates each, no two of one id."""
+    # Ids of the run: a server that is asked twice by one id gives the answer that it gave.
+    mark = f"{time.monotonic_ns():x}-".encode()
+    bodies = tuple(body.replace(NUMBER, mark + NUMBER) for body in prepared.rank_bodies(n))
+    return Kind("ours", "/v1/rank", bodies)
+
+
+def _full(outcomes: Outcomes) -> Outcomes:
+    served = np.array([rung in _FULL for rung in outcomes.rungs])
+    return outcomes.only(outcomes.ok & served[outcomes.rung])
+
+
+def _alone(report: Report, prepared: Prepared, me: Server, repeat: int, scale: float) -> None:
+    """The rate of ours, and its latencies at half of it."""
+    for name, n in (("rank_100", CANDIDATES), ("score_1", 1)):
+        side = _Side(me.port, me.pid, ask(prepared, n))
+        side.turn(WARM_S, count=False)
+        for _ in range(repeat):
+            side.kind = ask(prepared, n)
+            side.turn(max(0.3, SECONDS * scale))
+        report.results[f"{name}_rps"] = figure(side.rps, "1/s")
+        report.results[f"{name}_per_cpu_s"] = figure(side.per_cpu_s, "1/s")
+        half = statistics.median(side.rps) / 2
+        quantiles: dict[float, list[float]] = {0.5: [], 0.99: []}
+        for seed in range(repeat):
+            phase = Phase("open", max(0.5, OPEN_S * scale), rate=half)
+            load = Load(me.port, [ask(prepared, n)], [phase], seed=seed, timeout_s=30)
+            outcomes = run(load, core=1)
+            full = _full(outcomes)
+            if len(full) < len(outcomes):
+                report.notes.append(
+                    f"{name} at half: {len(full)} of {len(outcomes)} were answered in full: {outcomes.counts()}"
+                )
+            if outcomes.fell_behind:
+                report.notes.append(
+                    f"{name} at half: the client was {outcomes.behind_ms:.1f} ms late itself (p99)"
+                )
+            for share, taken in quantiles.items():
+                taken.append(float(np.quantile(full.latency_ms, share)))
+        for share, taken in quantiles.items():
+            report.results[f"{name}_half_p{share * 100:.0f}_ms"] = figure(taken, "ms")
+
+
+def _beside(
+    report: Report,
+    prepared: Prepared,
+    both: tuple[Server, str, Path],
+    repeat: int,
+    scale: float,
+) -> None:
+    """One peer and ours, in turns; single rows only where the peer is the plain service."""
+    me, name, python = both
+    vectors = prepared.vectors[0]
+    expected = prepared.model.scores(vectors)
+    with peer_server(python, name, prepared.trees, vectors, expected) as peer:
+        single = [("score_1", 1)] if name == "fastapi" else []
+        for what, n in (("rank_100", CANDIDATES), *single):
+            theirs = _Side(peer.port, peer.pid, Kind(name, "/rank", prepared.ready_bodies(n)))
+            ours = _Side(me.port, me.pid, ask(prepared, n))
+            for at in range(-1, repeat):
+                seconds = max(0.3, SECONDS * scale) if at >= 0 else WARM_S
+                ours.kind = ask(prepared, n)
+                ours.turn(seconds, at >= 0)
+                theirs.turn(seconds, at >= 0)
+            _compare(report, f"{what}_rps_vs_{name}", f"{what}_{name}", ours, theirs)
+
+
+def _compare(report: Report, key: str, label: str, ours: _Side, theirs: _Side) -> None:
+    for ending, unit in (("rps", "1/s"), ("per_cpu_s", "1/s")):
+        mine, his = (figure(getattr(side, ending), unit) for side in (ours, theirs))
+        report.results[f"{label}_{ending}"] = his
+        report.results[f"{label}_{ending}_beside"] = mine
+        report.ratios[f"{key}_{'wall' if ending == 'rps' else 'cpu'}"] = ratio(mine, his)
+    report.ratios[key] = min(report.ratios[f"{key}_wall"], report.ratios[f"{key}_cpu"])
+
+
+def _stages(report: Report, prepared: Prepared, me: Server, scale: float) -> None:
+    """What each stage takes when nobody else asks, and the least that it could take."""
+    before = _stage_sums(me.port)
+    outcomes = closed(me.port, ask(prepared, CANDIDATES), 1, max(0.5, OPEN_S * scale))
+    after = _stage_sums(me.port)
+    for stage, (sum_s, count) in after.items():
+        old_s, old = before.get(stage, (0.0, 0.0))
+        if count > old:
+            taken = 1000 * (sum_s - old_s) / (count - old)
+            report.results[f"stage_{stage}_ms"] = figure([taken], "ms")
+    report.results["whole_ms"] = figure(outcomes.latency_ms.tolist(), "ms")
+    hello = closed(me.port, Kind("hello", "/healthz", method="GET"), 1, 0.5)
+    report.results["floor_http_ms"] = figure(hello.latency_ms.tolist(), "ms")
+    for name, work in _floors(prepared).items():
+        taken_ms = []
+        for at in range(220):
+            begin = time.perf_counter()
+            work(at)
+            taken_ms.append(1000 * (time.perf_counter() - begin))
+        report.results[f"floor_{name}_ms"] = figure(taken_ms[20:], "ms")
+    for stage, floor in (("features", "store"), ("score", "model"), ("log", "commit")):
+        if f"stage_{stage}_ms" in report.results:
+            pair = report.results[f"stage_{stage}_ms"], report.results[f"floor_{floor}_ms"]
+            report.ratios[f"stage_{stage}_vs_floor"] = ratio(*pair)
+
+
+def _floors(prepared: Prepared) -> dict[str, Callable[[int], Any]]:
+    """The bare work of a request: its JSON both ways, the read of its states, its trees, a durable write of as many bytes."""
+    bodies = prepared.rank_bodies()
+    decoder = msgspec.json.Decoder(RankRequest)
+    store = open_store(f"lmdb:{prepared.home / 'store'}", readonly=True)
+    engine = OnlineEngine(Definition(system).plan)
+    registry = Registry(prepared.home / "registry")
+    model = registry.load(registry.versions()[-1])
+    with store.read() as txn:
+        t_us = max(last_known_us(txn), frontier_us(txn)) + 1
+    scratch = open_store(f"lmdb:{prepared.home / 'scratch'}")
+
+    def read(at: int) -> None:
+        who, items = prepared.questions[at % len(prepared.questions)]
+        keys = {"customer": Texts.of([who]), "item": Texts.of(items)}
+        spine = Spine(np.full(len(items), t_us, dtype=np.int64), keys)
+        with store.read() as txn:
+            engine.read(txn, FEATURES, spine).vectors()
+
+    def commit(at: int) -> None:
+        with scratch.write() as txn:
+            txn.put("predictions", at.to_bytes(8, "big"), bytes(4096))
+
+    return {
+        "json": lambda at: decoder.decode(bodies[at % len(bodies)]),
+        "store": read,
+        "model": lambda at: model.scores(prepared.vectors[at % len(prepared.vectors)]),
+        "commit": commit,
+    }
+
+
+def _stage_sums(port: int) -> dict[str, tuple[float, float]]:
+    """Seconds and answers by stage, of all the time that the server has run."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    sums, counts = (
+        {name: float(value) for name, value in re.findall(_line(what), text)}
+        for what in ("sum", "count")
+    )
+    return {stage: (sums[stage], counts[stage]) for stage in sums}
+
+
+def _line(what: str) -> str:
+    return rf'sevenfold_stage_seconds_{what}{{stage="(\w+)"}} (\S+)'
