@@ -1,7 +1,7 @@
 """Rank 100 candidates x 40 features by 500 trees, over HTTP: features fetched from the store, the answer logged durably before it leaves.
 
-`rank_100` and `score_1` are of a real server, `sevenfold serve` with its default settings, on one core, asked by a client on another
-(`benchmarks.load`). A rate is that of eight connections that each wait for their answer, and only answers of the rung `full` count; a
+`rank_100` and `score_1` are of a real server, `sevenfold serve --no-admission` (a loop that asks for all that there is would have cheaper answers
+from the gate, and a figure of them says nothing of these), on one core, asked by a client on another (`benchmarks.load`). A rate is that of eight connections that each wait for their answer, and only answers of the rung `full` count; a
 latency is that of an open loop of half of that rate, from when each request was due.
 
 Beside it, in turns in the same run: services that only score ready-made rows by the same model. They are sent 41 kB where ours is sent
@@ -72,7 +72,7 @@ def measure(report: Report, repeat: int, scale: float, servers: Path | None) -> 
     with tempfile.TemporaryDirectory() as made:
         prepared = prepare(Path(made), scale)
         versions = {} if servers is None else installed(servers)
-        ours = ServerProcess(str(SYSTEM), Path(made), timeout_s=600)
+        ours = ServerProcess(str(SYSTEM), Path(made), ["--no-admission"], timeout_s=600)
         try:
             with on_core(0):
                 ours.start()
@@ -233,7 +233,11 @@ def _floors(prepared: Prepared) -> dict[str, Callable[[int], Any]]:
 def _stage_sums(port: int) -> dict[str, tuple[float, float]]:
     """Seconds and answers by stage, of all the time that the server has run."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
-        text = answer.read().decode()
+        return stage_sums(answer.read().decode())
+
+
+def stage_sums(text: str) -> dict[str, tuple[float, float]]:
+    """The same, read from the text of the metrics."""
     sums, counts = (
         {name: float(value) for name, value in re.findall(_line(what), text)}
         for what in ("sum", "count")
