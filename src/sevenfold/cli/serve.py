@@ -11,6 +11,7 @@ from sevenfold.cli.home import home_of, home_option
 from sevenfold.cli.output import json_option, progress, say, show
 
 if TYPE_CHECKING:
+    from sevenfold.serving.server import Beside
     from sevenfold.serving.tracing import Tracing
 
 
@@ -45,6 +46,21 @@ def _tracing(system: str, share: float | None) -> Tracing | None:
             f"--trace-share needs {error.name}: pip install 'sevenfold[otel]'"
         ) from error
     return Tracing(OpenTelemetryTraces(system, __version__), share)
+
+
+def _grpc(port: int | None) -> Beside | None:
+    """What listens for gRPC; None where it is not asked for."""
+    if port is None:
+        return None
+    from functools import partial
+
+    try:
+        from sevenfold.serving.oip.grpc import listening
+    except ModuleNotFoundError as error:
+        raise click.UsageError(
+            f"--grpc-port needs {error.name}: pip install 'sevenfold[grpc]'"
+        ) from error
+    return partial(listening, port=port)
 
 
 @click.command("serve")
@@ -82,6 +98,11 @@ def _tracing(system: str, share: float | None) -> Tracing | None:
     multiple=True,
     metavar="NAME",
     help="A further name in the Host header to answer to; on loopback there are only those of loopback.",
+)
+@click.option(
+    "--grpc-port",
+    type=click.IntRange(0, 65535),
+    help="Speak the Open Inference Protocol over gRPC on this port too, 0 for a free one. Needs sevenfold[grpc].",
 )
 @click.option(
     "--no-admin",
@@ -134,6 +155,7 @@ def command(
     tls_key: Path | None,
     plain: bool,
     hosts: tuple[str, ...],
+    grpc_port: int | None,
     no_admin: bool,
     kinds: tuple[str, ...],
     clock: str,
@@ -181,6 +203,7 @@ def command(
     with suppress(_StopError), progress("reading the log") as advance:
         replay = clock == "replay"
         tracing = _tracing(declared.name, trace_share)
-        way = Way(replay, history_head, load_system_anew, admission, _known(kinds), tracing)
+        allowed, beside = _known(kinds), _grpc(grpc_port)
+        way = Way(replay, history_head, load_system_anew, admission, allowed, tracing, beside)
         serve(declared, place, __version__, door, way, advance)
     show({"system": declared.name, "home": str(place)}, f"{declared.name}: stopped")

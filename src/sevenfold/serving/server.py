@@ -10,11 +10,11 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 import uvicorn
@@ -27,6 +27,7 @@ from sevenfold.serving.changing import ChangeStatus
 from sevenfold.serving.cleanse import cleanse, is_to_be_cleansed
 from sevenfold.serving.connection import bounded
 from sevenfold.serving.door import Door, Tls, admin_guard, check_door, public_guard
+from sevenfold.serving.guard import Guard
 from sevenfold.serving.limits import Limits
 from sevenfold.serving.listening import ADMIN_SOCKET, files_at_once, listen_home, listen_port
 from sevenfold.serving.order import read_order, withdraw_order
@@ -46,6 +47,10 @@ _DRAIN_S = 10
 _OTHER_FILES = 256
 
 
+# Listens in another protocol for as long as its block runs, and gives the port.
+Beside: TypeAlias = Callable[[Site, Guard, Door], AbstractAsyncContextManager[int]]
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """How a server serves: in replay or live, with `history_head` events left in the log (0: no histories are kept).
@@ -62,6 +67,7 @@ class Way:
     admission: bool = True
     kinds: frozenset[str] | None = None
     tracing: Tracing | None = None
+    beside: Beside | None = None
 
 
 def serve(
@@ -121,18 +127,20 @@ def _serve(
     most = max(16, min(door.limits.connections, files_at_once() - _OTHER_FILES))
     limits = replace(door.limits, connections=most)
     only_tls = door.tls is not None
-    public = App(site, public_guard(door, home), limits, PUBLIC_ROUTES, only_tls)
+    guard = public_guard(door, home)
+    public = App(site, guard, limits, PUBLIC_ROUTES, only_tls)
     listeners = [(_config(public, limits, "on", door.tls), listen_port(door.host, door.port))]
     if door.admin:
         admin = App(site, admin_guard(home), limits, ADMIN_ROUTES)
         listeners.append((_config(admin, limits, "off"), listen_home(home)))
-    _announce(home, door, listeners[0][1].getsockname()[1])
+    announce = partial(_announce, home, door, listeners[0][1].getsockname()[1])
+    beside = None if way.beside is None else way.beside(site, guard, door)
     # The server drains at a signal and then raises it again; by then there is nothing left to end.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     try:
         with asyncio.Runner(loop_factory=listeners[0][0].get_loop_factory()) as runner:
-            runner.run(_listen(listeners))
+            runner.run(_listen_beside(listeners, beside, announce))
     finally:
         (home / ADMIN_SOCKET).unlink(missing_ok=True)
 
@@ -165,6 +173,20 @@ class _Beside(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         """Leave them to the other."""
         yield
+
+
+async def _listen_beside(
+    listeners: Sequence[tuple[uvicorn.Config, socket.socket]],
+    beside: AbstractAsyncContextManager[int] | None,
+    announce: Callable[[int | None], None],
+) -> None:
+    if beside is None:
+        announce(None)
+        await _listen(listeners)
+        return
+    async with beside as port:
+        announce(port)
+        await _listen(listeners)
 
 
 async def _listen(listeners: Sequence[tuple[uvicorn.Config, socket.socket]]) -> None:
@@ -209,13 +231,14 @@ def alone(home: Path) -> Iterator[None]:
         yield  # the lock ends with the process, however it ends
 
 
-def _announce(home: Path, door: Door, port: int) -> None:
+def _announce(home: Path, door: Door, port: int, other_port: int | None) -> None:
     described = {
         "pid": os.getpid(),
         "host": door.host,
         "port": port,
         "url": _url(door, port),
         "admin": ADMIN_SOCKET if door.admin else None,
+        "grpc_port": other_port,
     }
     partial = home / ".server.json"
     partial.write_bytes(msgspec.json.encode(described))
