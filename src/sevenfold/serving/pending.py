@@ -24,6 +24,8 @@ __all__ = ["Draft", "Pending"]
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_S = 0.01  # that an answer waits for others to be made; what is one more commit by then?
+_MOST_S = 0.05  # the same where the disk is slow
+_KEEP = 0.5  # of what a commit was thought to take
 
 
 class Draft:
@@ -74,13 +76,20 @@ class Draft:
 class Pending:
     """The drafts that wait, in the order in which they were made; `settle` writes them by one commit.
 
-    One that has waited `longest_s` is written when the next is made, with it. Whoever makes a draft has it settled: an event loop at its next turn, everyone else at once.
+    One that has waited `longest_s` is written when the next is made, with it; where the disk is slow, one that has waited for
+    twice as long as a commit takes, so that a slow commit is shared by more. Whoever makes a draft has it settled: an event loop at its next turn, everyone else at once.
     """
 
     def __init__(self, store: Store, longest_s: float = _LONGEST_S) -> None:
         self._store = store
         self._longest_s = longest_s
+        self._commit_s = 0.0
         self._waiting: dict[str, Draft] = {}
+
+    @property
+    def patience_s(self) -> float:
+        """How long a draft waits for others to be made, at most, in seconds."""
+        return max(self._longest_s, min(2 * self._commit_s, _MOST_S))
 
     def find(self, request_id: str) -> Draft | None:
         """The draft that answers a request and is not on disk yet, if any."""
@@ -89,7 +98,7 @@ class Pending:
     def add(self, draft: Draft) -> None:
         """Have a draft wait, and write all that wait where the oldest has waited long."""
         self._waiting[draft.prediction.request_id] = draft
-        if draft.made_s - next(iter(self._waiting.values())).made_s > self._longest_s:
+        if draft.made_s - next(iter(self._waiting.values())).made_s > self.patience_s:
             self.settle()
 
     def settle_soon(self) -> None:
@@ -103,7 +112,9 @@ class Pending:
         self._waiting.clear()
         if not drafts:
             return
+        begin_s = elapsed_s()
         error = self._write(drafts)
+        self._commit_s += (1 - _KEEP) * (elapsed_s() - begin_s - self._commit_s)
         for draft in drafts:
             # Together nothing of them is written; one may be at fault, and the others are not to suffer for it.
             alone = error if error is None or len(drafts) == 1 else self._write([draft])

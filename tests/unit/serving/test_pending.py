@@ -2,7 +2,9 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,12 @@ def logged(stall: Any) -> list[str]:
         return [prediction.request_id for prediction in read_predictions(txn)]
 
 
+class Impatient(Pending):
+    """Lets no draft wait for another, however slow the disk is."""
+
+    patience_s = 0.0
+
+
 async def at_once(app: App, bodies: list[dict[str, Any]]) -> list[httpx.Response]:
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://stall") as client:
@@ -93,13 +101,32 @@ def test_answers_of_one_turn_share_one_commit(
         responses = asyncio.run(at_once(app, bodies))
         assert [r.json()["repeated"] for r in responses] == [True] + [False] * 5
         assert commits() == before + 1
-        service.pending = Pending(store, 0.0)  # the second comes too late for the first to wait on
+        service.pending = Impatient(store)  # the second comes too late for the first to wait on
         for i in range(4):
             service.draft_recommend(asked(f"s{i}"))
         service.pending.settle()
         assert commits() == before + 3
     finally:
         store.close()
+
+
+def test_a_slow_commit_is_shared_by_more(stall: Any) -> None:
+    class Slow:
+        """The store on a slow disk."""
+
+        @contextmanager
+        def write(self) -> Iterator[Any]:
+            with stall.store.write() as txn:
+                yield txn
+            time.sleep(0.08)
+
+    pending = Pending(Slow(), 0.01)
+    assert pending.patience_s == 0.01
+    for i in range(2):
+        pending.add(stall.service.draft_recommend(asked(f"r{i}")))
+        pending.settle()
+    assert pending.patience_s == 0.05
+    assert Pending(Slow(), math.inf).patience_s == math.inf
 
 
 def test_a_request_that_comes_twice_in_a_turn_is_answered_once(stall: Any) -> None:
