@@ -14,8 +14,7 @@ _STEP = np.zeros(256, dtype=np.int8)
 _STEP[[ord("["), ord("{")]] = 1
 _STEP[[ord("]"), ord("}")]] = -1
 _QUOTE = ord('"')
-_IS_SIGN = _STEP != 0
-_IS_SIGN[_QUOTE] = True
+_OTHERS = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 
 
 def is_deeper(body: bytes, limit: int = MAX_DEPTH) -> bool:
@@ -30,8 +29,8 @@ def is_deeper(body: bytes, limit: int = MAX_DEPTH) -> bool:
         return False
     if b"\\" in body:
         body = _ESCAPED.sub(b"", body)
-    codes = np.frombuffer(body, dtype=np.uint8)
-    signs = codes[_IS_SIGN[codes]]
+    # Two quotes side by side leave what follows as far inside or outside of a text as it was, and are most of it.
+    signs = np.frombuffer(body.translate(None, _OTHERS).replace(b'""', b""), dtype=np.uint8)
     steps = _STEP[signs]
     steps[np.cumsum(signs == _QUOTE) % 2 == 1] = 0  # inside a text
     return int(np.cumsum(steps, dtype=np.int32).max(initial=0)) > limit

@@ -16,6 +16,7 @@ from sevenfold.serving.route import JSON, Headers, Reply
 __all__ = ["ARROW", "encoded", "wants_arrow"]
 
 ARROW = "application/vnd.apache.arrow.stream"
+_WORD = b"arrow"
 _METADATA = "sevenfold"
 _VARY: Headers = ((b"vary", b"accept"),)
 _JSON_ENCODE = msgspec.json.Encoder().encode
@@ -29,8 +30,11 @@ def wants_arrow(headers: Mapping[bytes, bytes]) -> bool:
     >>> wants_arrow({b"accept": b"application/json, application/vnd.apache.arrow.stream;q=0.5"})
     False
     """
+    accepted = headers.get(b"accept", b"").lower()
+    if _WORD not in accepted:
+        return False
     found: dict[bytes, float] = {}
-    for one in headers.get(b"accept", b"").lower().split(b","):
+    for one in accepted.split(b","):
         kind, *parameters = (part.strip() for part in one.split(b";"))
         found[kind] = max(_quality(parameters), found.get(kind, 0.0))
     wanted = found.get(ARROW.encode(), 0.0)

@@ -44,7 +44,8 @@ def check_length(headers: Mapping[bytes, bytes], limit: int) -> int:
     declared = headers.get(b"content-length", b"0")
     if not declared.isdigit() or int(declared) > limit:
         raise too_large(limit)
-    if headers.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
+    coding = headers.get(b"content-encoding")
+    if coding is not None and coding.strip().lower() not in (b"identity", b""):
         # A small body must not become a large one here.
         raise HttpError(415, "compressed", "bodies are taken as they are; send it uncompressed")
     return int(declared)

@@ -79,6 +79,7 @@ class Tokens:
             holder = Holder("shared", frozenset({"events", "predict"}), None)
             self._fixed.setdefault(_hashed(shared.encode()), holder)
         self._path = path
+        self._place = "" if path is None else str(path)  # looked at by every request
         self._stamp: tuple[int, int] | None = None
         self._granted: dict[str, Holder] = {}
 
@@ -110,7 +111,7 @@ class Tokens:
         if self._path is None:
             return None
         try:
-            stat = self._path.stat()
+            stat = os.stat(self._place)
         except FileNotFoundError:
             return None
         return stat.st_mtime_ns, stat.st_ino
