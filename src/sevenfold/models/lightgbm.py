@@ -85,6 +85,7 @@ class LightGBMModel:
     feature_names: tuple[str, ...] = ()
     text: str = field(default="", repr=False)
     probe: Probe | None = field(default=None, repr=False)
+    nodes: Nodes | None = field(default=None, repr=False)
     _booster: Any = field(default=None, repr=False)
     kind: ClassVar[str] = "lightgbm"
 
@@ -136,7 +137,7 @@ class LightGBMModel:
 
     def probe_of(self, x: Matrix) -> Probe:
         """Some of the rows float32 (n, f), n at least 1, such rows with values at thresholds, and their scores."""
-        nodes = Nodes.of_text(self.text)
+        nodes = Nodes.of_text(self.text) if self.nodes is None else self.nodes
         rows = probe_rows(x, nodes.feature, nodes.threshold)
         return Probe(rows, self.scores(rows))
 
@@ -194,15 +195,26 @@ class LightGBMModel:
 
         if not text.startswith("tree\n") or "\nend of trees\n" not in text:
             raise ArtifactError("the trees are not a whole LightGBM model in text form")
+        nodes = Nodes.of_text(text)  # first: what is not so would end the process there
         try:
-            booster = lightgbm.Booster(model_str=text)
+            booster = lightgbm.Booster(model_str=_without_sizes(text))
         except lightgbm.basic.LightGBMError as error:
             raise ArtifactError(f"LightGBM cannot read the trees: {error}") from error
         if booster.num_feature() != len(feature_names):
             raise ArtifactError(
                 f"the trees read {booster.num_feature()} features, but {len(feature_names)} are named"
             )
-        return LightGBMModel(self.settings, feature_names, text, None, booster)
+        return LightGBMModel(self.settings, feature_names, text, None, nodes, booster)
+
+
+def _without_sizes(text: str) -> str:
+    """The text without its line of sizes.
+
+    By it LightGBM reads trees on many threads, where a size that is wrong ends the process; without, it is an error.
+    """
+    head, tree, trees = text.partition("\nTree=")
+    before, found, after = head.partition("\ntree_sizes=")
+    return before + found[:1] + after.partition("\n")[2] + tree + trees if found else text
 
 
 def _probe_arrays(folder: Path) -> dict[str, ArrayEntry]:

@@ -55,7 +55,7 @@ def paths_of(model: Model) -> tuple[list[ScoringPath], dict[str, str]]:
     if not isinstance(model, LightGBMModel):
         return [own], {}
     try:
-        trees = Trees.of_text(model.text)
+        trees = Trees.of_text(model.text) if model.nodes is None else Trees.of_nodes(model.nodes)
     except ArtifactError as error:
         return [own], {"trees": str(error)}
     return [own, ScoringPath("trees", partial(_checked, model, trees))], {}

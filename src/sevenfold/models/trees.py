@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ _LOWEST, _HIGHEST = np.iinfo(np.int32).min, np.iinfo(np.int32).max
 _MOST_LEAVES = 1 << 20
 _FLOATS = msgspec.json.Decoder(list[float])
 _INTEGERS = msgspec.json.Decoder(list[int])
+_PLAIN = re.compile(r"[-0-9 ]*")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +46,7 @@ class Nodes:
 
     n_features: int
     objective: tuple[str, ...]
+    averaged: bool
     sizes: Ints
     leaves: Floats
     feature: Ints
@@ -54,23 +57,29 @@ class Nodes:
 
     @classmethod
     def of_text(cls, text: str) -> Nodes:
-        """The trees of a text; ArtifactError when it is not a LightGBM model."""
+        """The trees of a text, whole and within their arrays.
+
+        LightGBM believes what a text says: a child that is not there ends the process, a circle never ends. Raises
+        ArtifactError for such, for categorical splits, linear leaves and several classes, and for a text that is no
+        model.
+        """
         body, end, _ = text.partition("\nend of trees\n")
         head, *blocks = body.split("\nTree=")
         if not end or not head.startswith("tree\n"):
             raise ArtifactError("the trees are not a whole LightGBM model in text form")
-        if "\naverage_output\n" in f"{head}\n":
-            raise ArtifactError("the trees are averaged, not added")
         known, trees = _lines(head), [_lines(block) for block in blocks]
         if known.get("num_class") != "1" or known.get("num_tree_per_iteration") != "1":
             raise ArtifactError(f"the trees tell {known.get('num_class')} classes apart")
         if any(tree.get("is_linear", "0") != "0" for tree in trees):
             raise ArtifactError("the leaves are linear models")
+        if any(tree.get("num_cat", "0") != "0" for tree in trees):
+            raise ArtifactError("a node splits by category")
         try:
-            return cls(
+            nodes = cls(
                 int(known["max_feature_idx"]) + 1,
                 tuple(known.get("objective", "").split()),
-                np.array([int(tree["num_leaves"]) for tree in trees], np.int64),
+                "\naverage_output\n" in f"{head}\n",
+                np.array([int(_digits(tree["num_leaves"])) for tree in trees], np.int64),
                 _numbers(trees, "leaf_value"),
                 _integers(trees, "split_feature"),
                 _numbers(trees, "threshold"),
@@ -80,9 +89,11 @@ class Nodes:
             )
         except (KeyError, ValueError, OverflowError) as error:
             raise ArtifactError(f"the text of the trees is damaged: {error}") from error
+        nodes._check()
+        return nodes
 
-    def check(self) -> None:
-        """Raise ArtifactError for what does not fit together or is not done by sums of leaves."""
+    def _check(self) -> None:
+        """Raise ArtifactError for what does not fit together."""
         n = len(self.feature)
         if self.sizes.size and not 1 <= self.sizes.min() <= self.sizes.max() <= _MOST_LEAVES:
             raise ArtifactError("a tree has no leaves, or too many")
@@ -97,9 +108,24 @@ class Nodes:
             raise ArtifactError("a node splits by category")
         if np.isnan(self.threshold).any() or not np.isfinite(self.leaves).all():
             raise ArtifactError("a threshold or a leaf is not a number")
+        self.numbered()
+
+    def numbered(self) -> tuple[Ints, Ints, Ints]:
+        """The leaves left of each node, from and to, and the number of each leaf from the left, in its tree.
+
+        Raises ArtifactError when these are not trees.
+        """
+        roots = np.concatenate([[0], np.cumsum(self.sizes - 1)])
+        first, last = np.zeros_like(self.left), np.zeros_like(self.left)
+        place = np.full(len(self.leaves), -1, np.int64)
+        if not number_leaves(roots, self.left, self.right, first, last, place):
+            raise ArtifactError("the children of a tree do not reach each of its leaves once")
+        return first, last, place
 
     def slope(self) -> float:
         """Of an objective that makes a share of the sum, the slope of its logistic curve; 0 for the sum itself."""
+        if self.averaged:
+            raise ArtifactError("the trees are averaged, not added")
         if self.objective[:1] == ("binary",) and self.objective[1:2]:
             return float(self.objective[1].removeprefix("sigmoid:"))
         if self.objective and (self.objective[0] not in _IDENTITIES or "sqrt" in self.objective):
@@ -128,8 +154,11 @@ class Trees:
         Raises ArtifactError for what is not done here (categorical splits, linear leaves, several classes, averaged
         trees, objectives other than ranking, regression and binary), and for a text that is no model.
         """
-        nodes = Nodes.of_text(text)
-        nodes.check()
+        return cls.of_nodes(Nodes.of_text(text))
+
+    @classmethod
+    def of_nodes(cls, nodes: Nodes) -> Trees:
+        """The same of nodes; ArtifactError for averaged trees and objectives that are not done here."""
         return cls(nodes.n_features, _words(nodes), nodes.slope())
 
     def sums(self, x: Matrix) -> Floats:
@@ -161,8 +190,18 @@ def rehearse_trees() -> None:
 
 
 def _lines(block: str) -> Mapping[str, str]:
-    named = (line.partition("=") for line in block.split("\n"))
-    return {name: value for name, equals, value in named if equals}
+    named = [line.partition("=") for line in block.split("\n") if "=" in line]
+    found = {name: value for name, _, value in named}
+    if len(found) != len(named):  # LightGBM may read the other one
+        raise ArtifactError("the text of the trees says something twice")
+    return found
+
+
+def _digits(text: str) -> str:
+    """The text, when it is of plain whole numbers; Python reads more as a number than LightGBM does."""
+    if not _PLAIN.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is not whole numbers")
+    return text
 
 
 def _joined(trees: Sequence[Mapping[str, str]], name: str) -> str:
@@ -171,6 +210,8 @@ def _joined(trees: Sequence[Mapping[str, str]], name: str) -> str:
 
 def _numbers(trees: Sequence[Mapping[str, str]], name: str) -> Floats:
     text = _joined(trees, name)
+    if "-0 " in f"{text} ":  # to JSON a whole number, which has no sign
+        return np.array(list(map(float, text.split())), np.float64)
     try:
         found = _FLOATS.decode(f"[{text.replace(' ', ',')}]")  # seven times as fast as float()
     except msgspec.DecodeError:  # JSON has no infinity; what is no number at all is told by float()
@@ -179,21 +220,16 @@ def _numbers(trees: Sequence[Mapping[str, str]], name: str) -> Floats:
 
 
 def _integers(trees: Sequence[Mapping[str, str]], name: str) -> Ints:
-    text = _joined(trees, name)
+    text = _digits(_joined(trees, name))
     try:
-        found = _INTEGERS.decode(f"[{text.replace(' ', ',')}]")
-    except msgspec.DecodeError:
-        found = list(map(int, text.split()))
-    return np.array(found, np.int64)
+        return np.array(_INTEGERS.decode(f"[{text.replace(' ', ',')}]"), np.int64)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _words(nodes: Nodes) -> Words:
     n = len(nodes.feature)
-    roots = np.concatenate([[0], np.cumsum(nodes.sizes - 1)])
-    first, last = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    place = np.full(len(nodes.leaves), -1, np.int64)
-    if not number_leaves(roots, nodes.left, nodes.right, first, last, place):
-        raise ArtifactError("the children of a tree do not reach each of its leaves once")
+    first, last, place = nodes.numbered()
     # Word 0 of a tree has its first leaves and is stored last: what it finds stands over what later ones found.
     counts = -(-nodes.sizes // BITS)
     final = np.cumsum(counts) - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -78,3 +79,64 @@ def test_trees_of_another_width_are_refused(tmp_path) -> None:
     file.write_text(file.read_text().replace('"never_known"', '"never_known", "one_more"'))
     with pytest.raises(ArtifactError, match="read 5 features, but 6 are named"):
         LightGBMModel.load(tmp_path)
+
+
+def edited(text: str, name: str, at: int, value: str) -> str:
+    """The text with one number of the first tree exchanged."""
+
+    def exchange(found: re.Match[str]) -> str:
+        numbers = found.group(1).split(" ")
+        numbers[at] = value
+        return f"\n{name}={' '.join(numbers)}"
+
+    return re.sub(rf"\n{name}=(.*)", exchange, text, count=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "value"),
+    [
+        ("left_child", 0, "99999999"),  # LightGBM itself: the process ends
+        ("right_child", 0, "-99999999"),
+        ("left_child", 1, "0"),  # a circle: it never ends
+        ("split_feature", 0, "99999999"),
+        ("split_feature", 0, "-1"),
+        ("num_leaves", 0, "3"),
+        ("num_leaves", 0, "2000000000"),
+        ("num_leaves", 0, "-5"),
+        ("num_leaves", 0, "1_0"),
+        ("left_child", 0, "1_0"),
+        ("left_child", 0, "1e1"),
+        ("decision_type", 0, "1"),
+        ("num_cat", 0, "1"),
+        ("threshold", 0, "nan"),
+        ("leaf_value", 0, "inf"),
+        ("max_feature_idx", 0, "2"),
+        ("max_feature_idx", 0, "400"),
+    ],
+)
+def test_forged_trees_are_refused_before_lightgbm_reads_them(tmp_path, name, at, value) -> None:
+    model = fit()
+    forged = edited(model.text, name, at, value)
+    assert forged != model.text
+    replace(model, text=forged).save(tmp_path)
+    with pytest.raises(ArtifactError, match="trees"):
+        LightGBMModel.load(tmp_path)
+
+
+def test_a_line_said_twice_is_refused(tmp_path) -> None:
+    model = fit()
+    twice = re.sub(r"\n(left_child=.*)", r"\n\1\n\1", model.text, count=1)
+    replace(model, text=twice).save(tmp_path)
+    with pytest.raises(ArtifactError, match="twice"):
+        LightGBMModel.load(tmp_path)
+
+
+@pytest.mark.parametrize("sizes", ["1 2 3", "", "x", "999999999 " * 20])
+def test_sizes_that_are_wrong_are_not_believed(tmp_path, sizes) -> None:
+    """LightGBM ends the process by a wrong size; the trees themselves are whole."""
+    model = fit()
+    replace(model, text=re.sub(r"\ntree_sizes=.*", f"\ntree_sizes={sizes}", model.text)).save(
+        tmp_path
+    )
+    x = sample_dataset(seed=1).x
+    assert LightGBMModel.load(tmp_path).scores(x).tobytes() == model.scores(x).tobytes()

@@ -7,7 +7,7 @@ import re
 import lightgbm
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sevenfold.errors import ArtifactError
@@ -242,6 +242,8 @@ def test_a_text_that_is_no_model_is_refused(text) -> None:
         Trees.of_text(text)
 
 
+@example([-0.0])
+@example([1.0, -0.0, 2.0])
 @given(st.lists(st.floats(allow_nan=False), min_size=1))
 def test_numbers_are_read_as_they_were_written(values) -> None:
     """As LightGBM writes them, in 17 digits, infinities among them; through JSON or not."""
