@@ -38,6 +38,151 @@ TESTS = {
 }
 
 MUTANTS = {
+    "a threshold rounded to the nearest": (
+        "trees",
+        "models/trees.py",
+        "    above = rounded.astype(np.float64) > thresholds\n",
+        "    above = np.isinf(rounded)\n",
+    ),
+    "a null is no zero where none was learnt": (
+        "trees",
+        "models/trees.py",
+        "    null = np.where((missing == _MISSING_ZERO) | (missing == _MISSING_NAN), side, 0)\n",
+        "    null = side\n",
+    ),
+    "a zero that is missing stays a zero": (
+        "trees",
+        "models/trees.py",
+        "    zero = np.where(missing == _MISSING_ZERO, side, 0)\n",
+        "    zero = np.where(missing == _MISSING_ZERO, 0, 0)\n",
+    ),
+    "what is nearly zero is not zero": (
+        "trees",
+        "models/tree_kernels.py",
+        "    if size <= np.int32(_TINY):\n",
+        "    if size == np.int32(0):\n",
+    ),
+    "the later word of a tree stands": (
+        "trees",
+        "models/trees.py",
+        "np.repeat(final, nodes.sizes) * BITS - place // BITS * BITS + place % BITS",
+        "np.repeat(final - counts + 1, nodes.sizes) * BITS + place // BITS * BITS + place % BITS",
+    ),
+    "the last rows are not scored": (
+        "trees",
+        "models/tree_kernels.py",
+        "        out[begin : begin + size] = total[:size]\n",
+        "        out[begin : begin + size - 1] = total[: size - 1]\n",
+    ),
+    "a way that differs serves": (
+        "paths",
+        "models/paths.py",
+        "        if difference is None:\n",
+        "        if difference is None or path.name == 'near':\n",
+    ),
+    "the slowest serves": (
+        "paths",
+        "models/paths.py",
+        "    fastest = min(right",
+        "    fastest = max(right",
+    ),
+    "rows beside thresholds are left out of the probe": (
+        "paths",
+        "models/probe.py",
+        "        rows[at, i] = put[at]\n",
+        "        rows[at, i] = rows[at, i]\n",
+    ),
+    "a slate lives as long as its ttl and longer": (
+        "caches",
+        "serving/caches.py",
+        "not 0 <= t_us - found.t_us < self._ttl_us",
+        "not 0 <= t_us - found.t_us <= self._ttl_us",
+    ),
+    "a slate of the version before": (
+        "caches",
+        "serving/caches.py",
+        "    return version, k, tuple(sorted(keys.items()))\n",
+        "    return 0, k, tuple(sorted(keys.items()))\n",
+    ),
+    "a kept slate is not filtered again": (
+        "caches",
+        "serving/answer.py",
+        "        must = self.shared.filters.that_must()\n",
+        "        must = Filters(())\n",
+    ),
+    "states of another process's events stay": (
+        "caches",
+        "engines/hot.py",
+        "        if now != self._as_of:\n",
+        "        if self._as_of < 0:\n",
+    ),
+    "states that events have touched stay": (
+        "caches",
+        "engines/hot.py",
+        "                    state = self._states.pop(key, None)\n",
+        "                    state = None\n",
+    ),
+    "a null passes every filter": (
+        "reranking",
+        "serving/filtering.py",
+        "    stays = ~null\n",
+        "    stays = np.ones(len(column), dtype=np.bool_)\n",
+    ),
+    "a cap counts what it has put back": (
+        "reranking",
+        "serving/reranking.py",
+        "            over.append(rows[at])\n",
+        "            over.append(rows[at])\n            at += 1\n",
+    ),
+    "likeness to the last item only": (
+        "reranking",
+        "serving/reranking.py",
+        "        nearest = np.maximum(nearest, (rows * rows[best]).sum(axis=1))\n",
+        "        nearest = (rows * rows[best]).sum(axis=1)\n",
+    ),
+    "the reserve is spent on stages": (
+        "reranking",
+        "serving/budget.py",
+        "        return self.deadline_s - self.scale * self.split.reserve_s\n",
+        "        return self.deadline_s\n",
+    ),
+    "a filter that must hold is skipped when late": (
+        "stages",
+        "serving/answer.py",
+        "            filters = filters.that_must()\n",
+        "            filters = Filters(())\n",
+    ),
+    "nulls are logged as what was read": (
+        "stages",
+        "serving/answer.py",
+        "            return None, self._without_features(found)\n",
+        "            made = shared.unread(self._spine(found))\n"
+        "            return made, self._without_features(found)\n",
+    ),
+    "a cap on the rung is not heard": (
+        "stages",
+        "serving/answer.py",
+        "made = Answer(self, request, t_us, budget, rungs_from(self.rungs, allowance.best))",
+        "made = Answer(self, request, t_us, budget, self.rungs)",
+    ),
+    "an id may be used for a list that was cut": (
+        "stages",
+        "serving/service.py",
+        "items_digest(items) == given.asked",
+        "items[: len(given.items)] == given.items",
+    ),
+    "events pass a generator that is at work": (
+        "beside",
+        "retrieval/beside.py",
+        "            self._waiting.append(batch)\n",
+        "            self._waiting = [batch]\n            self._waiting.clear()\n",
+    ),
+    "codes in the order in which generators come back": (
+        "beside",
+        "retrieval/beside.py",
+        "            if batch.stream == self._place.stream:\n",
+        "            if batch.stream == self._place.item:\n",
+    ),
     "events credited to another's post": (
         "gathering",
         "serving/ingest.py",

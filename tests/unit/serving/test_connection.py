@@ -134,10 +134,12 @@ def test_a_connection_without_a_request_ends(listen: Listen) -> None:
     with listen(idle_timeout_s=0.2) as port:
         with connect(port) as silent:
             assert is_ended(silent)
-        with connect(port) as used:
-            used.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
-            assert answer(used)[0] == 200
-            assert is_ended(used)
+        for _ in range(100):  # a machine may be too busy to send a request in time
+            with connect(port) as used:
+                if taken(used, [b"GET /healthz HTTP/1.1\r\n\r\n"]) and answer(used)[0] == 200:
+                    assert is_ended(used)
+                    return
+        pytest.fail("no request came through in time")
 
 
 def test_what_is_left_of_an_unwanted_body_has_its_time_too(listen: Listen) -> None:
