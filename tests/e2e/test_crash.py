@@ -59,6 +59,13 @@ class Traffic:
                 answer = client.post(path, body)
             except RunError:
                 return
+            except ServingError as error:
+                if "(503)" not in str(error):
+                    raise
+                time.sleep(
+                    0.05
+                )  # refused, as there is more than can be answered in time: asked again
+                continue
             self._acknowledged(path, body, answer)
             self.pending = None
 
@@ -201,7 +208,11 @@ def test_no_kill_loses_an_answer_that_shared_its_commit(
     moments = np.random.default_rng(3)
     plan = compile_plan(load_system(str(stall)).features)
     everyone = [Traffic(np.random.default_rng(10 + n), name=f"c{n}") for n in range(8)]
-    for _ in range(4):
+    kills = 0
+    # How many answers a second of a server gives is the machine's affair: it is killed until there are enough.
+    while kills < 4 or len(together(everyone).answers) <= len(everyone):
+        kills += 1
+        assert kills <= 30, "thirty servers gave hardly any answers"
         server = ServerProcess(str(stall), tmp_path, ANSWERS_ALL)
         server.start()
         clients = [connect(server, tmp_path) for _ in everyone]
@@ -215,7 +226,6 @@ def test_no_kill_loses_an_answer_that_shared_its_commit(
             assert not thread.is_alive(), "a client hangs though its server is gone"
         server.kill()
         check_store(tmp_path, plan, together(everyone))
-    assert len(together(everyone).answers) > len(everyone)
 
 
 def together(everyone: list[Traffic]) -> Traffic:
