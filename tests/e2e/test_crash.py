@@ -59,13 +59,6 @@ class Traffic:
                 answer = client.post(path, body)
             except RunError:
                 return
-            except ServingError as error:
-                if "(503)" not in str(error):
-                    raise
-                time.sleep(
-                    0.05
-                )  # refused, as there is more than can be answered in time: asked again
-                continue
             self._acknowledged(path, body, answer)
             self.pending = None
 
