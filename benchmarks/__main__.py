@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.peers.beside import VARIABLE, PeerError, find_feast
 from benchmarks.peers.serving import SERVING_VARIABLE, find_servers
 
-NAMES = ("offline", "online", "ingest", "serve", "score", "parity")
+NAMES = ("offline", "online", "ingest", "serve", "score", "spike", "parity")
 WITH_FEAST = ("offline", "online", "parity")
 WITH_FILE = ("flights", "taxi")
 

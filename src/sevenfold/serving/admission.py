@@ -52,7 +52,7 @@ _SHARES = (0.8, 0.5, 0.2)
 class Ticket:
     """A request that wants a turn: what it is, what it is expected to take, when it came, until when it is of use.
 
-    Whoever answers it says how that ended: it was `done`, by which `rung`, and whether a cheaper one than asked for is
+    Whoever answers it says what it took (`work_s`, without what it shares with others) and how it ended: it was `done`, by which `rung`, and whether a cheaper one than asked for is
     `excused`; or the server `failed`. What ended otherwise, as a request that was wrong, teaches nothing.
     """
 
@@ -63,6 +63,7 @@ class Ticket:
     arrived_s: float
     deadline_s: float
     level: int = 0
+    work_s: float = 0.0
     done: bool = False
     rung: str | None = None
     excused: bool = False
@@ -137,6 +138,8 @@ class Admission:
     def __init__(self, budget_s: float) -> None:
         self.costs = Costs()
         self._level = 0
+        self.slice_s = budget_s / 10
+        """Seconds of work that are done in one turn."""
         self._answers, self._events = _Group(budget_s), _Group(max(EVENTS_S, budget_s))
         self._group_of: dict[str, _Group] = {}
         self._bytes = 0
@@ -178,6 +181,10 @@ class Admission:
                     ticket.cost_s = self.costs.expected(ticket.kind, level)
                 group.work_s[priority] = sum(ticket.cost_s for ticket in line)
 
+    def capacities(self) -> dict[str, float]:
+        """Requests a second by route that can be answered at the level of now, as measured."""
+        return self.costs.capacities(self._level, self.slice_s)
+
     def wait_s(self, route: str, priority: Priority) -> float:
         """How long a request that came now would wait for its turn, in seconds."""
         mine = self._group_of[route]
@@ -185,7 +192,7 @@ class Admission:
         # Those of the classes before it who are yet to come go first, too.
         ahead_s = sum(mine.work_s[: priority + 1]) / max(_LEAST, 1 - mine.share_before(priority))
         # While it waits, the other group has as much of the time, if it needs as much.
-        return (ahead_s + min(ahead_s, sum(other.work_s))) * self.costs.overhead
+        return self.costs.whole_s(ahead_s + min(ahead_s, sum(other.work_s)), self.slice_s)
 
     def ask(self, ticket: Ticket, now_s: float, load: float) -> Rejection | None:
         """Why a request is not let in; None when it is.
@@ -234,20 +241,22 @@ class Admission:
         self._group_of[ticket.route].remove(ticket)
         self._bytes -= ticket.size
 
-    def turn(self, now_s: float, slice_s: float) -> tuple[Turn, Turn]:
+    def turn(self, now_s: float) -> tuple[Turn, Turn]:
         """Whose turn it is, taken out of the queue, and those for whom it is too late by now.
 
-        A turn is what may be made in `slice_s` seconds, of one group, and one request at least: it shares a commit.
+        A turn is of one group, which shares a commit: what may be done in `slice_s` seconds, one request at least. While
+        no answer waits, it is all events that wait.
         """
         late: Turn = []
         while groups := [group for group in (self._answers, self._events) if group.size]:
-            turn = self._turn_of(min(groups, key=_had_s), now_s, slice_s, late)
+            turn = self._turn_of(min(groups, key=_had_s), now_s, late)
             if turn:
                 return turn, late
         return [], late
 
-    def _turn_of(self, group: _Group, now_s: float, slice_s: float, late: Turn) -> Turn:
+    def _turn_of(self, group: _Group, now_s: float, late: Turn) -> Turn:
         turn: Turn = []
+        slice_s = self.slice_s
         while group.size and (not turn or self.fits(group.first(), slice_s)):
             ticket = group.first()
             self.withdraw(ticket)
@@ -262,6 +271,8 @@ class Admission:
 
     def fits(self, ticket: Ticket, left_s: float) -> bool:
         """Whether a request may be made in the rest of a turn; one of which nothing is known has a turn of its own."""
+        if not self._answers.size and self._group_of[ticket.route] is self._events:
+            return True
         return 0 < ticket.cost_s <= left_s
 
     def spent(self, ticket: Ticket, seconds: float) -> None:

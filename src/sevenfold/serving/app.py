@@ -119,7 +119,9 @@ class App:
         body = await self._body(receive, limit)
         await gate.turn(ticket)
         try:
+            begun_s = elapsed_s()
             reply = route.answer(self.site, replace(head, body=body, ticket=ticket))
+            ticket.work_s = elapsed_s() - begun_s
             if not isinstance(reply, Reply):
                 reply = await reply
             ticket.done = True

@@ -13,6 +13,8 @@ Kind: TypeAlias = tuple[str, int]
 _KEEP = 0.9  # of an estimate at a measurement: some ten requests decide it
 _KEEP_OLD = 0.5  # of one that is older than that
 _OLD_S = 0.1
+_COLD = 5
+_OUTLIER = 4.0
 _SMALLEST_BITS = 10  # bodies up to 1 KiB are one size, then each is four times the one before
 _LARGEST = 7
 _WINDOW_S = 0.5
@@ -35,16 +37,38 @@ class Costs:
     """
 
     def __init__(self) -> None:
-        self._means: dict[tuple[str, int], dict[int, tuple[float, float]]] = {}
+        self._means: dict[tuple[str, int], dict[int, tuple[float, float, int]]] = {}
         self._turn_s = self._whole_s = 0.0
+        self._turns = 0
+        self.fixed_s = 0.0
+        """What a turn takes beside the work of its requests: the commit that they share, most of all."""
 
     def note(self, kind: Kind, level: int, seconds: float, now_s: float) -> None:
         """Take in what a request took."""
         route, size = kind
         sizes = self._means.setdefault((route, level), {})
-        mean, at_s = sizes.get(size, (seconds, now_s))
+        mean, at_s, n = sizes.get(size, (seconds, now_s, 0))
+        if n < _COLD:
+            # The first ones load what later ones find.
+            sizes[size] = min(mean, seconds), now_s, n + 1
+            return
         keep = _KEEP if now_s - at_s < _OLD_S else _KEEP_OLD
-        sizes[size] = keep * mean + (1 - keep) * seconds, now_s
+        # One that was interrupted says little; when all take so long, ten of them say it.
+        sizes[size] = keep * mean + (1 - keep) * min(seconds, _OUTLIER * mean), now_s, n
+
+    def note_fixed(self, seconds: float) -> None:
+        """Take in what a turn took beside the work of its requests."""
+        self._turns += 1
+        if self._turns <= _COLD:
+            self.fixed_s = min(self.fixed_s or seconds, seconds)
+        else:
+            seconds = min(seconds, _OUTLIER * self.fixed_s)
+            self.fixed_s = _KEEP * self.fixed_s + (1 - _KEEP) * seconds
+
+    def whole_s(self, work_s: float, slice_s: float) -> float:
+        """How long it takes to do so much work, in turns of `slice_s` seconds of it."""
+        turns = math.ceil(work_s / slice_s) if slice_s > 0 else 0
+        return (work_s + turns * self.fixed_s) * self.overhead
 
     def note_round(self, turn_s: float, whole_s: float) -> None:
         """Take in how long it was from one turn to the next while others waited, and how much of it the turn was."""
@@ -53,7 +77,7 @@ class Costs:
 
     @property
     def overhead(self) -> float:
-        """What a second of work takes while others wait, with reading, refusing and work beside it; at least 1."""
+        """What a second of turns takes while others wait, with reading, refusing and work beside it; at least 1."""
         return self._whole_s / self._turn_s if self._turn_s > 0 else 1.0
 
     def of(self, kind: Kind, level: int) -> float | None:
@@ -77,13 +101,17 @@ class Costs:
                 return mean
         return 0.0
 
-    def capacities(self, level: int) -> dict[str, float]:
+    def capacities(self, level: int, slice_s: float) -> dict[str, float]:
         """Requests a second by route at a level (else at the next better), of the size that takes longest."""
         taken = {
             route: max(self.expected((route, size), level) for size in range(_LARGEST + 1))
             for route, _ in self._means
         }
-        return {route: 1 / (s * self.overhead) for route, s in taken.items() if s > 0}
+        return {
+            route: 1 / ((s + self.fixed_s * min(1.0, s / slice_s)) * self.overhead)
+            for route, s in taken.items()
+            if s > 0
+        }
 
 
 class Demand:

@@ -28,6 +28,7 @@ _ROUNDS = (
 _SLICE_S = 0.015  # of a turn at most, and a tenth of the budget
 _SHORT_SLICE_S = 0.004  # while requests are refused: nobody shall wait long to be told
 _SHORT_FOR_S = 1.0
+_LONG = 0.25  # of the budget: a wait that is a reason for cheaper answers
 _LOOK_S = 0.05  # between looks at the load
 
 
@@ -142,14 +143,22 @@ class Gate:
         self._rounds = _ROUNDS
 
     def _learn(self, now_s: float) -> None:
-        """Take in what the turn took; each request of it had the part that was expected of it."""
-        whole_s = sum(had.cost_s for had in self._turn)
+        """Take in what the turn took."""
+        done = [had for had in self._turn if had.done]
+        work_s = sum(had.work_s for had in done)
+        costs = self.admission.costs
+        known = len(done) == len(self._turn) and all(had.work_s > 0 for had in done)
+        if known and self._groups[self._turn[0].route] == "answers":
+            costs.note_fixed(max(0.0, self._taken_s - work_s))
+        # Events are written together, so what one of them took is known only on an average.
+        each_s = max(self._taken_s - costs.fixed_s, 0.2 * self._taken_s) / len(self._turn)
         for had in self._turn:
-            part = had.cost_s / whole_s if whole_s else 1 / len(self._turn)
-            self.admission.spent(had, self._taken_s * part)
+            self.admission.spent(had, self._taken_s / len(self._turn))
             # An answer that had been given before has no rung, and says nothing of what one takes.
             if had.done and (had.rung is not None or had.route not in self._laddered):
-                self.admission.costs.note(had.kind, had.level, self._taken_s * part, now_s)
+                is_event = self._groups[had.route] == "events"
+                own_s = each_s if is_event or not had.work_s else had.work_s
+                costs.note(had.kind, had.level, own_s, now_s)
 
     def _ask(self, ticket: Ticket, now_s: float) -> None:
         rejection = self.admission.ask(ticket, now_s, self._load)
@@ -175,7 +184,8 @@ class Gate:
         costs = self.admission.costs
         # With nobody waiting, what follows the turn is idleness and costs nothing.
         costs.note_round(self._taken_s, now_s - self._began_s if self._waiting else self._taken_s)
-        turn, late = self.admission.turn(now_s, self._slice_s(now_s))
+        self._set_slice(now_s)
+        turn, late = self.admission.turn(now_s)
         for ticket in late:
             rejection = self.admission.reject("late", now_s - ticket.arrived_s, self._load)
             _tell(self._waiting.pop(ticket), self._refused(ticket, rejection))
@@ -186,7 +196,7 @@ class Gate:
 
     def _begin(self, turn: list[Ticket]) -> None:
         self._began_s = self._now_s()
-        self._left_s = self._slice_s(self._began_s)
+        self._left_s = self.admission.slice_s
         for ticket in turn:
             self._give(ticket)
         # What is heard in this round of the loop may be made with it, and share its commit.
@@ -208,9 +218,13 @@ class Gate:
         same = self._groups[ticket.route] == self._groups[self._turn[0].route]
         return same and self.admission.fits(ticket, self._left_s)
 
-    def _slice_s(self, now_s: float) -> float:
+    def _set_slice(self, now_s: float) -> None:
         calm = now_s - self._refused_s > _SHORT_FOR_S
-        return min(_SLICE_S if calm else _SHORT_SLICE_S, self.admission.budget_s / 10)
+        shortest_s = _SLICE_S if calm else _SHORT_SLICE_S
+        # With less work than what its commit takes, most of a turn would be waiting for the disk.
+        least_s = min(shortest_s, self.admission.budget_s / 10)
+        slice_s = max(least_s, self.admission.costs.fixed_s)
+        self.admission.slice_s = min(slice_s, self.admission.budget_s / 4)
 
     def _close(self) -> None:
         self._open = False
@@ -219,6 +233,7 @@ class Gate:
         self._looked_s = now_s
         rates = self._demand.rates(now_s)
         costs = self.admission.costs
+        self._set_slice(now_s)
         events_s = sum(
             rate * costs.expected(kind, 0)
             for kind, rate in rates.items()
@@ -236,9 +251,15 @@ class Gate:
                 if cost_s is None and laddered and rate > 0.01:
                     return None
                 work_s += rate * (cost_s or 0.0)
-            return work_s * costs.overhead / free
+            # Of a second in which all turns are full, or of one request where that is more.
+            n = sum(rates.values())
+            turn_s = max(self.admission.slice_s, work_s / n if n else 0.0)
+            return work_s * (1 + costs.fixed_s / turn_s) * costs.overhead / free
 
-        self.ladder.loaded(now_s, share, self._crowded)
+        waits_s = [self.admission.wait_s(route, Priority.NORMAL) for route in self._laddered]
+        # Who asks for all that can be done, and waits for it, is no reason for worse answers: only a long queue is.
+        is_long = max(waits_s, default=0.0) > _LONG * self.admission.budget_s
+        self.ladder.loaded(now_s, share, self._crowded or is_long)
         self._crowded = False
         self.admission.level = self.ladder.level
         self._load = share(self.ladder.level) or 0.0

@@ -41,7 +41,7 @@ class GateMetrics(Collector):
             "Requests a second that can be answered at the level of now, as measured",
             labels=["route"],
         )
-        for route, rate in gate.admission.costs.capacities(gate.ladder.level).items():
+        for route, rate in gate.admission.capacities().items():
             capacity.add_metric([route], rate)
         yield capacity
         wait = GaugeMetricFamily(

@@ -3,8 +3,9 @@
 Pure: the time is an argument. A level is a place in the list of rungs, 0 the best. Two things move it, and the cheaper of
 the two levels counts:
 
-- **Load.** What is asked for, as a share of what can be done, is known for every level whose cost was measured. Above 1 it
-  goes down to the best level that can do all of it, but never beyond the first whose cost nobody knows yet. It goes up
+- **Load.** What is asked for, as a share of what can be done, is known for every level whose cost was measured. When
+  requests wait long or are refused, and that share is not small, it goes down to the best level that can do all of it,
+  but never beyond the first whose cost nobody knows yet. It goes up
   when a better level could have done all of it with room to spare for a whole hold: two thresholds, and a time between
   them. A climb that was wrong makes the next hold longer. While there is time, an answer now and then is made at a
   better level, so that its cost is known as it is now.
@@ -22,9 +23,9 @@ from collections.abc import Callable, Sequence
 
 __all__ = ["Ladder"]
 
-_DOWN = 1.0  # of what can be done: above this, down
-_CROWDED = 0.8  # above this, down when requests had to be refused
-_UP = 0.75  # up to a better level that has no more asked of it; below the other two, or it would swing
+_DOWN = 0.8  # of what can be done: above this, down when requests wait long or are refused
+_MOST = 1.0  # to a level that has no more asked of it
+_UP = 0.75  # up to a better level that has no more: below the first, or it would swing
 _SETTLE_S = 0.1  # from a step down to the next: what the new level takes has to be seen first
 _HOLD_S = 1.5
 _LONGEST_HOLD_S = 6.0
@@ -63,7 +64,7 @@ class Ladder:
         """The level after a look at the load.
 
         `share` gives what is asked for as a share of what can be done at a level; None for a level that was never
-        measured. `crowded` when requests had to be refused since the last look.
+        measured. `crowded` when requests wait long, or had to be refused since the last look.
         """
         self._load.look(now_s, share, crowded)
         return self.level
@@ -101,7 +102,7 @@ class _Load:
     def look(self, now_s: float, share: Share, crowded: bool) -> None:
         here = share(self.level) or 0.0
         self._has_time = here < _UP
-        if here > _DOWN or (crowded and here > _CROWDED):
+        if crowded and here > _DOWN:
             self._wish = None
             if self.level < self._lowest and now_s - self._moved_s >= _SETTLE_S:
                 self._descend(now_s, share)
@@ -130,7 +131,7 @@ class _Load:
         below = self.level + 1
         while below < self._lowest:
             there = share(below)
-            if there is None or there <= _DOWN:
+            if there is None or there <= _MOST:
                 break
             below += 1
         if now_s - self._climbed_s <= self._hold_s:

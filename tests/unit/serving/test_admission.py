@@ -13,6 +13,7 @@ RANK, POST = kind_of("/v1/rank", 700), kind_of("/v1/events", 700)
 
 def made(rank_s: float = 0.005, post_s: float = 0.005) -> Admission:
     admission = Admission(BUDGET_S)
+    admission.slice_s = SLICE_S
     admission.serve("/v1/rank", "answers")
     admission.serve("/v1/events", "events")
     admission.costs.note(RANK, 0, rank_s, 0.0)
@@ -35,6 +36,11 @@ def come(
     return ticket
 
 
+def one_turn(admission: Admission, now_s: float, slice_s: float) -> list[Ticket]:
+    admission.slice_s = slice_s
+    return admission.turn(now_s)[0]
+
+
 class Simulated:
     """One server in a time of its own: requests come every `gap_s`, and each turn takes what `taken_s` says."""
 
@@ -50,7 +56,7 @@ class Simulated:
         until_s = self.now_s + seconds
         while self.now_s < until_s:
             began_s = self.now_s
-            turn, late = self.admission.turn(self.now_s, SLICE_S)
+            turn, late = self.admission.turn(self.now_s)
             self.refused["late"] += len(late)
             for ticket in turn:
                 self.now_s += taken_s[self.answered % len(taken_s)]
@@ -139,10 +145,10 @@ def test_who_is_let_in_is_in_time(asked: list[tuple[Priority, tuple[str, int], f
         if ticket is not None and kind == RANK and priority is Priority.NORMAL:
             assert admission.wait_s("/v1/rank", priority) <= BUDGET_S * 0.5 + 2 * 0.005
         if after_s > 0.05:
-            admission.turn(now_s, SLICE_S)
+            admission.turn(now_s)
     while len(admission):
         before = len(admission)
-        turn, late = admission.turn(now_s, SLICE_S)
+        turn, late = admission.turn(now_s)
         assert len(turn) + len(late) == before - len(admission) > 0
     assert admission.wait_s("/v1/rank", Priority.LOW) == 0
 
@@ -152,7 +158,7 @@ def test_a_class_goes_before_the_next_and_within_it_who_came_first():
     low = come(admission, 0.0, Priority.LOW)
     normal = [come(admission, 0.0) for _ in range(2)]
     high = come(admission, 0.0, Priority.HIGH)
-    order = [admission.turn(0.01, 0.0)[0][0] for _ in range(4)]
+    order = [one_turn(admission, 0.01, 0.0)[0] for _ in range(4)]
     assert order == [high, *normal, low]
 
 
@@ -173,7 +179,7 @@ def test_answers_and_events_have_half_of_the_time_each(rank_s: float, post_s: fl
         for kind in (RANK, POST):
             while come(admission, now_s, kind=kind):
                 pass
-        turn, _ = admission.turn(now_s, SLICE_S)
+        turn, _ = admission.turn(now_s)
         taken_s = sum(rank_s if ticket.kind == RANK else post_s for ticket in turn)
         admission.spent(turn[0], taken_s)
         had[turn[0].route] += taken_s
@@ -184,21 +190,26 @@ def test_answers_and_events_have_half_of_the_time_each(rank_s: float, post_s: fl
 def test_a_group_that_was_idle_has_not_saved_up_time():
     admission = made()
     admission.spent(admission.ticket(POST, Priority.NORMAL, 700, 0.0), 1000.0)
-    come(admission)
-    come(admission, kind=POST)
-    first = admission.turn(0.0, SLICE_S)[0][0]
-    admission.spent(first, 0.005)
-    assert {first.route, admission.turn(0.0, SLICE_S)[0][0].route} == {"/v1/rank", "/v1/events"}
+    for kind in (POST, POST, RANK, RANK):
+        come(admission, kind=kind)
+    turns = []
+    for _ in range(4):
+        turns += one_turn(admission, 0.0, 0.0)
+        admission.spent(turns[-1], 0.005)
+    assert [ticket.kind for ticket in turns] in ([RANK, POST] * 2, [POST, RANK] * 2)
 
 
 def test_a_turn_is_what_can_be_made_in_its_slice_and_of_one_group():
     admission = made(post_s=0.004)
     for _ in range(20):
         come(admission, kind=POST)
-    assert [len(admission.turn(0.0, slice_s)[0]) for slice_s in (0.001, 0.004, 0.03)] == [1, 1, 7]
     come(admission)
-    admission.spent(admission.ticket(POST, Priority.NORMAL, 700, 0.0), 1.0)
-    assert [ticket.kind for ticket in admission.turn(0.0, 1.0)[0]] == [RANK]
+    admission.spent(admission.ticket(RANK, Priority.NORMAL, 700, 0.0), 1.0)
+    sizes = [len(one_turn(admission, 0.0, slice_s)) for slice_s in (0.001, 0.004, 0.028)]
+    assert sizes == [1, 1, 7]
+    admission.spent(admission.ticket(POST, Priority.NORMAL, 700, 0.0), 2.0)
+    assert [ticket.kind for ticket in one_turn(admission, 0.0, 1.0)] == [RANK]
+    assert len(one_turn(admission, 0.0, 0.004)) == 11, "no answer waits for these"
 
 
 def test_what_nothing_is_known_of_has_a_turn_of_its_own():
@@ -206,13 +217,13 @@ def test_what_nothing_is_known_of_has_a_turn_of_its_own():
     admission.serve("/v1/rank", "answers")
     for _ in range(3):
         come(admission)
-    assert len(admission.turn(0.0, 1.0)[0]) == 1
+    assert len(one_turn(admission, 0.0, 1.0)) == 1
 
 
 def test_who_waited_too_long_is_told_and_not_answered():
     admission = made()
     first, second = come(admission, 0.0), come(admission, 0.1)
-    turn, late = admission.turn(0.149, SLICE_S)
+    turn, late = admission.turn(0.149)
     assert (turn, late) == ([second], [first])
 
 
@@ -221,7 +232,7 @@ def test_what_takes_longer_than_it_may_is_answered_when_nobody_waits():
     ticket = come(admission, 0.0)
     assert ticket is not None
     assert come(admission, 0.0) is None
-    assert admission.turn(0.01, SLICE_S)[0] == [ticket]
+    assert admission.turn(0.01)[0] == [ticket]
 
 
 def test_those_refused_together_do_not_come_back_together():
@@ -263,12 +274,23 @@ def test_another_level_is_another_price_for_those_that_wait():
 
 def test_a_cost_follows_what_it_is_now():
     costs = Costs()
-    costs.note(RANK, 0, 1.0, 0.0)
     for i in range(60):
-        costs.note(RANK, 0, 0.005, i / 100)
-    assert costs.of(RANK, 0) == pytest.approx(0.005, rel=0.5)
-    costs.note(RANK, 0, 0.1, 10.0)  # the last was long ago
-    assert costs.of(RANK, 0) > 0.05
+        costs.note(RANK, 0, 0.1, i / 100)
+    for i in range(60):
+        costs.note(RANK, 0, 0.005, 0.6 + i / 100)
+    assert costs.of(RANK, 0) == pytest.approx(0.005, rel=0.1)
+    costs.note(RANK, 0, 0.01, 10.0)  # the last was long ago
+    assert costs.of(RANK, 0) == pytest.approx(0.0075, rel=0.1)
+    for i in range(30):
+        costs.note(RANK, 0, 0.1, 10.0 + i / 100)
+    assert costs.of(RANK, 0) > 0.08
+
+
+def test_the_first_ones_and_one_that_was_interrupted_say_little():
+    costs = Costs()
+    for seconds in (2.0, 0.5, 0.005, 0.005, 0.005, 0.005, 1.0):
+        costs.note(RANK, 0, seconds, 0.0)
+    assert costs.of(RANK, 0) < 0.007
 
 
 def test_a_cost_is_that_of_the_size():
@@ -281,7 +303,7 @@ def test_a_cost_is_that_of_the_size():
     assert given == [0.001, 0.001, 0.001, 0.010, 0.010]
     assert costs.of(RANK, 1) is None
     assert costs.expected(RANK, 1) == 0.001
-    assert costs.capacities(0) == {"/v1/rank": pytest.approx(100)}
+    assert costs.capacities(0, 0.015) == {"/v1/rank": pytest.approx(100)}
 
 
 def test_overhead_is_what_a_round_takes_beyond_its_turn():
@@ -290,6 +312,15 @@ def test_overhead_is_what_a_round_takes_beyond_its_turn():
     for _ in range(100):
         costs.note_round(0.004, 0.005)
     assert costs.overhead == pytest.approx(1.25)
+
+
+def test_a_commit_is_paid_by_the_turn_and_not_by_each():
+    costs = Costs()
+    for _ in range(100):
+        costs.note_fixed(0.01)
+    assert costs.whole_s(0.02, 0.004) == pytest.approx(0.07)
+    assert costs.whole_s(0.02, 0.02) == pytest.approx(0.03)
+    assert costs.whole_s(0.0, 0.004) == 0
 
 
 def test_demand_is_what_came_of_late():

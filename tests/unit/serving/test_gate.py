@@ -65,6 +65,7 @@ class Desk:
                 await asyncio.sleep(0)
             self.served.append(name)
             self.now_s += taken_s
+            ticket.work_s = taken_s
             ticket.done = True
             ticket.rung = RUNGS[ticket.level] if rung is None else rung
         finally:
@@ -179,14 +180,20 @@ def test_more_than_can_be_done_brings_the_ladder_down_and_rest_brings_it_up() ->
     desk.cost(RANK, 0.005)
 
     async def scene() -> None:
-        for i in range(2000):  # two seconds at four times what can be done
-            if i % 5 == 0:
-                await desk.ask(i, taken_s=0.0)
-            else:
-                desk.gate.admission.costs.note((RANK, 0), 0, 0.005, desk.now_s)
-                desk.gate.enter(RANK, Priority.NORMAL, 700)
+        waiting = [desk.gate.enter(RANK, Priority.NORMAL, 700) for _ in range(9)]
+        for _ in range(
+            1000
+        ):  # a second at five times what can be done, with hardly anybody waiting
+            desk.gate.enter(RANK, Priority.NORMAL, 700)
             desk.now_s += 0.001
+        assert desk.gate.ladder.level == 0
+        for ticket in waiting:
+            desk.gate.admission.join(ticket)
+        desk.now_s += 0.05
+        desk.gate.enter(RANK, Priority.HIGH, 700)
         assert desk.gate.ladder.level > 0
+        for ticket in waiting:
+            desk.gate.admission.withdraw(ticket)
         for _ in range(200):
             desk.now_s += 0.05
             desk.gate.enter(RANK, Priority.LOW, 700)
