@@ -25,16 +25,6 @@ TESTS = {
     ],
     "damage": ["tests/unit/stores/test_kept_history.py", "-k", "flipped and (known_us or starts)"],
     "gathering": [f"{UNIT}/test_gathering.py"],
-    "trees": [
-        "tests/unit/models/test_trees.py",
-        "-k",
-        "any_layout or between_two or null_where or one_leaf or circle or few_of_each",
-    ],
-    "paths": ["tests/unit/models/test_paths.py"],
-    "stages": [f"{UNIT}/test_pipeline.py", f"{UNIT}/test_rungs.py"],
-    "reranking": [f"{UNIT}/test_reranking.py", f"{UNIT}/test_budget.py"],
-    "beside": ["tests/unit/retrieval/test_beside.py"],
-    "caches": [f"{UNIT}/test_caches.py"],
 }
 
 MUTANTS = {
