@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from sevenfold.testing.redis_server import RedisServer, redis_server
 
@@ -26,6 +26,12 @@ settings.register_profile(
 )
 settings.register_profile("ci", settings.get_profile("usual"))
 settings.register_profile("deep", settings.get_profile("thorough"))
+# Of a planted mistake it is enough that it is caught: to make the example small may take minutes.
+settings.register_profile(
+    "judge",
+    settings.get_profile("usual"),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
 settings.load_profile("usual")
 
 

@@ -262,6 +262,7 @@ def judge(library: Path, tests: list[str]) -> subprocess.CompletedProcess[str]:
         "no:cacheprovider",
         "-W",
         "ignore::RuntimeWarning",
+        "--hypothesis-profile=judge",
         *tests,
     ]
     return subprocess.run(
