@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,21 @@ def canonical_json(value: Any) -> bytes:
 
     >>> canonical_json({"b": 1, "a": [1.5, None]})
     b'{"a":[1.5,null],"b":1}'
+
+    A number is written as what it is worth, whatever its type: numpy's as Python's own.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_number
+    )
+    return text.encode()
+
+
+def _number(value: Any) -> int | float:
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    raise TypeError(f"{type(value).__name__} is no value of JSON")
 
 
 def hash128(texts: Texts) -> Hashes:

@@ -5,12 +5,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture
-def library(tmp_path: Path) -> Path:
+def library(root: Path, tmp_path: Path) -> Path:
     """A copy of the library's source, without its data."""
     ignored = shutil.ignore_patterns("__pycache__", "*.parquet")
-    shutil.copytree(ROOT / "src" / "sevenfold", tmp_path / "sevenfold", ignore=ignored)
+    shutil.copytree(root / "src" / "sevenfold", tmp_path / "sevenfold", ignore=ignored)
     return tmp_path

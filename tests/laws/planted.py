@@ -22,6 +22,7 @@ def judge(library: Path, tests: list[str]) -> subprocess.CompletedProcess[str]:
         "-W",
         "ignore::RuntimeWarning",
         "--hypothesis-profile=judge",
+        "--timeout=100",  # a mistake that never ends is caught when its test has to
         *tests,
     ]
     return subprocess.run(

@@ -57,6 +57,10 @@ def test_keys_of_a_store_are_the_prefix_and_sixteen_bytes() -> None:
 def test_json_does_not_depend_on_the_order_of_keys() -> None:
     assert canonical_json({"b": [1], "a": "é"}) == canonical_json({"a": "é", "b": [1]})
     assert canonical_json({"a": "é"}) == '{"a":"é"}'.encode()
+    numbers = {"cap": np.int64(3), "share": np.float32(0.5)}
+    assert canonical_json(numbers) == canonical_json({"cap": 3, "share": 0.5})
+    with pytest.raises(TypeError, match="object is no value of JSON"):
+        canonical_json(object())
 
 
 def test_hashes_do_not_depend_on_the_process() -> None:

@@ -207,7 +207,8 @@ def _room_problems(path: str, aggregate: Aggregate) -> Iterator[Problem]:
         items = 2 * math.ceil(math.log(aggregate.largest / aggregate.smallest, growth)) + 3
     for j, window in enumerate(aggregate.windows):
         window_us = duration_us(window)
-        hop_us = duration_us(aggregate.hop) if aggregate.hop else default_hop_us(window_us or 1)
+        is_given = aggregate.hop is not None
+        hop_us = duration_us(aggregate.hop) if is_given else default_hop_us(window_us or 1)
         if items and window_us and hop_us and window_us // hop_us * items > _MOST_ENTRIES:
             message = f"{window_us // hop_us:,} tiles of {items:,} counts each are more than {_MOST_ENTRIES:,}"
             yield Problem(f"{path}.windows[{j}]", message, "give a longer hop, or a larger error")
