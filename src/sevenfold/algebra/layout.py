@@ -12,7 +12,8 @@ The state of a key is a row of 64-bit words, floats kept as their bits:
     distinct    n, then n pairs (mark, newest event_us)     for each (column, cap)
     section     n, then n entries                           see `sections`
 
-At rest the tiles lie packed; while it is worked on, every level has room for more tiles than a window can reach.
+So it is worked on: every level has room for more tiles than a window can reach. At rest what lies there is packed, and a
+tile of one event is no more than its values (see `tiles`).
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ __all__ = [
     "MIN",
     "NEVER_US",
     "SINCE_LAST",
+    "STATE_FORMAT",
     "SUM",
     "Columns",
     "Groups",
@@ -80,6 +82,8 @@ __all__ = [
 
 _COLUMN_WORDS = 5
 _SPARE_TILES = 16
+STATE_FORMAT = 2
+"""Of states at rest; 2 since tiles of one event are kept as their values."""
 
 
 class Tables(NamedTuple):
@@ -87,7 +91,7 @@ class Tables(NamedTuple):
 
     levels (L, 8): hop, longest window, columns, offset, capacity in tiles, words a tile, columns with a
     spread, columns with a first; level_columns (L, C): column in each slot; moments (L, M): slot of each
-    spread; firsts (L, E): column of each first; spans (S, 3): level, slot, window of what one pass over
+    spread; firsts (L, E): column of each first; spans (S, 4): level, slot, window of what one pass over
     tiles gives; lasts (K, 3): column, nulls, offset;
     decays (D, 3): column, half-life, offset; distincts (U, 7): column, capacity, longest window, hop,
     offset, its sketch, the precision of that; sections (V, 9): kind, column, capacity in entries, words an
@@ -212,7 +216,7 @@ def lay_out(reads: Sequence[Read]) -> Layout:
         _padded([level.slots for level in levels]),
         _padded([[level.slots.index(c) for c in level.moments] for level in levels]),
         _padded([level.firsts for level in levels]),
-        _table(spans, 3),
+        _table(_walked(spans), 4),
         _table([(c, nulls, 1 + 2 * i) for i, (c, nulls) in enumerate(lasts)], 3),
         _table([(c, life, first_decay + 2 * i) for i, (c, life) in enumerate(decays)], 3),
         _table(distincts, 7),
@@ -262,6 +266,21 @@ def _levels(reads: Sequence[Read]) -> list[_Level]:
 def _spans(reads: Sequence[Read], levels: Sequence[_Level]) -> list[tuple[int, int, int]]:
     """Each (level, slot, window) that is read."""
     return list(dict.fromkeys(_span_of(read, levels) for read in reads if read.kind in _MERGED))
+
+
+def _walked(spans: list[tuple[int, int, int]]) -> list[tuple[int, int, int, int]]:
+    """Each span with the span of no column that its walk fills too, -1 for none; the slot of that one is then -2."""
+    rows, filled = [], set()
+    for level, slot, window in spans:
+        events = (level, -1, window)
+        is_first = slot >= 0 and events in spans and events not in filled
+        if is_first:
+            filled.add(events)
+        rows.append((level, slot, window, spans.index(events) if is_first else -1))
+    return [
+        (level, -2, window, -1) if (level, slot, window) in filled else (level, slot, window, place)
+        for level, slot, window, place in rows
+    ]
 
 
 def _span_of(read: Read, levels: Sequence[_Level]) -> tuple[int, int, int]:

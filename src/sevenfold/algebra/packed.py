@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sevenfold.algebra.layout import NEVER_US, Columns, Groups, Layout, Tables
+from sevenfold.algebra.tiles import is_whole, level_words, pack_level, unpack_level
 from sevenfold.algebra.update import clear, lend, lend_columns, settle, update
 from sevenfold.algebra.value import fixed_words, read_state, section_offsets, working_offsets
 from sevenfold.compiled import borrowed, kernel
@@ -91,14 +92,19 @@ def _is_whole(tables: Tables, packed: Ints, begin: int, end: int) -> bool:
     n_levels = tables.levels.shape[0]
     before = n_levels + tables.distincts.shape[0]
     for section in range(before + tables.sections.shape[0]):
+        if at >= end:
+            return False
         if section < n_levels:
-            most, record = tables.levels[section, 4], tables.levels[section, 5]
-        elif section < before:
+            if not is_whole(tables, section, packed, at, end):
+                return False
+            at += level_words(tables, section, packed, at)
+            continue
+        if section < before:
             most, record = tables.distincts[section - n_levels, 1] + 1, 2
         else:
             most = tables.sections[section - before, 2]
             record = tables.sections[section - before, 3]
-        if at >= end or packed[at] < 0 or packed[at] > most:
+        if packed[at] < 0 or packed[at] > most:
             return False
         at += 1 + packed[at] * record
     return bool(at == end)
@@ -142,11 +148,7 @@ def _unpack(tables: Tables, packed: Ints, begin: int, end: int, work: Ints, floa
         work[i] = packed[begin + i]
     at = begin + fixed
     for level in range(tables.levels.shape[0]):
-        size = 1 + packed[at] * tables.levels[level, 5]
-        offset = tables.levels[level, 3]
-        for i in range(size):
-            work[offset + i] = packed[at + i]
-        at += size
+        at += unpack_level(tables, level, packed, at, work, floats)
     for section in range(tables.distincts.shape[0]):
         size = 1 + 2 * packed[at]
         offset = tables.distincts[section, 4]
@@ -168,11 +170,7 @@ def _pack(tables: Tables, work: Ints, packed: Ints, at: int) -> int:
         packed[at + i] = work[i]
     at += fixed
     for level in range(tables.levels.shape[0]):
-        offset = tables.levels[level, 3]
-        size = 1 + work[offset] * tables.levels[level, 5]
-        for i in range(size):
-            packed[at + i] = work[offset + i]
-        at += size
+        at += pack_level(tables, level, work, packed, at)
     for section in range(tables.distincts.shape[0]):
         offset = tables.distincts[section, 4]
         size = 1 + 2 * work[offset]
@@ -208,10 +206,22 @@ def _read_packed(
     for key in range(ends.shape[0]):
         if ends[key] == begin:
             # `work` is an empty state; in it every section lies at its working offset.
-            read_state(tables, work, work_floats, 0, empty, t_us, merged, values, states, key)
+            read_state(
+                tables, work, work_floats, 0, empty, t_us, merged, values, states, key, False
+            )
         else:
             section_offsets(tables, packed, begin, offsets)
             read_state(
-                tables, packed, packed_floats, begin, offsets, t_us, merged, values, states, key
+                tables,
+                packed,
+                packed_floats,
+                begin,
+                offsets,
+                t_us,
+                merged,
+                values,
+                states,
+                key,
+                True,
             )
         begin = ends[key]

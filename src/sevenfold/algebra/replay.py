@@ -62,7 +62,9 @@ def _replay(
                 while event < events_end and columns.known_us[event] < t:
                     update(tables, work, floats, columns, event)
                     event += 1
-                read_state(tables, work, floats, 0, offsets, t, merged, row_values, row_states, 0)
+                read_state(
+                    tables, work, floats, 0, offsets, t, merged, row_values, row_states, 0, False
+                )
             for i_read in range(values.shape[0]):
                 values[i_read, rows[i]] = row_values[0, i_read]
                 states[i_read, rows[i]] = row_states[0, i_read]

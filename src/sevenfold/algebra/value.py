@@ -25,6 +25,7 @@ from sevenfold.algebra.layout import (
 from sevenfold.algebra.moments import read_variance
 from sevenfold.algebra.reads import FIRST, FOLLOWS, LAST_K, QUANTILE, STD, TOP_K, VAR, VECTOR
 from sevenfold.algebra.recent import read_recent
+from sevenfold.algebra.tiles import is_plain, level_words, merge_at_rest
 from sevenfold.algebra.vectors import read_vector
 from sevenfold.compiled import called, kernel
 from sevenfold.types import Floats, Ints
@@ -49,7 +50,7 @@ def section_offsets(tables: Tables, state: Ints, start: int, offsets: Ints) -> N
     n_levels = tables.levels.shape[0]
     for i in range(n_levels):
         offsets[i] = at
-        at += 1 + state[at] * tables.levels[i, 5]
+        at += level_words(tables, i, state, at)
     for i in range(tables.distincts.shape[0]):
         offsets[n_levels + i] = at
         at += 1 + 2 * state[at]
@@ -86,15 +87,14 @@ def read_state(
     values: Floats,
     states: States,
     row: int,
+    at_rest: bool,
 ) -> None:
     """Write the value and the state of every read of one key at `t_us` to `row` of `values` and `states`.
 
-    The state begins at word `start`, its sections at `offsets`; `merged` is room for the spans, (s, 4).
-    Every event in it must be visible at `t_us`.
+    The state begins at word `start`, its sections at `offsets`; it is one `at_rest` or one that is worked on.
+    `merged` is room for the spans, (s, 4). Every event in it must be visible at `t_us`.
     """
-    for span in range(tables.spans.shape[0]):
-        level = tables.spans[span, 0]
-        _merge(tables, span, state, floats, offsets[level], t_us, merged)
+    _merge_spans(tables, state, floats, offsets, t_us, merged, at_rest)
     empty = _MISSING if state[start] == NEVER_US else _NULL
     rest = empty
     for i in range(tables.reads.shape[0]):
@@ -234,6 +234,26 @@ def _read_first(state: Ints, floats: Floats, at: int, end: int, record: int) -> 
 
 
 @kernel
+def _merge_spans(
+    tables: Tables,
+    state: Ints,
+    floats: Floats,
+    offsets: Ints,
+    t_us: int,
+    merged: Floats,
+    at_rest: bool,
+) -> None:
+    for span in range(tables.spans.shape[0]):
+        level = tables.spans[span, 0]
+        if tables.spans[span, 1] < -1:
+            continue  # filled by the walk over a column
+        if at_rest and is_plain(tables, level):
+            merge_at_rest(tables, span, state, floats, offsets[level], t_us, merged)
+        else:
+            _merge(tables, span, state, floats, offsets[level], t_us, merged)
+
+
+@kernel
 def _merge(
     tables: Tables, span: int, state: Ints, floats: Floats, offset: int, t_us: int, merged: Floats
 ) -> None:
@@ -254,7 +274,9 @@ def _merge(
     if slot < 0:
         merged[span, 0] = _count(state, begin + 1, end, record)
         return
-    _add_up(state, floats, begin + 2 + 5 * slot, end, record, merged, span)
+    events = _add_up(state, floats, begin + 2 + 5 * slot, end, (record, slot), merged, span)
+    if tables.spans[span, 3] >= 0:
+        merged[tables.spans[span, 3], 0] = events
 
 
 @kernel
@@ -281,17 +303,26 @@ def _count(state: Ints, at: int, end: int, record: int) -> int:
 
 @kernel
 def _add_up(
-    state: Ints, floats: Floats, at: int, end: int, record: int, merged: Floats, span: int
-) -> None:
-    """The same of a column, in one pass: its chains of additions do not wait for one another.
+    state: Ints,
+    floats: Floats,
+    at: int,
+    end: int,
+    steps: tuple[int, int],
+    merged: Floats,
+    span: int,
+) -> int:
+    """The same of a column, in one pass, and how many events there were: its additions do not wait for one another.
 
     The sum is as in twice the precision, by Sum2 of Ogita, Rump and Oishi (2005): what each addition rounds
     off is kept beside it and not brought back at once, so that the next need not wait for that either.
     """
-    count = 0
+    record, slot = steps
+    of_tile = 1 + 5 * slot  # from its count of all events to that of the column
+    events, count = 0, 0
     high, low = 0.0, 0.0
     least, most = np.inf, -np.inf
     for i in range(at, end, record):
+        events += state[i - of_tile]
         count += state[i]
         x = floats[i + 1]
         total = high + x
@@ -304,3 +335,4 @@ def _add_up(
     merged[span, 1] = high + low
     merged[span, 2] = least
     merged[span, 3] = most
+    return events

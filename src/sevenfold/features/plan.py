@@ -8,7 +8,16 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from sevenfold.algebra.layout import ATTRIBUTE, COUNT_ALL, DISTINCT, KINDS, Layout, Read, lay_out
+from sevenfold.algebra.layout import (
+    ATTRIBUTE,
+    COUNT_ALL,
+    DISTINCT,
+    KINDS,
+    STATE_FORMAT,
+    Layout,
+    Read,
+    lay_out,
+)
 from sevenfold.algebra.reads import QUANTILE, TOP_K, VECTOR
 from sevenfold.algebra.sections import precision_of
 from sevenfold.errors import NotFoundError, Problem, SpecError
@@ -247,6 +256,11 @@ class _Compiler:
         return _read_by("/".join([*before, name]), view, (), view.hashes, links)
 
 
+def _view_id(name: str, hashes: Sequence[str]) -> bytes:
+    """The bytes before a view's keys: states of another format are under others, and are filled anew from the log."""
+    return bytes.fromhex(definition_hash([name, hashes, STATE_FORMAT]))[:8]
+
+
 def row_views(streams: Iterable[Stream]) -> dict[str, ViewPlan]:
     """The view that keeps the rows of each table that events of `streams` are enriched from, by table."""
     wanted: dict[str, tuple[Stream, set[str]]] = {}
@@ -275,7 +289,7 @@ def _compile_rows(table: Stream, kept: tuple[str, ...]) -> ViewPlan:
         True,
         delete,
         hashes,
-        bytes.fromhex(definition_hash([name, hashes]))[:8],
+        _view_id(name, hashes),
         kept,
     )
 
@@ -318,7 +332,7 @@ def _compile_link(name: str, feature: Through) -> ViewPlan:
         True,
         delete,
         hashes,
-        bytes.fromhex(definition_hash([name, hashes]))[:8],
+        _view_id(name, hashes),
     )
 
 
@@ -382,7 +396,7 @@ def _compile_view(view: FeatureView) -> ViewPlan:
         delete,
         tuple(hashes),
         # With its name: two views of one definition keep two states, or each event would count twice.
-        bytes.fromhex(definition_hash([view.name, hashes]))[:8],
+        _view_id(view.name, hashes),
         whole=tuple(whole),
         vectors=tuple(vectors.items()),
     )
