@@ -250,6 +250,11 @@ MUTANTS = {
         "runs.latest(hashes) > horizon_us",
         "runs.latest(hashes) >= 0",
     ),
+    "a tile at rest is counted although its window has passed": (
+        "algebra/tiles.py",
+        "    end_after = (t_us - window - hop) * 2 + 1\n",
+        "    end_after = (t_us - window - hop) * 2 - 1\n",
+    ),
     "offline gives rows in the order of keys": (
         "algebra/replay.py",
         "                values[i_read, rows[i]] =",

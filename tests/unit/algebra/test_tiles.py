@@ -1,0 +1,119 @@
+"""Tiles at rest: every bit of what was worked on, in as few words as it takes, and nothing read beyond them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sevenfold.algebra.layout import (
+    COUNT,
+    COUNT_ALL,
+    MAX,
+    MIN,
+    SUM,
+    Columns,
+    Groups,
+    Layout,
+    Read,
+    Slices,
+    lay_out,
+)
+from sevenfold.algebra.packed import first_damaged, read_packed, update_packed
+from sevenfold.algebra.replay import replay
+from sevenfold.types import Floats, Ints
+
+HOUR = 3_600
+COLUMN = [
+    Read(kind, column, window, HOUR)
+    for kind in (COUNT, SUM, MIN, MAX)
+    for column in (0, 1)
+    for window in (2 * HOUR, 9 * HOUR)
+]
+EVENTS = [Read(COUNT_ALL, -1, window, HOUR) for window in (2 * HOUR, 5 * HOUR, 9 * HOUR)]
+LAYOUTS = {
+    "counts and columns": lay_out([*EVENTS, *COLUMN]),
+    "columns": lay_out(COLUMN),
+    "counts": lay_out(EVENTS),
+    "of all time": lay_out([Read(COUNT_ALL), Read(SUM, 0), Read(MIN, 1)]),
+}
+# Few values, so that sums cancel, and each that has bits of its own.
+VALUES = st.sampled_from([np.nan, -0.0, 0.0, 1.0, -1.0, 1e16, 5e-324])
+HAPPENED = st.lists(
+    st.tuples(st.integers(-20 * HOUR, 20 * HOUR), VALUES, VALUES), min_size=1, max_size=30
+)
+
+
+def of_one_key(events: list[tuple[int, float, float]]) -> Columns:
+    event_us = np.array([event[0] for event in events], dtype=np.int64)
+    known_us = np.maximum.accumulate(event_us)
+    numbers = np.array([event[1:] for event in events], dtype=np.float64)
+    return Columns(event_us, known_us, numbers, np.empty((len(events), 0), dtype=np.int64))
+
+
+def applied(layout: Layout, columns: Columns, cuts: list[int]) -> tuple[Ints, Ints]:
+    words, ends = np.empty(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    for rows in np.split(np.arange(len(columns.known_us)), cuts):
+        part = Columns(*(column[rows] for column in columns))
+        events = Groups(np.array([0, len(rows)]), np.arange(len(rows)))
+        words, ends = update_packed(layout, words, ends, events, part)
+    return words, ends
+
+
+def replayed(layout: Layout, columns: Columns, t_us: int) -> tuple[Floats, np.ndarray]:
+    out = np.empty((layout.n_reads, 1)), np.empty((layout.n_reads, 1), np.uint8)
+    keys = Slices(np.array([0]), np.array([len(columns.known_us)]))
+    replay(layout, keys, columns, Groups(np.array([0, 1]), np.array([0])), np.array([t_us]), out)
+    return out[0].T, out[1].T
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@given(HAPPENED, st.lists(st.integers(0, 30), max_size=4), st.integers(1, 12 * HOUR))
+def test_what_lies_there_is_read_as_what_is_worked_on(
+    name: str, events: list[tuple[int, float, float]], cuts: list[int], later: int
+) -> None:
+    layout, columns = LAYOUTS[name], of_one_key(events)
+    words, ends = applied(layout, columns, sorted(min(cut, len(events)) for cut in cuts))
+    whole, _ = applied(layout, columns, [])
+    assert words.tobytes() == whole.tobytes()
+    assert first_damaged(layout, words, ends) == -1
+    t_us = int(columns.known_us[-1]) + later
+    values, states = read_packed(layout, words, ends, t_us)
+    expected, expected_states = replayed(layout, columns, t_us)
+    assert values.tobytes() == expected.tobytes()
+    assert states.tobytes() == expected_states.tobytes()
+
+
+def test_a_tile_of_one_event_takes_its_start_and_its_values() -> None:
+    layout = LAYOUTS["counts and columns"]
+    apart = of_one_key([(i * HOUR, 1.5, np.nan) for i in range(8)])
+    words, _ = applied(layout, apart, [])
+    assert len(words) == layout.fixed + 1 + 8 * (1 + 2)
+    together = of_one_key([(0, 1.5, 2.5), (1, 1.5, 2.5)])
+    words, _ = applied(layout, together, [])
+    assert len(words) == layout.fixed + 1 + 1 + (1 + 2 * 5)
+
+
+def test_a_minus_zero_is_least_and_no_sum() -> None:
+    layout = LAYOUTS["of all time"]
+    columns = of_one_key([(0, -0.0, -0.0)])
+    values, _ = read_packed(layout, *applied(layout, columns, []), HOUR)
+    assert np.signbit(values).tolist() == [[False, False, True]]
+
+
+@given(HAPPENED, st.data())
+def test_a_damaged_word_is_told_or_read_as_another_state(
+    events: list[tuple[int, float, float]], data: st.DataObject
+) -> None:
+    layout = LAYOUTS["counts and columns"]
+    words, ends = applied(layout, of_one_key(events), [])
+    place = data.draw(st.integers(layout.fixed, len(words) - 1))
+    bit = data.draw(st.integers(0, 63))
+    words[place] ^= np.uint64(1 << bit).astype(np.int64)
+    n = int(words[layout.fixed]) & 0xFFFFFFFF
+    is_told = first_damaged(layout, words, ends) == 0
+    if place == layout.fixed or (place <= layout.fixed + n and bit == 0):
+        assert is_told
+    elif not is_told:
+        read_packed(layout, words, ends, 20 * HOUR)  # within its bounds, whatever it says
