@@ -6,6 +6,7 @@ SevenfoldError
 ├── TimeError           an instant or a duration is not usable
 ├── LeakageError        a feature or a score knows what it cannot know yet
 ├── StoreError          what was read back is not what was written
+│   └── StoreFullError  there is no room for what is to be written
 ├── ArtifactError       a model file is damaged, forged or of another kind
 ├── RegistryError       a version or an alias cannot be had
 ├── GateError           a challenger may not be promoted
@@ -32,6 +33,7 @@ __all__ = [
     "SevenfoldError",
     "SpecError",
     "StoreError",
+    "StoreFullError",
     "TimeError",
 ]
 
@@ -84,6 +86,10 @@ class LeakageError(SevenfoldError):
 
 class StoreError(SevenfoldError):
     """A store that cannot be opened, or whose bytes are not what was written."""
+
+
+class StoreFullError(StoreError):
+    """A store that has no room for what is to be written: nothing of it is, and what was written before stands."""
 
 
 class ArtifactError(SevenfoldError):

@@ -99,7 +99,7 @@ class App:
             status, reply = error.status, _refusal(error, scope["path"], request_id)
         except Exception as error:  # noqa: BLE001  the edge of the process
             refusal = http_error(error)
-            if refusal.status >= 500:
+            if refusal.is_fault:
                 _LOG.exception("request failed id=%s path=%s", request_id, scope["path"])
             status, reply = refusal.status, _refusal(refusal, scope["path"], request_id)
         self.site.metrics.request(label, status, elapsed_s() - begin_s)
@@ -127,7 +127,7 @@ class App:
             ticket.done = True
             return reply
         except Exception as error:
-            ticket.failed = http_error(error).status >= 500
+            ticket.failed = http_error(error).is_fault
             raise
         finally:
             gate.leave(ticket)

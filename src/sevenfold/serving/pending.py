@@ -11,6 +11,8 @@ import logging
 from collections.abc import Callable, Sequence
 
 from sevenfold.clock import elapsed_s
+from sevenfold.errors import StoreError, StoreFullError
+from sevenfold.serving.blocked import Blocked
 from sevenfold.serving.prediction_log import (
     FeatureList,
     Prediction,
@@ -85,6 +87,7 @@ class Pending:
         self._longest_s = longest_s
         self._commit_s = 0.0
         self._waiting: dict[str, Draft] = {}
+        self.blocked = Blocked()
 
     @property
     def patience_s(self) -> float:
@@ -115,10 +118,21 @@ class Pending:
         begin_s = elapsed_s()
         error = self._write(drafts)
         self._commit_s += (1 - _KEEP) * (elapsed_s() - begin_s - self._commit_s)
-        for draft in drafts:
-            # Together nothing of them is written; one may be at fault, and the others are not to suffer for it.
-            alone = error if error is None or len(drafts) == 1 else self._write([draft])
-            draft.settled(alone)
+        # Together nothing of them is written; one may be at fault, and the others are not to suffer for it.
+        is_shared = error is None or len(drafts) == 1 or isinstance(error, StoreFullError)
+        errors = [error if is_shared else self._write([draft]) for draft in drafts]
+        self._note(errors)
+        for draft, own in zip(drafts, errors, strict=True):
+            draft.settled(own)
+
+    def _note(self, errors: list[Exception | None]) -> None:
+        """Block when nothing could be written; the errors then say so."""
+        if None in errors:
+            self.blocked.wrote()
+            return
+        for at, error in enumerate(errors):
+            if isinstance(error, StoreError):
+                errors[at] = self.blocked.failed(error)
 
     def _write(self, drafts: Sequence[Draft]) -> Exception | None:
         try:

@@ -6,7 +6,14 @@ from typing import TypeVar
 
 import msgspec
 
-from sevenfold.errors import InputError, NotFoundError, ServingError, SevenfoldError
+from sevenfold.errors import (
+    InputError,
+    NotFoundError,
+    ServingError,
+    SevenfoldError,
+    StoreFullError,
+)
+from sevenfold.serving.blocked import LogFailedError
 from sevenfold.serving.depth import MAX_DEPTH, is_deeper
 
 __all__ = ["HttpError", "OipRefusal", "Refusal", "decoded", "http_error", "overloaded"]
@@ -35,6 +42,11 @@ class OipRefusal(msgspec.Struct):
     error: str
 
 
+_LOG = ("log_full", "log_slow", "log_failed")
+_RETRY_S = 1
+_LATER = ((b"retry-after", b"%d" % _RETRY_S),)
+
+
 class HttpError(Exception):
     """A refusal with its status; `path` says where in the body, `headers` go with the answer."""
 
@@ -51,6 +63,11 @@ class HttpError(Exception):
         self.code = code
         self.path = path
         self.headers = headers
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether a stage of the answer is at fault: not the client, and not a log that cannot be written."""
+        return self.status >= 500 and self.code not in _LOG
 
     def body(self, request_id: str) -> bytes:
         """The JSON of the refusal."""
@@ -80,6 +97,10 @@ def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise HttpError(400, "too_deep", message, "$") from None
 
 
+def _unlogged(code: str, message: str) -> HttpError:
+    return HttpError(503, code, f"{message}; come back in {_RETRY_S} s", headers=_LATER)
+
+
 _OVERLOADED = {
     "overloaded": "the server is asked for more than it can do",
     "late": "the request had waited too long when its turn came",
@@ -94,7 +115,9 @@ def overloaded(reason: str, retry_s: int) -> HttpError:
 
 
 def http_error(error: Exception) -> HttpError:
-    """The refusal for an error."""
+    """The refusal for an error; of one that is a refusal, itself."""
+    if isinstance(error, HttpError):
+        return error
     text = str(error)
     path = text.split(":", 1)[0] if text.startswith("$") else None
     if isinstance(error, NotFoundError):
@@ -103,6 +126,15 @@ def http_error(error: Exception) -> HttpError:
         return HttpError(400, "invalid_input", text, path)
     if isinstance(error, ServingError):
         return HttpError(409, "conflict", text, path)
+    if isinstance(error, StoreFullError):
+        return _unlogged(
+            "log_full", "the disk has no room for the log, and nothing is answered unlogged"
+        )
+    if isinstance(error, LogFailedError):
+        return _unlogged(
+            "log_failed", "the log cannot be written, and nothing is answered unlogged"
+        )
     if isinstance(error, SevenfoldError):
-        return HttpError(503, "unavailable", "the request cannot be answered now; the log says why")
+        message = "the request cannot be answered now; the log says why"
+        return HttpError(503, "unavailable", message, headers=_LATER)
     return HttpError(500, "internal", "the server failed on this request; the log says why")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from sevenfold.algebra.layout import NEVER_US
 from sevenfold.clock import Clock
 from sevenfold.engines.online import OnlineEngine
-from sevenfold.errors import InputError, NotFoundError, ServingError
+from sevenfold.errors import InputError, NotFoundError, ServingError, StoreFullError
 from sevenfold.features.frame import Spine
 from sevenfold.models.paths import Choice
 from sevenfold.models.trees import rehearse_trees
@@ -207,15 +208,28 @@ class Service:
                 "$.known_us: a live server stamps events itself; leave it out, or start the server with "
                 "--clock replay"
             )
-        result = self._ingest.accept(stream, rows, known_us)
+        with self._noting():
+            result = self._ingest.accept(stream, rows, known_us)
         self.retrieval.settle()
         return result
 
     def accept_posts(self, posts: Sequence[Post]) -> list[IngestResult]:
         """Take the posts in with one commit, all or none; durable when it returns."""
-        results = self._ingest.accept_posts(posts)
+        with self._noting():
+            results = self._ingest.accept_posts(posts)
         self.retrieval.settle()
         return results
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Note when there is no room for events; other failures may be their own fault, and block nobody."""
+        blocked = self.pending.blocked
+        blocked.require_open()
+        try:
+            yield
+        except StoreFullError as error:
+            raise blocked.failed(error) from error
+        blocked.wrote()
 
     @property
     def ladder(self) -> tuple[str, ...]:
@@ -275,7 +289,13 @@ class Service:
         return FeaturesAnswer(list(names), values, states, t_us, end, self.definition.name, ages_s)
 
     def ready(self) -> str | None:
-        """Why the service cannot answer, after asking it to score a probe row; None when it can."""
+        """Why the service cannot answer, after asking it to score a probe row; None when it can.
+
+        Where the last write failed, it also has to write one.
+        """
+        unwritten = self.pending.blocked.probe(self.store)
+        if unwritten is not None:
+            return unwritten
         with self.store.read() as txn:
             t_us = self._instant(txn, None)
             keys = {entity.name: Texts.of(["probe"]) for entity in self.system.entities}
@@ -315,6 +335,7 @@ class Service:
             if given is not None:
                 _check_same(request, items, given)
                 return Draft(given, None)
+            self.pending.blocked.require_open()
             t_us = self._instant(txn, request.t)
             answer = self._answering.start(request, t_us, allowance)
             prediction = answer.make(txn, items)

@@ -6,6 +6,9 @@ and never wait. A snapshot held for long keeps the pages of its time from being 
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +18,7 @@ from typing import Any
 
 import lmdb
 
-from sevenfold.errors import StoreError
+from sevenfold.errors import StoreError, StoreFullError
 from sevenfold.stores.kv import Transaction, ended, joined
 from sevenfold.stores.tables import TABLES, unknown_table
 from sevenfold.types import Ints
@@ -31,6 +34,8 @@ _PAGE = 512  # items a writer's scan takes at a time
 _STATES = (
     "state"  # the table of most reads: gets from it need not name it, which takes a tenth off each
 )
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_LEAST_ROOM_BYTES = 1 << 20
 
 
 class _Reading:
@@ -162,6 +167,8 @@ class LmdbStore:
                 f"the store in {str(self.path)!r} cannot be opened: {error}"
             ) from error
         self._dbs = self._open_tables()
+        self._file = self.path / "data.mdb"
+        self._identity = _identity(self._file)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -181,6 +188,12 @@ class LmdbStore:
         if self._readonly:
             raise StoreError(
                 f"the store in {str(self.path)!r} is open to read: open it with readonly=False to write"
+            )
+        if _identity(self._file) != self._identity:
+            # The file lives on without its name while it is open: what is written would be gone at the end.
+            raise StoreError(
+                f"the file of the store in {str(self.path)!r} was moved or deleted while it is open: put it back; "
+                "nothing is written until it is there"
             )
         if self._writer == threading.get_ident():
             raise StoreError("this thread is already inside `store.write()`: use that transaction")
@@ -221,11 +234,35 @@ class LmdbStore:
         except lmdb.BadValsizeError as error:
             raise StoreError(f"a key has 1 to 511 bytes: {error}") from error
         except lmdb.MapFullError as error:
-            raise StoreError(
+            raise StoreFullError(
                 f"the store in {str(self.path)!r} is full: open it with a larger map_bytes"
             ) from error
         except lmdb.Error as error:
+            if self._has_no_room(error.code):
+                raise StoreFullError(
+                    f"the disk has no room for the store in {str(self.path)!r}: {error}; make room, it goes on by itself"
+                ) from error
             raise StoreError(f"the store in {str(self.path)!r} failed: {error}") from error
+
+    def _has_no_room(self, code: int) -> bool:
+        if code != errno.EIO:
+            return code in _NO_ROOM
+        # So LMDB calls a write that was cut short too, which is how a disk first says that it is full.
+        found = os.statvfs(self.path)
+        soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        room = found.f_bavail * found.f_frsize
+        if soft != resource.RLIM_INFINITY:
+            room = min(room, soft - self._file.stat().st_size)
+        return room < _LEAST_ROOM_BYTES
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file lies at a path; None when there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager
