@@ -29,7 +29,7 @@ from sevenfold.spec.system import System
 from sevenfold.stores.history import HEAD_EVENTS, HISTORY, StreamHistory
 from sevenfold.types import EventBatch, Instant
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "row_bytes"]
 
 Progress = Callable[[str, int, int], None]
 Events = Mapping[str, EventBatch | StreamHistory]
@@ -169,7 +169,7 @@ class Reader:
             source=self._where(),
             looks=tuple(looks),
             rows_at_once=at_once,
-            row_bytes=_row_bytes(names, len(table.names)),
+            row_bytes=row_bytes(names, len(table.names)),
             memory_bytes=self.memory_bytes,
             threads=self.threads,
             features={name: said[name] for name in names},
@@ -182,7 +182,7 @@ class Reader:
 
     def rows_at_once(self, names: Sequence[str], columns: int) -> int:
         """How many rows of a spine are held at a time, when it has so many columns."""
-        return max(self.memory_bytes // 4 // _row_bytes(names, columns), 1)
+        return max(self.memory_bytes // 4 // row_bytes(names, columns), 1)
 
     def _names(
         self, columns: Sequence[str], features: Sequence[str], how: Meant
@@ -271,7 +271,7 @@ def _regrouped(reader: Any, rows: int) -> Iterator[Any]:
         yield arrow_table(held)
 
 
-def _row_bytes(names: Sequence[str], columns: int) -> int:
+def row_bytes(names: Sequence[str], columns: int) -> int:
     """About what a row of a spine takes while it is filled."""
     # Keys, their hashes and groups; values twice and their states; the spine's own cells.
     return 200 + 20 * len(names) + 32 * columns

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Literal
 
 import duckdb
+import numpy.typing as npt
 
 from sevenfold.batch.rows import Computed, require_column
 from sevenfold.errors import InputError
@@ -15,7 +17,7 @@ from sevenfold.sources.files import cell_expression, fetched_column
 from sevenfold.sources.raw import Raw
 from sevenfold.stores.durable import sync_file, sync_folder
 
-__all__ = ["FileRows", "TableFile", "join_parts", "table_of"]
+__all__ = ["FileRows", "TableFile", "join_parts", "table_of", "write_columns"]
 
 _TEXTS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _ROW = "file_row_number"
@@ -120,15 +122,32 @@ def _to_parquet(path: Path, out: Path) -> None:
     _put(part, out)
 
 
-def join_parts(parts: Sequence[Path], out: Path, folder: Path) -> None:
+def write_columns(columns: Mapping[str, npt.NDArray[Any]], out: Path) -> None:
+    """Write columns of texts and numbers to `out`, a new Parquet file."""
+    # Without rows a column of objects says nothing of its type.
+    cells = ", ".join(
+        f'"{name}"::varchar as "{name}"' if column.dtype == object else f'"{name}"'
+        for name, column in columns.items()
+    )
+    with _connected(out) as connection:
+        connection.register("computed", dict(columns))
+        connection.execute(f"copy (select {cells} from computed) to ? (format parquet)", [str(out)])
+
+
+def join_parts(
+    parts: Sequence[Path],
+    out: Path,
+    folder: Path,
+    kind: Literal["parquet", "csv"] = "parquet",
+) -> None:
     """Put the rows of files one after the other into `out`, whole or not at all, by way of `folder` beside it."""
-    if len(parts) == 1:
+    if len(parts) == 1 and kind == "parquet":
         _put(parts[0], out)
         return
-    whole = folder / "whole.parquet"
+    whole = folder / f"whole.{kind}"
     with _connected(out) as connection:
         connection.execute(
-            "copy (select * from read_parquet(?)) to ? (format parquet)",
+            f"copy (select * from read_parquet(?)) to ? (format {kind})",
             [[str(one) for one in parts], str(whole)],
         )
     _put(whole, out)

@@ -38,6 +38,7 @@ _COMMANDS = (
     "evaluate",
     "models",
     "promote",
+    "score",
     "run",
 )
 

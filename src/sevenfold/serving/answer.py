@@ -19,6 +19,7 @@ from sevenfold.hashing import siphash128
 from sevenfold.retrieval.build import Retrieval
 from sevenfold.retrieval.fusion import Fused, candidate_fields
 from sevenfold.retrieval.protocol import Query
+from sevenfold.serving.ahead import Ahead
 from sevenfold.serving.budget import Budget, Pace, split_of
 from sevenfold.serving.caches import Slates
 from sevenfold.serving.champion import Champion
@@ -50,6 +51,7 @@ class Answering:
         retrieval: Retrieval,
         slates: Slates | None = None,
         in_time: bool = True,
+        ahead: Ahead | None = None,
     ) -> None:
         system = definition.system
         self.system = system
@@ -59,6 +61,7 @@ class Answering:
         self.engine = engine
         self.retrieval = retrieval
         self.slates = slates
+        self.ahead = ahead
         self.pace = Pace()
         self.scoring = Scoring(definition, champion, self.pace)
         self.item = system.task.item.name
@@ -156,6 +159,7 @@ class Answer:
     rungs: tuple[str, ...]
     timing_us: dict[str, int] = field(default_factory=dict)
     degraded: dict[str, str] = field(default_factory=dict)
+    made_ahead: Prediction | None = None
     _since_s: float = field(default_factory=elapsed_s)
 
     @property
@@ -171,6 +175,14 @@ class Answer:
 
     def make(self, txn: Transaction, given: list[str] | None) -> Prediction:
         """Find or take the candidates, choose the slate, and say from what; ties keep the candidates' order."""
+        if given is None and self.shared.ahead is not None and self.rungs[0] != "empty":
+            shown = self._ahead(txn, self.shared.ahead)
+            if shown is not None:
+                return shown
+        return self.make_now(txn, given)
+
+    def make_now(self, txn: Transaction, given: list[str] | None) -> Prediction:
+        """The same, never as it was made ahead."""
         kept = self.shared.slates if given is None else None
         hurried = self.budget.is_over() or self.rungs[0] == "cached"
         if kept is None:
@@ -183,6 +195,22 @@ class Answer:
         if kept is not None:
             kept.keep(made)
         return made
+
+    def _ahead(self, txn: Transaction, ahead: Ahead) -> Prediction | None:
+        """The slate that was made ahead; None where only its candidates were, or nothing that can be used."""
+        slate, reason = ahead.find(txn, self.request.keys, self.k, self.t_us)
+        if slate is not None:
+            made = slate.as_prediction(self.request.request_id, self.t_us)
+            if ahead.mode == "hybrid":
+                self.made_ahead = made
+                return None
+            shown = self._as_made(txn, made, "batch")
+            if shown is not None:
+                return shown
+            reason = "nothing of it may be shown any more"
+        self.degraded["table"] = reason
+        self.rungs = rungs_from(self.rungs, ahead.otherwise)
+        return None
 
     def _made(self, txn: Transaction, kept: Slates | None, given: list[str] | None) -> Prediction:
         """The answer of now, or a slate that is kept where there is no time for one."""
@@ -229,6 +257,7 @@ class Answer:
             vectors=b"",
             sample_weight=0.0,
             degraded=degraded,
+            as_of_us=0 if self.made_ahead is None else self.made_ahead.as_of_us,
         )
 
     def _cached(self, txn: Transaction, slates: Slates | None) -> Prediction | None:
@@ -242,6 +271,14 @@ class Answer:
         made = slates.find(version, self.k, self.request.keys, self.t_us)
         if made is None:
             return None
+        shown = self._as_made(txn, made, "cached")
+        if shown is not None:
+            age_s = (self.t_us - made.t_us) / US_PER_S
+            shown.degraded = {**self.degraded, "slate": f"made {age_s:.3f} s before"}
+        return shown
+
+    def _as_made(self, txn: Transaction, made: Prediction, rung: str) -> Prediction | None:
+        """A slate made before, without what must not be shown any more; None where nothing of it is left."""
         found = _Candidates(_fused_of(made), made.items)
         must = self.shared.filters.that_must()
         scores = np.frombuffer(made.scores)
@@ -253,15 +290,17 @@ class Answer:
                 stays = np.zeros(len(made.items), dtype=np.bool_)
             found, scores = found.only(np.flatnonzero(stays)), scores[stays]
         self.mark("slate")
+        found, scores = found.first(self.k), scores[: self.k]
         if not found.items:
             return None
-        age_s = (self.t_us - made.t_us) / US_PER_S
-        return self._prediction(
+        shown = self._prediction(
             found,
-            Scored(scores, made.model, made.version, "cached"),
+            Scored(scores, made.model, made.version, rung),
             np.arange(len(found.items), dtype=np.int64),
-            {**self.degraded, "slate": f"made {age_s:.3f} s before"},
+            self.degraded,
         )
+        shown.as_of_us = made.as_of_us
+        return shown
 
     def _without(self, rung: str) -> None:
         """Leave out a rung that is not to be had."""
@@ -276,6 +315,9 @@ class Answer:
             fused = Fused(np.arange(len(items), dtype=np.int64), sources, scores)
             self.mark("retrieve")
             return _Candidates(fused, items)
+        if self.made_ahead is not None:
+            self.mark("retrieve")
+            return _Candidates(_fused_of(self.made_ahead), self.made_ahead.items)
         query = Query(self.request.keys, self.t_us)
         until_s = self.budget.until_s(elapsed_s(), "retrieve")
         fused, out = retrieval.candidates_in_time(query, until_s, self.rungs[0] == "popular")

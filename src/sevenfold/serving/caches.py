@@ -220,4 +220,5 @@ def _slate_of(made: Prediction) -> Prediction:
         logged=b"",
         vectors=b"",
         sample_weight=0.0,
+        as_of_us=made.as_of_us,
     )

@@ -56,13 +56,18 @@ class Champion:
         self.alias = alias
         self._path = registry.alias_path(alias)
         self._stamp: tuple[int, int] | None = None
+        self._pinned = False
         self.loaded: Loaded | None = None
         self.refused: str | None = None
         self.reload()
 
+    def pin(self) -> None:
+        """Stay with what is loaded from now on, wherever the alias moves."""
+        self._pinned = True
+
     def follow(self) -> Loaded | None:
         """The model to score with; looks whether the alias has moved."""
-        if self._stamp_now() != self._stamp:
+        if not self._pinned and self._stamp_now() != self._stamp:
             self.reload()
         return self.loaded
 

@@ -53,6 +53,7 @@ def encoded(
     told = msgspec.structs.asdict(answer)
     for name in ("items", "features", "values", "states"):
         told.pop(name, None)
+    told = {name: value for name, value in told.items() if value is not None}
     try:
         raw = stream(columns, {_METADATA: _JSON_ENCODE(told)})
     except InputError as error:

@@ -4,6 +4,7 @@
                  an event that touches no other entity is emptied. Each keeps its place, and counts for the
                  others as before. A link that leads to the entity leads nowhere. States under the entity's key, composite ones too, are deleted with it.
     predictions  answers to the entity, or with it among their items, are deleted
+    slates       so are slates that were made ahead
     letters      refused rows that hold the key in any field are deleted
     states       states of others that were computed from the key itself or from a personal field are
                  computed again from the log
@@ -33,6 +34,7 @@ from sevenfold.features.plan import KeyPart, Plan, ViewPlan
 from sevenfold.hashing import digest, key_bytes
 from sevenfold.serving.backfill import drop_behind
 from sevenfold.serving.prediction_log import decode_prediction
+from sevenfold.serving.slate_table import clean_slates
 from sevenfold.spec.declaration import links
 from sevenfold.spec.on_demand import parameters
 from sevenfold.spec.system import System
@@ -47,7 +49,7 @@ from sevenfold.types import Column, EventBatch, Texts
 
 __all__ = ["Forgetting", "Forgotten", "Order", "forgotten", "orders", "personal_fields"]
 
-Stage = Literal["log", "predictions", "letters", "states"]
+Stage = Literal["log", "predictions", "slates", "letters", "states"]
 Bools = npt.NDArray[np.bool_]
 
 _ORDER = b"forget/"
@@ -190,9 +192,12 @@ class Forgetting:
         if order.stage == "log":
             self._clean_log(order)
             return True
+        is_item = order.entity == self._system.task.item.name
         with self._store.write() as txn:
             if order.stage == "predictions":
-                over = _clean_predictions(txn, order, order.entity == self._system.task.item.name)
+                over = _clean_predictions(txn, order, is_item)
+            elif order.stage == "slates":
+                over = _clean_slates(txn, order, is_item)
             else:
                 over = _clean_letters(txn, order)
             _proceed(txn, order, over)
@@ -301,7 +306,12 @@ class Forgetting:
                         OnlineEngine(Plan((view,), ())).apply(into, batch.take(keep))
 
 
-_NEXT: dict[str, Stage] = {"log": "predictions", "predictions": "letters", "letters": "states"}
+_NEXT: dict[str, Stage] = {
+    "log": "predictions",
+    "predictions": "slates",
+    "slates": "letters",
+    "letters": "states",
+}
 
 
 def personal_fields_of(system: System, batch: EventBatch) -> frozenset[str]:
@@ -370,6 +380,13 @@ def _clean_predictions(txn: Transaction, order: Order, is_item: bool) -> bool:
             txn.delete(REQUESTS, key[8:])
             order.predictions += 1
     return len(page) < _ROWS
+
+
+def _clean_slates(txn: Transaction, order: Order, is_item: bool) -> bool:
+    after, slates = clean_slates(txn, order.entity, order.key, is_item, order.cursor, _ROWS)
+    order.cursor = after or b""
+    order.predictions += slates
+    return after is None
 
 
 def _clean_letters(txn: Transaction, order: Order) -> bool:

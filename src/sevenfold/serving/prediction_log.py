@@ -44,6 +44,7 @@ class Prediction(msgspec.Struct):
     rows whose vectors follow in `vectors` float32 (r, f), features in the order of `features`; shown rows
     have weight 1, sampled ones stand for `sample_weight` rows each. `asked` is the digest of the items that a
     request gave, where not all of them were ranked. `degraded` says by stage what the answer had to do without.
+    `as_of_us` is when the slate or the candidates were made, where that was ahead, in a table; else 0.
     """
 
     request_id: str
@@ -66,6 +67,7 @@ class Prediction(msgspec.Struct):
     timing_us: dict[str, int] = {}
     asked: str = ""
     degraded: dict[str, str] = {}
+    as_of_us: int = 0
 
     def source_masks(self) -> npt.NDArray[np.uint32]:
         """Which generators proposed each candidate, uint32 (n,)."""

@@ -118,10 +118,11 @@ class Item(msgspec.Struct):
     sources: list[str]
 
 
-class RecommendAnswer(msgspec.Struct):
+class RecommendAnswer(msgspec.Struct, omit_defaults=True):
     """The slate, which model made it, and which rung of the ladder served.
 
-    `degraded` says by stage what the answer had to do without; it is empty for one that lacks nothing.
+    `degraded` says by stage what the answer had to do without; it is empty for one that lacks nothing. `as_of` is when the
+    slate (the rung `batch`) or its candidates were made, where that was ahead, and `age_s` how long before the answer.
     """
 
     request_id: str
@@ -133,6 +134,8 @@ class RecommendAnswer(msgspec.Struct):
     repeated: bool
     timing_ms: dict[str, float]
     degraded: dict[str, str]
+    as_of: int | None = None
+    age_s: float | None = None
 
 
 class FeaturesRequest(msgspec.Struct, forbid_unknown_fields=True):

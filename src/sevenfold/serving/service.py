@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from sevenfold.models.paths import Choice
 from sevenfold.models.trees import rehearse_trees
 from sevenfold.registry.registry import Registry
 from sevenfold.retrieval.build import Retrieval, build_retrieval
+from sevenfold.serving.ahead import ahead_of
 from sevenfold.serving.answer import Answering
 from sevenfold.serving.audit import Audit
 from sevenfold.serving.background import Job
@@ -39,6 +41,7 @@ from sevenfold.serving.request import (
 from sevenfold.serving.retention import Retention
 from sevenfold.serving.rungs import FULL, Allowance
 from sevenfold.serving.sets import keep_sets
+from sevenfold.serving.slate_table import SlateTable, served_table
 from sevenfold.spec.system import System
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, frontier_us, last_known_us, position
@@ -76,6 +79,7 @@ class Service:
         definition = Definition(system)
         engine = OnlineEngine(definition.plan)
         self.caches = Caches()
+        self.table_outcomes: Counter[str] = Counter()
         self._was_forgetting = False
         observers: list[Observer] = [self.retrieval, self.caches]
         self._ingest = Ingest(store, system.streams, engine, clock, observers)
@@ -135,8 +139,11 @@ class Service:
         self._engine = OnlineEngine(self.plan, hot)
         hashes = {name: definition.hashes[name] for name in self.features}
         self.champion = Champion(self.registry, self.features, hashes)
+        pipeline = definition.system.serving
+        reads = any(keep.must for keep in pipeline.filter)
+        ahead = ahead_of(pipeline, self.retrieval.names, reads, self.table_outcomes)
         self._answering = Answering(
-            definition, self._engine, self.champion, self.retrieval, slates, not self.replay
+            definition, self._engine, self.champion, self.retrieval, slates, not self.replay, ahead
         )
 
     def _switch(self, definition: Definition) -> None:
@@ -305,6 +312,11 @@ class Service:
         """Have everything compiled that takes events in or scores; `ready` does so for answers."""
         self._ingest.rehearse()
         rehearse_trees()
+
+    def table_now(self) -> tuple[SlateTable | None, Instant]:
+        """The table of slates that is served, if there is one, and the instant that its age is counted to."""
+        with self.store.read() as txn:
+            return served_table(txn), self._now_us(txn)
 
     def choices(self) -> dict[str, Choice]:
         """By alias, how the model behind it is scored."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from sevenfold.serving.ahead import AheadMetrics
 from sevenfold.serving.caches import CacheMetrics
 from sevenfold.serving.changing import ChangeStatus
 from sevenfold.serving.gate import Gate
@@ -41,6 +42,7 @@ class Site:
         self.order_change = order_change
         self.metrics = Metrics()
         self.metrics.watch(CacheMetrics(service.caches))
+        self.metrics.watch(AheadMetrics(service.table_outcomes, service.table_now))
         # A replay is to answer the same on any machine, so nothing there may depend on the load.
         self._gate: Gate | None = None
         self._gated = service.definition

@@ -8,7 +8,7 @@ from itertools import pairwise
 from sevenfold.errors import Problem
 from sevenfold.spec.check_features import declared_features
 from sevenfold.spec.declaration import Declaration, duration_us, twice, unknown, views
-from sevenfold.spec.serving import RESERVE, SHARES
+from sevenfold.spec.serving import RESERVE, RUNGS, SHARES
 from sevenfold.spec.stage import Cap, Fresh, Keep, Pin, Rerank, Spread
 
 __all__ = ["SERVING_RULES"]
@@ -175,6 +175,32 @@ def caches_are_of_use(system: Declaration) -> Iterator[Problem]:
         yield Problem("$.serving.hot.entities", message, remedy, "C-27", "warning")
 
 
+def slates_made_ahead_are_used(system: Declaration) -> Iterator[Problem]:
+    """C-28: a mode that answers from a table says how old its slates may be, and what answers where it has none."""
+    pipeline = system.serving
+    if pipeline.mode == "online":
+        if pipeline.max_age is not None:
+            message = "answers are made when they are asked for, so nothing of them grows old"
+            remedy = "leave it out, or let $.serving.mode be 'batch' or 'hybrid'"
+            yield Problem("$.serving.max_age", message, remedy, "C-28")
+        if pipeline.otherwise != "full":
+            message = "there is no table that could lack a slate"
+            remedy = "leave it out, or let $.serving.mode be 'batch' or 'hybrid'"
+            yield Problem("$.serving.otherwise", message, remedy, "C-28")
+        return
+    if pipeline.max_age is None:
+        message = f"in the mode {pipeline.mode!r} a slate would be given for ever"
+        remedy = "say how old one may be, such as max_age='24 h'"
+        yield Problem("$.serving.max_age", message, remedy, "C-28")
+    rungs = ["full", *(rung for rung in RUNGS if rung in (*pipeline.degrade, "empty"))]
+    if pipeline.otherwise not in rungs:
+        yield unknown("$.serving.otherwise", "rung", pipeline.otherwise, rungs, "C-28")
+    if pipeline.mode == "batch" and pipeline.slate is not None and pipeline.slate.always:
+        message = "a slate is given from the table, so one that is kept in memory never is where there is time"
+        remedy = "leave out always=True, or let $.serving.mode be 'online'"
+        yield Problem("$.serving.slate.always", message, remedy, "C-28")
+
+
 SERVING_RULES = (
     fewer_candidates_are_enough,
     stages_read_declared_features,
@@ -183,4 +209,5 @@ SERVING_RULES = (
     budgets_add_up,
     generators_fit_their_stage,
     caches_are_of_use,
+    slates_made_ahead_are_used,
 )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 from sevenfold.spec import stage
 from sevenfold.spec.quantity import Bounds, Count, Duration
 from sevenfold.spec.retrieve import Retriever
 
-__all__ = ["RESERVE", "RUNGS", "SHARES", "Pipeline", "PredictionLog"]
+__all__ = ["RESERVE", "RUNGS", "SHARES", "Mode", "Pipeline", "PredictionLog"]
+
+Mode: TypeAlias = Literal["online", "batch", "hybrid"]
+"""When an answer is made: when it is asked for, ahead, or its candidates ahead and the rest when it is asked for."""
 
 RUNGS = ("full", "fewer", "light", "baseline", "cached", "nulls", "popular", "empty")
 """How an answer can be made, the best first; a pipeline declares which of those after the first it has."""
@@ -50,6 +53,11 @@ class Pipeline:
     `k`), `light` (the model behind the alias `light`), `baseline` (the rule), `cached` (the last slate, see `slate`), `nulls` (the model without what the
     store has), `popular` (the generators' own order), `empty`. From `fewer` on, every rung has the fewer
     candidates.
+
+    `mode` says when answers are made. `online`: when they are asked for. `batch`: ahead, as slates in the table that
+    `sevenfold score` or a job writes. `hybrid`: the candidates ahead, from that table, features and ranking when asked for. A
+    slate that was made longer than `max_age` ago is not used; where the table has none, the answer is made as `online`, by
+    `otherwise` or a cheaper rung.
     """
 
     Keep = stage.Keep
@@ -71,6 +79,9 @@ class Pipeline:
     reserve: Duration | None = None
     hot: stage.Hot | None = None
     slate: stage.Slate | None = None
+    mode: Mode = "online"
+    max_age: Duration | None = None
+    otherwise: str = "full"
 
     @property
     def reads(self) -> tuple[str, ...]:

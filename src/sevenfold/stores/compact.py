@@ -44,7 +44,8 @@ def compact(path: Path) -> tuple[int, int]:
     shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(path.parent / HISTORY, ignore_errors=True)
     before = (path / "data.mdb").stat().st_size
-    source, target = LmdbStore(path, readonly=True), LmdbStore(partial, zeroed=True)
+    # Opened to write: a store of an earlier version then has the tables that were added since.
+    source, target = LmdbStore(path), LmdbStore(partial, zeroed=True)
     try:
         for table in TABLES:
             _copy(source, target, table)

@@ -20,7 +20,7 @@ import lmdb
 
 from sevenfold.errors import StoreError, StoreFullError
 from sevenfold.stores.kv import Transaction, ended, joined
-from sevenfold.stores.tables import TABLES, unknown_table
+from sevenfold.stores.tables import ADDED, TABLES, unknown_table
 from sevenfold.types import Ints
 
 __all__ = ["DEFAULT_MAP_BYTES", "LmdbStore"]
@@ -218,7 +218,7 @@ class LmdbStore:
         try:
             self._env.reader_check()  # free the slots of readers that were killed
             if self._readonly:  # a handle opened inside a read transaction would end with it
-                return {name: self._env.open_db(name.encode(), create=False) for name in TABLES}
+                return self._existing()
             with self._env.begin(write=True) as txn:
                 return {name: self._env.open_db(name.encode(), txn=txn) for name in TABLES}
         except lmdb.Error as error:
@@ -226,6 +226,16 @@ class LmdbStore:
             raise StoreError(
                 f"the folder {str(self.path)!r} holds no Sevenfold store, or one of another version: {error}"
             ) from error
+
+    def _existing(self) -> dict[str, Any]:
+        found = {}
+        for name in TABLES:
+            try:
+                found[name] = self._env.open_db(name.encode(), create=False)
+            except lmdb.NotFoundError:
+                if name not in ADDED:
+                    raise
+        return found
 
     @contextmanager
     def _faults(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sevenfold.errors import StoreError
 
 __all__ = [
+    "ADDED",
     "DEAD",
     "IDS",
     "LABELS",
@@ -12,6 +13,7 @@ __all__ = [
     "META",
     "PREDICTIONS",
     "REQUESTS",
+    "SLATES",
     "STATE",
     "TABLES",
     "unknown_table",
@@ -41,7 +43,13 @@ REQUESTS = "requests"
 LABELS = "labels"
 """The outcome of every exposure, once."""
 
-TABLES = (LOG, IDS, STATE, META, DEAD, PREDICTIONS, REQUESTS, LABELS)
+SLATES = "slates"
+"""Slates made ahead, by table and key."""
+
+TABLES = (LOG, IDS, STATE, META, DEAD, PREDICTIONS, REQUESTS, LABELS, SLATES)
+
+ADDED = frozenset({SLATES})
+"""Tables that a store of an earlier version lacks until it is opened to write."""
 
 
 def unknown_table(name: str) -> StoreError:

@@ -124,6 +124,10 @@ FAULTS: list[tuple[tuple[str | int, ...], Any, str, str, str]] = [
     ),
     (("serving", "slate"), replace(SLATE, ttl="0 s"), "C-00", "$.serving.slate.ttl", "error"),
     (("serving", "hot"), HOT([sf.Entity("shelf")]), "C-27", "$.serving.hot.entities[0]", "error"),
+    (("serving", "mode"), "batch", "C-28", "$.serving.max_age", "error"),
+    (("serving", "mode"), "hybrid", "C-28", "$.serving.max_age", "error"),
+    (("serving", "max_age"), "1 h", "C-28", "$.serving.max_age", "error"),
+    (("serving", "otherwise"), "popular", "C-28", "$.serving.otherwise", "error"),
     (("serving", "hot"), HOT([]), "C-27", "$.serving.hot.entities", "warning"),
 ]
 

@@ -23,6 +23,7 @@ from sevenfold.serving.route import Asked, Reply, Route
 from sevenfold.serving.rungs import Allowance
 from sevenfold.serving.site import Site
 from sevenfold.serving.tracing import Answered, Tracing
+from sevenfold.types import US_PER_S
 
 __all__ = ["PREDICT", "allowance", "recommend_answer"]
 
@@ -75,13 +76,15 @@ def _answered(
     site: Site, asked: Asked, request: RecommendRequest, prediction: Prediction, repeated: bool
 ) -> Reply:
     if asked.ticket is not None and not repeated:
-        asked.ticket.rung = prediction.rung
+        # What is given as it was made ahead is at no level of the ladder: no load and no fault is in it.
+        as_asked = _best(site, asked) if prediction.rung == "batch" else prediction.rung
+        asked.ticket.rung = as_asked
         # No fault of a stage: who asks left little time, there is nothing to rank, or no model to rank it with.
         hurried = request.timeout_ms is not None or _DEADLINE in asked.headers
         slate = site.service.system.serving.slate
         wanted = prediction.rung == "cached" and slate is not None and slate.always
         nothing = not prediction.items or not site.version_now()
-        asked.ticket.excused = hurried or wanted or nothing
+        asked.ticket.excused = hurried or wanted or nothing or "table" in prediction.degraded
     if not repeated:
         site.metrics.answer(prediction.rung, prediction.timing_us, prediction.degraded)
         if site.tracing is not None:
@@ -131,6 +134,8 @@ def recommend_answer(prediction: Prediction, repeated: bool) -> RecommendAnswer:
         repeated,
         {stage: taken / 1000 for stage, taken in prediction.timing_us.items()},
         prediction.degraded,
+        prediction.as_of_us or None,
+        (prediction.t_us - prediction.as_of_us) / US_PER_S if prediction.as_of_us else None,
     )
 
 
