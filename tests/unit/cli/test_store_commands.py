@@ -296,14 +296,14 @@ def register(tea: Path, home: Path) -> None:
 
 def test_a_population_is_scored_as_of_then(tea: Path, sales: Path, home: Path) -> None:
     answer("ingest", tea, "sales", sales, "--home", home)
-    as_of, out = "2024-01-10T00:00:00Z", home / "out.parquet"
-    command = ("score", tea, "--home", home, "--as-of", as_of)
-    assert "there is nobody" in refusal(*command)  # the file became known when it was taken in
-    said = answer("score", tea, "--home", home, "--k", 2, "--out", out)
+    out, command = home / "out.parquet", ("score", tea, "--home", home, "--as-of")
+    assert "there is nobody" in refusal(*command, "2023-12-31T00:00:00Z")
+    said = answer(*command, "2024-01-10T00:00:00+01:00", "--k", 2, "--out", out)
+    assert said["as_of"] == "2024-01-09T23:00:00Z"
     assert (said["keys"], said["slates"], said["k"], said["version"]) == (7, 7, 2, 0)
     assert duckdb.sql(f"select count(*), max(position) from '{out}'").fetchall() == [(14, 2)]
-    assert "7 slates of 7 keys, up to 2 items each" in run("score", tea, "--home", home).stdout
-    assert "is no instant" in refusal(*command[:-1], "soon")
+    assert "7 slates of 7 keys, up to 10 items" in run("score", tea, "--home", home).stdout
+    assert "is no instant" in refusal(*command, "soon")
     assert "active" in refusal("score", tea, "--home", home, "--population", "active=x")
 
 
