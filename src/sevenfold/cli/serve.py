@@ -12,7 +12,9 @@ from sevenfold.cli.output import json_option, progress, say, show
 
 if TYPE_CHECKING:
     from sevenfold.serving.server import Beside
+    from sevenfold.serving.supervisor import Place
     from sevenfold.serving.tracing import Tracing
+    from sevenfold.spec.system import System
 
 
 class _StopError(Exception):
@@ -61,6 +63,24 @@ def _grpc(port: int | None) -> Beside | None:
             f"--grpc-port needs {error.name}: pip install 'sevenfold[grpc]'"
         ) from error
     return partial(listening, port=port)
+
+
+def _declared(system: str, home: Path | None, is_one_of_several: bool) -> tuple[System, Path]:
+    """The declaration and its home; one of several processes begins with what they have changed to since."""
+    from sevenfold.cli.load import load_system
+    from sevenfold.serving.order import read_declared
+
+    declared = load_system(system)
+    place = home_of(home, declared.name)
+    changed = read_declared(place) if is_one_of_several else None
+    return (declared if changed is None else load_system(changed)), place
+
+
+def _again(place: Place) -> list[str]:
+    """This very command, for one of several processes."""
+    import sys
+
+    return [sys.executable, "-m", "sevenfold", *sys.argv[1:], "--place", place.text()]
 
 
 @click.command("serve")
@@ -144,6 +164,15 @@ def _grpc(port: int | None) -> Beside | None:
     help="Write OpenTelemetry spans of the answers that callers trace, and of this share of the others, to "
     "OTEL_EXPORTER_OTLP_ENDPOINT. Needs the extra `otel`.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Answer by so many processes on the one port, one of which takes the events in; live only.",
+)
+@click.option("--place", "place_text", hidden=True)
 @json_option
 def command(
     system: str,
@@ -162,6 +191,8 @@ def command(
     history_head: int,
     admission: bool,
     trace_share: float | None,
+    workers: int,
+    place_text: str | None,
 ) -> None:
     """Answer requests over HTTP until stopped.
 
@@ -177,9 +208,10 @@ def command(
 
     keep_to_one_thread()  # before what is imported next
 
-    from sevenfold.cli.load import load_system, load_system_anew
+    from sevenfold.cli.load import load_system_anew
     from sevenfold.serving.door import Door, Tls
-    from sevenfold.serving.server import Way, serve
+    from sevenfold.serving.server import Way, serve, serve_place, supervise
+    from sevenfold.serving.supervisor import Place
 
     logging.basicConfig(
         level=logging.INFO,
@@ -187,23 +219,34 @@ def command(
     )
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("give --tls-cert and --tls-key, or neither")
+    if workers > 1 and clock == "replay":
+        raise click.UsageError("a replay is answered by one process: leave --workers out")
     tls = Tls(tls_cert, tls_key) if tls_cert and tls_key else None
     door = Door(host, port, token, tls, plain, hosts, not no_admin)
-    declared = load_system(system)
-    place = home_of(home, declared.name)
+    declared, place = _declared(system, home, place_text is not None)
+    own = None if place_text is None else Place.of(place_text)
     where = (
         f"{'https' if tls else 'http'}://{host}:{port}"
         if port
         else f"a free port of {host}, see {place}/server.json"
     )
-    say(f"{declared.name}: serving on {where}")
+    if own is None:
+        say(f"{declared.name}: serving on {where}")
     # The server drains on these signals and then raises them again, for whoever started it.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
-    with suppress(_StopError), progress("reading the log") as advance:
-        replay = clock == "replay"
-        tracing = _tracing(declared.name, trace_share)
-        allowed, beside = _known(kinds), _grpc(grpc_port)
-        way = Way(replay, history_head, load_system_anew, admission, allowed, tracing, beside)
-        serve(declared, place, __version__, door, way, advance)
-    show({"system": declared.name, "home": str(place)}, f"{declared.name}: stopped")
+    with suppress(_StopError):
+        if workers > 1 and own is None:
+            supervise(place, door, workers, _again)
+        else:
+            tracing = _tracing(declared.name, trace_share)
+            allowed, beside = _known(kinds), _grpc(grpc_port)
+            replay = clock == "replay"
+            way = Way(replay, history_head, load_system_anew, admission, allowed, tracing, beside)
+            with progress("reading the log") as advance:
+                if own is None:
+                    serve(declared, place, __version__, door, way, advance)
+                else:
+                    serve_place(declared, place, __version__, door, way, own, advance)
+    if own is None:
+        show({"system": declared.name, "home": str(place)}, f"{declared.name}: stopped")

@@ -120,7 +120,7 @@ class Answering:
             return str(error)
         if not np.isfinite(scored.scores).all():
             return f"model {scored.model} version {scored.version} gives no finite score"
-        return champion.refused if champion.loaded is None else None
+        return champion.refused if champion.loaded is None else champion.loaded.differs()
 
     def draft(self, prediction: Prediction, answer: Answer) -> Draft:
         """The answer as it is to be written; it is one that was given once it is on disk."""

@@ -47,7 +47,8 @@ class App:
     """What one listener of a server answers: `routes` of `site`, for those whom `guard` lets pass.
 
     A body has at most as many bytes as its route allows, and never more than `limits` do. The listener that has the
-    lifespan also does the work beside the answers.
+    lifespan also does the work beside the answers. With `counts` off its requests are not counted: whoever passes them
+    on has counted them.
     """
 
     def __init__(
@@ -57,9 +58,11 @@ class App:
         limits: Limits | None = None,
         routes: Sequence[Route] = ROUTES,
         only_tls: bool = False,
+        counts: bool = True,
     ) -> None:
         self.site = site
         self._guard = guard
+        self._counts = counts
         self._limits = limits or Limits()
         # A job may delete: an answer that waits is to be on disk by then, where it is found.
         self.background = Background(
@@ -95,6 +98,7 @@ class App:
             label = route.path
             asked = Asked(b"", read_headers(scope["headers"]), names, begin_s)
             reply = await self._answer(route, asked, receive)
+            status = reply.status
         except HttpError as error:
             status, reply = error.status, _refusal(error, scope["path"], request_id)
         except Exception as error:  # noqa: BLE001  the edge of the process
@@ -102,7 +106,8 @@ class App:
             if refusal.is_fault:
                 _LOG.exception("request failed id=%s path=%s", request_id, scope["path"])
             status, reply = refusal.status, _refusal(refusal, scope["path"], request_id)
-        self.site.metrics.request(label, status, elapsed_s() - begin_s)
+        if self._counts:
+            self.site.metrics.request(label, status, elapsed_s() - begin_s)
         await self._send(send, status, reply)
 
     async def _answer(self, route: Route, head: Asked, receive: Receive) -> Reply:

@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from sevenfold.errors import RegistryError, SevenfoldError
 from sevenfold.models.dataset import Matrix
+from sevenfold.models.lightgbm import LightGBMModel
 from sevenfold.models.paths import Choice, choose
+from sevenfold.models.probe import Probe
 from sevenfold.models.protocol import Model
 from sevenfold.registry.registry import Registry
 from sevenfold.types import Floats
@@ -19,17 +21,27 @@ from sevenfold.types import Floats
 __all__ = ["Champion", "Loaded"]
 
 _LOG = logging.getLogger(__name__)
+_PROBE_ROWS = 8  # scored each time that somebody asks whether the model works
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """A model ready to score: its name, version, how it is scored and the columns of the vector it reads."""
+    """A model ready to score: its name, version, how it is scored and the columns of the vector it reads.
+
+    `probe` are rows whose scores are known: those stored with the model, or else of when it was loaded.
+    """
 
     name: str
     version: int
     model: Model
     columns: npt.NDArray[np.intp]
     choice: Choice
+    probe: Probe
+
+    def differs(self) -> str | None:
+        """How the scores of the probe are other than they were, in words; None when they are the same, bit for bit."""
+        difference = self.probe.difference(self.choice.path.scores)
+        return None if difference is None else f"version {self.version}: {difference}"
 
     def scores(self, vectors: Matrix) -> Floats:
         """The scores of feature vectors float32 (n, f), as float64 (n,), by the path that was chosen."""
@@ -104,9 +116,13 @@ class Champion:
         columns = np.array([self._features.index(name) for name in model.feature_names], np.intp)
         choice = choose(model)
         empty = np.full((1, len(columns)), np.nan, dtype=np.float32)
-        if not np.isfinite(choice.path.scores(empty)).all():
+        found = choice.path.scores(empty)
+        if not np.isfinite(found).all():
             raise RegistryError(f"version {version} gives no finite score for a row of nulls")
-        return Loaded(described.manifest.name, version, model, columns, choice)
+        stored = model.probe if isinstance(model, LightGBMModel) else None
+        probe = stored or Probe(empty, found)
+        few = Probe(probe.rows[:_PROBE_ROWS], probe.scores[:_PROBE_ROWS])
+        return Loaded(described.manifest.name, version, model, columns, choice, few)
 
     def _stamp_now(self) -> tuple[int, int] | None:
         try:

@@ -12,7 +12,7 @@ from sevenfold.serving.limits import Limits
 from sevenfold.serving.rate import Bucket
 from sevenfold.serving.tokens import TOKENS_FILE, Tokens, home_token, read_tokens
 
-__all__ = ["Door", "Tls", "admin_guard", "check_door", "public_guard"]
+__all__ = ["Door", "Tls", "admin_guard", "check_door", "inner_guard", "public_guard"]
 
 _ANONYMOUS_PER_S = 100.0
 
@@ -70,6 +70,12 @@ def public_guard(door: Door, home: Path) -> Guard:
         return Guard(tokens, {"predict", "metrics"}, {*LOOPBACK_NAMES, door.host, *door.hosts})
     per_s = door.limits.anonymous_per_s or _ANONYMOUS_PER_S
     return Guard(tokens, (), set(door.hosts) or None, Bucket(per_s))
+
+
+def inner_guard(door: Door, home: Path) -> Guard:
+    """The guard between the processes of one server: tokens are looked at again, the rest was on the port."""
+    open_scopes = {"predict", "metrics"} if is_loopback(door.host) else ()
+    return Guard(Tokens(home_token(home), home / TOKENS_FILE, door.token), open_scopes)  # type: ignore[arg-type]
 
 
 def admin_guard(home: Path) -> Guard:

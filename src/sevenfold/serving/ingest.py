@@ -18,6 +18,7 @@ from sevenfold.features.plan import Plan, ViewPlan
 from sevenfold.serving.alerts import count_alerts, volume_alerts
 from sevenfold.serving.backfill import backfill, kept_views, leave_out
 from sevenfold.serving.enrich import Enriching
+from sevenfold.serving.instants import Instants
 from sevenfold.serving.runs import runs
 from sevenfold.serving.schema import keep_schemas
 from sevenfold.sources.expectations import Alert
@@ -125,7 +126,8 @@ class Ingest:
     """The one door into a store: the log, the states and the counts of an ingest commit together.
 
     What `observers` are told has been committed before. Views that the store does not keep yet are filled
-    from its log at the start.
+    from its log at the start. Where other processes read beside it, `instants` tells them what is coming. With
+    `fills` off another process is that door, and nothing is written here.
     """
 
     def __init__(
@@ -135,13 +137,16 @@ class Ingest:
         engine: OnlineEngine,
         clock: Clock,
         observers: Sequence[Observer] = (),
+        fills: bool = True,
     ) -> None:
         self._store = store
         self._clock = clock
         self._observers = observers
-        keep_schemas(store, streams)
-        if (filled := backfill(store, engine.plan)) and self._position():
-            _LOG.info("states filled from the log views=%s", ",".join(filled))
+        self.instants: Instants | None = None
+        if fills:
+            keep_schemas(store, streams)
+            if (filled := backfill(store, engine.plan)) and self._position():
+                _LOG.info("states filled from the log views=%s", ",".join(filled))
         self.read_us: Instant = -(1 << 62)
         self.use(streams, engine)
 
@@ -220,8 +225,7 @@ class Ingest:
         Raises NotFoundError for a stream that the system does not declare.
         """
         checked = self._checked(stream, rows, known_us, history, beside)
-        with self._store.write() as txn:
-            self._require_ours(txn)
+        with self._writing() as txn:
             kept, _ = self._take(txn, checked.rows.batch)
             keep_originals(txn, stream, _clamped(checked.rows, [kept]))
             result = self._settle(txn, stream, checked, len(kept))
@@ -242,8 +246,7 @@ class Ingest:
             streams.setdefault(post.stream, []).append(place)
         kept: dict[str, EventBatch] = {}
         events = np.zeros(len(posts), dtype=np.int64)
-        with self._store.write() as txn:
-            self._require_ours(txn)
+        with self._writing() as txn:
             for stream, places in streams.items():
                 batches = [checked[place].rows.batch for place in places]
                 post_of = np.repeat(places, [len(batch) for batch in batches])
@@ -273,8 +276,7 @@ class Ingest:
             name: self._checked(name, given, known_us, history) for name, given in rows.items()
         }
         kept: list[EventBatch] = []
-        with self._store.write() as txn:
-            self._require_ours(txn)
+        with self._writing() as txn:
             batches = [one.rows.batch for one in checked.values()]
             for part in runs(batches, self._enriching.tables):
                 kept.append(self._log(txn, part)[0])
@@ -292,6 +294,21 @@ class Ingest:
             }
         self._tell(kept)
         return results
+
+    @contextmanager
+    def _writing(self) -> Iterator[Transaction]:
+        """The transaction that events are taken in by, announced to those who read beside it."""
+        try:
+            with self._store.write() as txn:
+                self._require_ours(txn)
+                if self.instants is not None:
+                    # Once: whoever saw a later announcement could read after what this one has let in.
+                    floor = max(floor_us(txn), self.read_us)
+                    self.read_us = self.instants.announce(floor)
+                yield txn
+        finally:
+            if self.instants is not None:
+                self.instants.withdraw()
 
     def _checked(
         self,

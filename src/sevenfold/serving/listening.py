@@ -34,21 +34,21 @@ def listen_port(host: str, port: int) -> socket.socket:
     return listening
 
 
-def listen_home(home: Path) -> socket.socket:
+def listen_home(home: Path, name: str = ADMIN_SOCKET) -> socket.socket:
     """A socket that listens in the home, for its owner only; the home must be held, see `alone`.
 
     What a killed server left at its place is replaced. ServingError where none can be made.
     """
-    (home / ADMIN_SOCKET).unlink(missing_ok=True)
+    (home / name).unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)  # for its owner only from the first moment
     try:
-        with _address(home) as address:
+        with _address(home, name) as address:
             listening.bind(address)
     except OSError as error:
         listening.close()
         raise ServingError(
-            f"cannot listen on {home / ADMIN_SOCKET}: {error}; give a shorter --home on a disk that can hold "
+            f"cannot listen on {home / name}: {error}; give a shorter --home on a disk that can hold "
             "sockets, or --no-admin"
         ) from error
     finally:
@@ -57,12 +57,12 @@ def listen_home(home: Path) -> socket.socket:
     return listening
 
 
-def connect_home(home: Path, timeout_s: float) -> socket.socket:
-    """A connection to the socket in a home; OSError when nobody listens there."""
+def connect_home(home: Path, timeout_s: float, name: str = ADMIN_SOCKET) -> socket.socket:
+    """A connection to a socket in a home; OSError when nobody listens there."""
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connected.settimeout(timeout_s)
     try:
-        with _address(home) as address:
+        with _address(home, name) as address:
             connected.connect(address)
     except OSError:
         connected.close()
@@ -80,13 +80,13 @@ def files_at_once() -> int:
 
 
 @contextmanager
-def _address(home: Path) -> Iterator[str]:
-    """The address of the socket in a home: it has about 100 characters, and a home may have more."""
+def _address(home: Path, name: str) -> Iterator[str]:
+    """The address of a socket in a home: it has about 100 characters, and a home may have more."""
     if not sys.platform.startswith("linux"):
-        yield str(home / ADMIN_SOCKET)
+        yield str(home / name)
         return
     folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield f"/proc/self/fd/{folder}/{ADMIN_SOCKET}"
+        yield f"/proc/self/fd/{folder}/{name}"
     finally:
         os.close(folder)

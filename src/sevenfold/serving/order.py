@@ -11,9 +11,18 @@ import msgspec
 
 from sevenfold.errors import RunError
 
-__all__ = ["ChangeOrder", "read_order", "withdraw_order", "write_order"]
+__all__ = [
+    "ChangeOrder",
+    "keep_declared",
+    "read_declared",
+    "read_order",
+    "withdraw_declared",
+    "withdraw_order",
+    "write_order",
+]
 
 _FILE = "change.json"
+_DECLARED = "declared"
 
 
 class ChangeOrder(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,3 +52,23 @@ def read_order(home: Path) -> ChangeOrder | None:
 def withdraw_order(home: Path) -> None:
     """Take the order out of the home: it is done, or given up."""
     (home / _FILE).unlink(missing_ok=True)
+
+
+def keep_declared(home: Path, system: str) -> None:
+    """Note for the other processes of a server what it has changed to since it was started."""
+    partial = home / f".{_DECLARED}"
+    partial.write_text(system, "utf-8")
+    partial.replace(home / _DECLARED)
+
+
+def read_declared(home: Path) -> str | None:
+    """What the server of a home has changed to since it was started; None when it has not changed."""
+    try:
+        return (home / _DECLARED).read_text("utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def withdraw_declared(home: Path) -> None:
+    """Forget it: a server begins with what it is started with."""
+    (home / _DECLARED).unlink(missing_ok=True)

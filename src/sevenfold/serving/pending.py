@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from sevenfold.clock import elapsed_s
-from sevenfold.errors import StoreError, StoreFullError
+from sevenfold.errors import ServingError, StoreError, StoreFullError
 from sevenfold.serving.blocked import Blocked
 from sevenfold.serving.prediction_log import (
     FeatureList,
@@ -20,14 +20,18 @@ from sevenfold.serving.prediction_log import (
     keep_feature_list,
     write_prediction,
 )
-from sevenfold.stores.kv import Store
+from sevenfold.stores.kv import Store, Transaction
 
-__all__ = ["Draft", "Pending"]
+__all__ = ["Draft", "OvertakenError", "Pending"]
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_S = 0.01  # that an answer waits for others to be made; what is one more commit by then?
 _MOST_S = 0.05  # the same where the disk is slow
 _KEEP = 0.5  # of what a commit was thought to take
+
+
+class OvertakenError(ServingError):
+    """Another process has written what an answer should have known of: it is to be made again."""
 
 
 class Draft:
@@ -41,6 +45,7 @@ class Draft:
         self.repeated = features is None
         self.features = features
         self.is_kept = self.repeated
+        self.basis: object = None  # what it was made from, for whoever checks that
         self.error: Exception | None = None
         self.raw = b"" if self.repeated else encode_prediction(prediction)
         self.made_s = elapsed_s()
@@ -78,12 +83,15 @@ class Draft:
 class Pending:
     """The drafts that wait, in the order in which they were made; `settle` writes them by one commit.
 
+    Where other processes write too, `check` is asked in that transaction and raises OvertakenError for a draft that is void.
+
     One that has waited `longest_s` is written when the next is made, with it; where the disk is slow, one that has waited for
     twice as long as a commit takes, so that a slow commit is shared by more. Whoever makes a draft has it settled: an event loop at its next turn, everyone else at once.
     """
 
     def __init__(self, store: Store, longest_s: float = _LONGEST_S) -> None:
         self._store = store
+        self.check: Callable[[Transaction, Draft], None] | None = None
         self._longest_s = longest_s
         self._commit_s = 0.0
         self._waiting: dict[str, Draft] = {}
@@ -137,12 +145,18 @@ class Pending:
     def _write(self, drafts: Sequence[Draft]) -> Exception | None:
         try:
             with self._store.write() as txn:
+                if self.check is not None:
+                    for draft in drafts:
+                        self.check(txn, draft)
                 for features in {
                     d.features.name: d.features for d in drafts if d.features
                 }.values():
                     keep_feature_list(txn, features)
                 for draft in drafts:
                     write_prediction(txn, draft.prediction, draft.raw)
+        except OvertakenError as error:
+            _LOG.info("answers to be made again n=%d reason=%s", len(drafts), error)
+            return error
         except Exception as error:  # noqa: BLE001  the edge of the process: each who waits hears of it
             _LOG.error("answers not written n=%d error=%s", len(drafts), error)
             return error

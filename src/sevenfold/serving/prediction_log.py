@@ -26,6 +26,7 @@ __all__ = [
     "feature_list_id",
     "feature_names",
     "find_prediction",
+    "is_answered",
     "items_digest",
     "keep_feature_list",
     "read_predictions",
@@ -162,6 +163,11 @@ def write_prediction(txn: Transaction, prediction: Prediction, raw: bytes | None
     txn.put(PREDICTIONS, key, encode_prediction(prediction) if raw is None else raw)
     txn.put(REQUESTS, _request_key(prediction.request_id), key)
     raise_frontier(txn, prediction.t_us)
+
+
+def is_answered(txn: Transaction, request_id: str) -> bool:
+    """Whether an answer to a request is kept."""
+    return txn.get(REQUESTS, _request_key(request_id)) is not None
 
 
 def find_prediction(txn: Transaction, request_id: str) -> Prediction | None:

@@ -15,7 +15,14 @@ from sevenfold.spec.outline import outline
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.tables import META
 
-__all__ = ["DefinitionRecord", "keep_record", "read_record", "record_of"]
+__all__ = [
+    "DefinitionRecord",
+    "encoded_record",
+    "keep_record",
+    "raw_record",
+    "read_record",
+    "record_of",
+]
 
 _KEY = b"definition"
 
@@ -52,11 +59,21 @@ def record_of(definition: Definition) -> DefinitionRecord:
     )
 
 
+def encoded_record(definition: Definition) -> bytes:
+    """The record of a definition as a store keeps it."""
+    return msgspec.json.encode(record_of(definition))
+
+
+def raw_record(txn: Transaction) -> bytes | None:
+    """The record that a store keeps of what is served, as it is kept; None where none is."""
+    return txn.get(META, _KEY)
+
+
 def keep_record(store: Store, definition: Definition) -> None:
     """Note in the store that `definition` is served."""
-    encoded = msgspec.json.encode(record_of(definition))
+    encoded = encoded_record(definition)
     with store.read() as txn:
-        if txn.get(META, _KEY) == encoded:
+        if raw_record(txn) == encoded:
             return
     with store.write() as txn:
         txn.put(META, _KEY, encoded)

@@ -36,11 +36,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The body of a good answer, its kind, and the headers that go with it."""
+    """The body of a good answer, its kind, the headers that go with it, and its status."""
 
     body: bytes
     kind: bytes = JSON
     headers: Headers = ()
+    status: int = 200
 
 
 Handler: TypeAlias = Callable[[Site, Asked], "Reply | Awaitable[Reply]"]

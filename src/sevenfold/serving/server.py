@@ -10,7 +10,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,25 +26,38 @@ from sevenfold.serving.app import App
 from sevenfold.serving.changing import ChangeStatus
 from sevenfold.serving.cleanse import cleanse, is_to_be_cleansed
 from sevenfold.serving.connection import bounded
-from sevenfold.serving.door import Door, Tls, admin_guard, check_door, public_guard
+from sevenfold.serving.door import Door, Tls, admin_guard, check_door, inner_guard, public_guard
 from sevenfold.serving.guard import Guard
+from sevenfold.serving.instants import Instants
 from sevenfold.serving.limits import Limits
 from sevenfold.serving.listening import ADMIN_SOCKET, files_at_once, listen_home, listen_port
-from sevenfold.serving.order import read_order, withdraw_order
+from sevenfold.serving.members import inner_routes, outer_routes, socket_name
+from sevenfold.serving.order import (
+    keep_declared,
+    read_declared,
+    read_order,
+    withdraw_declared,
+    withdraw_order,
+)
 from sevenfold.serving.pools import keep_to_one_thread
 from sevenfold.serving.routes.table import ADMIN_ROUTES, PUBLIC_ROUTES
 from sevenfold.serving.service import Service
 from sevenfold.serving.site import Site
+from sevenfold.serving.supervisor import Place, Supervisor, end_with
+from sevenfold.serving.tokens import home_token
 from sevenfold.serving.tracing import Tracing
+from sevenfold.serving.worker import Worker
 from sevenfold.spec.system import System
 from sevenfold.stores.history import HEAD_EVENTS, HISTORY
 from sevenfold.stores.open import open_store
 
-__all__ = ["Way", "alone", "serve"]
+__all__ = ["Way", "alone", "serve", "serve_place", "supervise"]
 
 _LOG = logging.getLogger(__name__)
 _DRAIN_S = 10
 _OTHER_FILES = 256
+_INSTANTS = "instants"
+_BEAT_S = 1.0
 
 
 # Listens in another protocol for as long as its block runs, and gives the port.
@@ -89,9 +102,7 @@ def serve(
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with alone(home):
         check_door(door, home)
-        if is_to_be_cleansed(home):
-            _LOG.info("compacting the store: something was deleted from it")
-            cleanse(home)
+        _clean(home)
         url = f"lmdb:{home / 'store'}"
         store = open_store(url)
         try:
@@ -109,14 +120,90 @@ def serve(
             store.close()
 
 
+def supervise(home: Path, door: Door, n: int, command: Callable[[Place], Sequence[str]]) -> None:
+    """Serve by `n` processes on one port until SIGTERM or SIGINT; `command` starts the one of a place (`serve_place`).
+
+    Raises ServingError as `serve` does, and when a process dies again and again.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with alone(home) as lock:
+        check_door(door, home)
+        _clean(home)
+        withdraw_declared(home)
+        home_token(home)  # made once, here
+        (home / _INSTANTS).unlink(missing_ok=True)
+        instants = Instants(home / _INSTANTS, SystemClock())
+        with closing(instants), listen_port(door.host, door.port) as port:
+
+            def ready(told: bytes) -> None:
+                _announce(home, door, port.getsockname()[1], msgspec.json.decode(told), n)
+
+            # What the owner had announced when it was killed was never committed, or can be seen by now.
+            supervisor = Supervisor(command, n, port, ready, instants.withdraw)
+            supervisor.keep = (lock,)  # the home is held until the last of them has ended
+            try:
+                supervisor.run()
+            finally:
+                for number in range(n):
+                    (home / socket_name(number)).unlink(missing_ok=True)
+
+
+def serve_place(
+    system: System,
+    home: Path,
+    version: str,
+    door: Door,
+    way: Way,
+    place: Place,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Serve as one of several processes, until SIGTERM, SIGINT or the end of the supervisor that has started this one.
+
+    The owner does what `serve` does; the others answer from its store, and pass to it what they cannot answer.
+    """
+    end_with(place.life)
+    keep_to_one_thread()
+    url = f"lmdb:{home / 'store'}"
+    clock = SystemClock()
+    with closing(open_store(url)) as store, closing(Instants(home / _INSTANTS, clock)) as instants:
+        registry = Registry(home / "registry", way.kinds)
+        if place.number:
+            declared = partial(_declared, home, way.load)
+            service: Service = Worker(system, store, registry, instants, declared, progress)
+        else:
+            service = Service(system, store, registry, clock, False, progress)
+            service.share(instants)
+            if way.history_head:
+                service.keep_histories(url, home / HISTORY, way.history_head)
+        with closing(service):
+            try:
+                _serve(service, home, version, door, way, place)
+            finally:
+                if way.tracing is not None:
+                    way.tracing.traces.close()
+
+
+def _declared(home: Path, load: Callable[[str], System] | None) -> System | None:
+    """The declaration that the server has changed to since it was started."""
+    name = read_declared(home)
+    return None if name is None or load is None else load(name)
+
+
+def _clean(home: Path) -> None:
+    if is_to_be_cleansed(home):
+        _LOG.info("compacting the store: something was deleted from it")
+        cleanse(home)
+
+
 def _serve(
     service: Service,
     home: Path,
     version: str,
     door: Door,
     way: Way,
+    place: Place | None = None,
 ) -> None:
-    change = partial(_change, service, home, way.load) if way.load else None
+    change = partial(_change, service, home, way.load, place) if way.load and service.owns else None
     site = Site(service, change, way.admission, way.tracing, version)
     if change is not None:
         _take_up(change)
@@ -128,13 +215,23 @@ def _serve(
     limits = replace(door.limits, connections=most)
     only_tls = door.tls is not None
     guard = public_guard(door, home)
-    public = App(site, guard, limits, PUBLIC_ROUTES, only_tls)
-    listeners = [(_config(public, limits, "on", door.tls), listen_port(door.host, door.port))]
-    if door.admin:
+    inner = PUBLIC_ROUTES if place is None else inner_routes(place, home)
+    routes = inner if place is None else outer_routes(inner, place, home)
+    public = App(site, guard, limits, routes, only_tls)
+    port = listen_port(door.host, door.port) if place is None else socket.socket(fileno=place.port)
+    listeners = [(_config(public, limits, "on", door.tls), port)]
+    if place is not None:
+        between = App(site, inner_guard(door, home), limits, inner, counts=False)
+        listeners.append(
+            (_config(between, limits, "off"), listen_home(home, socket_name(place.number)))
+        )
+    if door.admin and service.owns:
         admin = App(site, admin_guard(home), limits, ADMIN_ROUTES)
         listeners.append((_config(admin, limits, "off"), listen_home(home)))
-    announce = partial(_announce, home, door, listeners[0][1].getsockname()[1])
-    beside = None if way.beside is None else way.beside(site, guard, door)
+    announce = partial(_announce, home, door, port.getsockname()[1])
+    if place is not None:
+        announce = partial(_say, place.says)
+    beside = None if way.beside is None or not service.owns else way.beside(site, guard, door)
     # The server drains at a signal and then raises it again; by then there is nothing left to end.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -142,7 +239,20 @@ def _serve(
         with asyncio.Runner(loop_factory=listeners[0][0].get_loop_factory()) as runner:
             runner.run(_listen_beside(listeners, beside, announce))
     finally:
-        (home / ADMIN_SOCKET).unlink(missing_ok=True)
+        if service.owns:
+            (home / ADMIN_SOCKET).unlink(missing_ok=True)
+
+
+def _say(says: int, other_port: int | None) -> None:
+    """Tell the supervisor that this process is ready, and from now on that it lives."""
+
+    def beat() -> None:
+        with suppress(BrokenPipeError):  # it is gone, and this process about to end
+            os.write(says, b"\n")
+        asyncio.get_running_loop().call_later(_BEAT_S, beat)
+
+    os.write(says, msgspec.json.encode(other_port))
+    beat()
 
 
 def _config(
@@ -210,17 +320,26 @@ def _take_up(change: Callable[[], ChangeStatus]) -> None:
         _LOG.error("change not taken up error=%s", error)
 
 
-def _change(service: Service, home: Path, load: Callable[[str], System]) -> ChangeStatus:
+def _change(
+    service: Service, home: Path, load: Callable[[str], System], place: Place | None
+) -> ChangeStatus:
     """Begin what the home orders; nothing ordered is the status of what goes on."""
     order = read_order(home)
     if order is None:
         return service.changing.status
-    return service.change(load(order.system), order.force, partial(withdraw_order, home))
+    system = load(order.system)
+
+    def ended() -> None:
+        if place is not None and service.system is system:
+            keep_declared(home, order.system)  # for those beside this process, and after it
+        withdraw_order(home)
+
+    return service.change(system, order.force, ended)
 
 
 @contextmanager
-def alone(home: Path) -> Iterator[None]:
-    """Hold the home: two servers would each miss the events that the other takes in."""
+def alone(home: Path) -> Iterator[int]:
+    """Hold the home: two servers would each miss the events that the other takes in. Gives the file that holds it."""
     with (home / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -228,10 +347,10 @@ def alone(home: Path) -> Iterator[None]:
             raise ServingError(
                 f"another server runs on {home}: stop it first, or give another --home"
             ) from error
-        yield  # the lock ends with the process, however it ends
+        yield lock.fileno()  # the lock ends with the process, however it ends
 
 
-def _announce(home: Path, door: Door, port: int, other_port: int | None) -> None:
+def _announce(home: Path, door: Door, port: int, other_port: int | None, workers: int = 1) -> None:
     described = {
         "pid": os.getpid(),
         "host": door.host,
@@ -239,6 +358,7 @@ def _announce(home: Path, door: Door, port: int, other_port: int | None) -> None
         "url": _url(door, port),
         "admin": ADMIN_SOCKET if door.admin else None,
         "grpc_port": other_port,
+        "workers": workers,
     }
     partial = home / ".server.json"
     partial.write_bytes(msgspec.json.encode(described))

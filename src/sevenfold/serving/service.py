@@ -29,8 +29,14 @@ from sevenfold.serving.definition import Definition
 from sevenfold.serving.forgetting import Forgetting, Forgotten, forgotten, orders
 from sevenfold.serving.histories import Keeping
 from sevenfold.serving.ingest import Ingest, IngestResult, Observer, Post
-from sevenfold.serving.pending import Draft, Pending
-from sevenfold.serving.prediction_log import Prediction, find_prediction, items_digest
+from sevenfold.serving.instants import Instants, Moment
+from sevenfold.serving.pending import Draft, OvertakenError, Pending
+from sevenfold.serving.prediction_log import (
+    Prediction,
+    find_prediction,
+    is_answered,
+    items_digest,
+)
 from sevenfold.serving.record import keep_record
 from sevenfold.serving.request import (
     FeaturesAnswer,
@@ -47,7 +53,7 @@ from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, frontier_us, last_known_us, position
 from sevenfold.types import US_PER_S, Instant, Texts
 
-__all__ = ["Service"]
+__all__ = ["Service", "check_fresh"]
 
 _STATES = ("VALUE", "NULL", "MISSING", "STALE", "ESTIMATE")
 _GRACE_US = 3_600_000_000
@@ -57,8 +63,11 @@ class Service:
     """Answers for one system over one store; not for more than one thread at a time.
 
     With `replay` a request may name its instant and events the instant they became known; live, the clock
-    does. `progress` is told how many events have been read back at the start.
+    does. `progress` is told how many events have been read back at the start. This one `owns` the store: it writes
+    all that is in it, but for the answers of processes beside it (see `share` and `Worker`).
     """
+
+    owns = True
 
     def __init__(
         self,
@@ -82,7 +91,7 @@ class Service:
         self.table_outcomes: Counter[str] = Counter()
         self._was_forgetting = False
         observers: list[Observer] = [self.retrieval, self.caches]
-        self._ingest = Ingest(store, system.streams, engine, clock, observers)
+        self._ingest = Ingest(store, system.streams, engine, clock, observers, self.owns)
         self._adopt(definition)
         # A replay is compared as a whole by whoever replays.
         share = 0.0 if replay else system.monitoring.audit.share
@@ -101,11 +110,7 @@ class Service:
         self.retention = Retention(store, system, self._now_us)
         self.forgetting = Forgetting(store, system, lambda: self._ingest.views, self._has_left)
         with store.read() as txn:
-            for seq, batch in blocks(txn):
-                self.retrieval.observe(batch)
-                if progress is not None:
-                    progress(seq + len(batch))
-        self.retrieval.settle()
+            self._learned = self._learn(txn, 0, progress)
 
     @property
     def jobs(self) -> tuple[Job, ...]:
@@ -118,6 +123,22 @@ class Service:
         self.keeping = Keeping(self.store, url, folder, head_events, self._is_forgetting)
         self.keeping.use(self.plan)
 
+    def share(self, instants: Instants) -> None:
+        """From now on other processes answer from the store too, and go by `instants`."""
+        self._ingest.instants = instants
+        self.pending.check = check_fresh
+
+    def _learn(
+        self, txn: Transaction, start: int, progress: Callable[[int], None] | None = None
+    ) -> int:
+        """Have the generators learn from the log from a position on; its end."""
+        for seq, batch in blocks(txn, start=start):
+            self.retrieval.observe(batch)
+            if progress is not None:
+                progress(seq + len(batch))
+        self.retrieval.settle()
+        return position(txn)
+
     def close(self) -> None:
         """End what the service has started; the store stays open."""
         self.pending.settle()
@@ -127,8 +148,9 @@ class Service:
 
     def _adopt(self, definition: Definition) -> None:
         """Answer by `definition` from now on; its states are there."""
-        keep_sets(self.store, definition)
-        keep_record(self.store, definition)
+        if self.owns:
+            keep_sets(self.store, definition)
+            keep_record(self.store, definition)
         self.definition = definition
         self.system, self.plan = definition.system, definition.plan
         self.features = definition.features
@@ -281,8 +303,10 @@ class Service:
                 known = ", ".join(self.plan.entities)
                 raise NotFoundError(f"$.rows: no entity {name!r}; there are {known}")
         keys = {name: Texts.of([row.get(name) for row in request.rows]) for name in entities}
+        moment = self._moment()
         with self.store.read() as txn:
-            t_us = self._instant(txn, request.t)
+            self._catch_up(txn)
+            t_us = self._instant(txn, request.t, moment)
             self._ingest.read_at(t_us)
             spine = Spine(np.full(len(request.rows), t_us, dtype=np.int64), keys)
             frame, newest = self._engine.read_dated(txn, names, spine)
@@ -303,8 +327,9 @@ class Service:
         unwritten = self.pending.blocked.probe(self.store)
         if unwritten is not None:
             return unwritten
+        moment = self._moment()
         with self.store.read() as txn:
-            t_us = self._instant(txn, None)
+            t_us = self._instant(txn, None, moment)
             keys = {entity.name: Texts.of(["probe"]) for entity in self.system.entities}
             return self._answering.probe(txn, Spine(np.array([t_us]), keys))
 
@@ -342,18 +367,21 @@ class Service:
         if waiting is not None:
             _check_same(request, items, waiting.prediction)
             return waiting.again()
+        moment = self._moment()
         with self.store.read() as txn:
             given = find_prediction(txn, request.request_id)
             if given is not None:
                 _check_same(request, items, given)
                 return Draft(given, None)
             self.pending.blocked.require_open()
-            t_us = self._instant(txn, request.t)
+            basis = self._catch_up(txn)
+            t_us = self._instant(txn, request.t, moment)
             answer = self._answering.start(request, t_us, allowance)
             prediction = answer.make(txn, items)
         # Events may be taken in before this is written: nothing of them may become known before it.
         self._ingest.read_at(t_us)
         draft = self._answering.draft(prediction, answer)
+        draft.basis = basis
         self.pending.add(draft)
         return draft
 
@@ -381,7 +409,17 @@ class Service:
                 "$.t: a live server reads now; leave it out, or start the server with --clock replay"
             )
 
-    def _instant(self, txn: Transaction, given: Instant | None) -> Instant:
+    def _moment(self) -> Moment | None:
+        """What is to be seen before a snapshot is begun; nothing by whoever writes all that there is."""
+        return None
+
+    def _catch_up(self, txn: Transaction) -> object:
+        """Know all that the snapshot has; what an answer from it is to be checked by when it is written."""
+        return None
+
+    def _instant(
+        self, txn: Transaction, given: Instant | None, moment: Moment | None = None
+    ) -> Instant:
         """The instant of a read: later than all that is applied, and never before an earlier read."""
         if given is None:
             now_us = max(self._clock.now_us(), self._ingest.read_us)
@@ -393,6 +431,12 @@ class Service:
                 "an online read cannot go back, use `sevenfold features` for the past"
             )
         return given
+
+
+def check_fresh(txn: Transaction, draft: Draft) -> None:
+    """Refuse a draft whose request another process has answered meanwhile."""
+    if is_answered(txn, draft.prediction.request_id):
+        raise OvertakenError("another process has answered this request; ask it again")
 
 
 def _check_same(request: RecommendRequest, items: list[str] | None, given: Prediction) -> None:

@@ -9,7 +9,7 @@ from sevenfold.serving.request import Status
 from sevenfold.serving.route import Asked, Reply, Route
 from sevenfold.serving.site import Site
 
-__all__ = ["STATE"]
+__all__ = ["STATE", "own_metrics"]
 
 _LOG = logging.getLogger(__name__)
 _TEXT = "text/plain"
@@ -28,11 +28,17 @@ def _ready(site: Site, asked: Asked) -> Reply:
 
 
 def _metrics(site: Site, asked: Asked) -> Reply:
+    return own_metrics(site)
+
+
+def own_metrics(site: Site) -> Reply:
+    """The counters of this process; what is of the whole store, whoever owns that tells."""
     service, metrics = site.service, site.metrics
-    status = service.changing.status
-    metrics.change(status.done, status.total)
-    audited = service.audit.totals
-    metrics.audit(audited.compared, audited.different, audited.rates(service.features))
+    if service.owns:
+        status = service.changing.status
+        metrics.change(status.done, status.total)
+        audited = service.audit.totals
+        metrics.audit(audited.compared, audited.different, audited.rates(service.features))
     if service.keeping is not None:
         metrics.history(service.keeping.kept())
     metrics.choices(service.choices())

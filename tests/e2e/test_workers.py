@@ -1,0 +1,493 @@
+"""Several processes on one port over one store: what they answer is what the log says, through a swap, kills and the end.
+
+One server lives through all of it; the tests are in the order of its life.
+"""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from sevenfold.cli.load import load_system
+from sevenfold.clock import SystemClock, elapsed_s
+from sevenfold.engines.offline import read_at
+from sevenfold.errors import RunError, ServingError
+from sevenfold.features.frame import Spine
+from sevenfold.loop.client import Client
+from sevenfold.loop.server_process import ServerProcess
+from sevenfold.models.rule import RuleModel
+from sevenfold.registry.registry import Registry
+from sevenfold.serving.audit import audit_all
+from sevenfold.serving.definition import Definition
+from sevenfold.serving.listening import connect_home
+from sevenfold.serving.prediction_log import read_predictions
+from sevenfold.stores.log import blocks, read_stream
+from sevenfold.stores.open import open_store
+from sevenfold.types import Texts
+
+pytestmark = pytest.mark.timeout(600)
+
+WORKERS = 3
+ITEMS = [f"i{n}" for n in range(12)]
+PATIENCE_S = 120
+
+
+class Door(http.client.HTTPConnection):
+    """A connection to one of the processes, over its own socket in the home."""
+
+    def __init__(self, home: Path, number: int) -> None:
+        super().__init__("localhost", timeout=30)
+        self._home, self._number = home, number
+
+    def connect(self) -> None:
+        self.sock = connect_home(self._home, 30, f"worker-{self._number}.sock")
+
+
+@dataclass
+class Life:
+    """The server, its home, and all that it has answered."""
+
+    server: ServerProcess
+    home: Path
+    system: str
+    events: set[str] = field(default_factory=set)
+    given: dict[str, dict[str, Any]] = field(default_factory=dict)
+    read: list[tuple[dict[str, str], dict[str, Any]]] = field(default_factory=list)
+    clients: list[Client] = field(default_factory=list)
+
+    @property
+    def token(self) -> str:
+        return (self.home / "token").read_text().strip()
+
+    def port(self) -> Client:
+        self.clients.append(Client(self.server.port, self.token, timeout_s=30))
+        return self.clients[-1]
+
+    def member(self, number: int) -> Client:
+        """A client of one of the processes; 0 is the owner."""
+        self.clients.append(Client(0, self.token, connection=Door(self.home, number)))
+        return self.clients[-1]
+
+    def pids(self) -> dict[int, int]:
+        """The processes by their numbers."""
+        listed = subprocess.run(
+            ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(self.server.pid)],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+        found = {}
+        for line in listed.splitlines():
+            pid, _, arguments = line.strip().partition(" ")
+            if "--place " in arguments:
+                found[int(arguments.rpartition("--place ")[2].partition("/")[0])] = int(pid)
+        return found
+
+    def metrics(self) -> dict[str, float]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=30)
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+        connection.close()
+        pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, _, value in pairs}
+
+    def is_back(self, number: int, before: int) -> bool:
+        """Whether a process that was killed has another in its place, which answers."""
+        if self.pids().get(number, before) == before:
+            return False
+        try:
+            return self.member(number).get("/healthz") == {"status": "ok"}
+        except RunError:
+            return False
+
+
+def wait_for(what: Callable[[], bool], words: str) -> None:
+    until_s = elapsed_s() + PATIENCE_S
+    while not what():
+        assert elapsed_s() < until_s, f"not in {PATIENCE_S} s: {words}"
+        time.sleep(0.05)
+
+
+def sales(rng: np.random.Generator, names: list[str]) -> dict[str, Any]:
+    """Events of the last hours."""
+    now_us = SystemClock().now_us()
+    rows = [
+        {
+            "line": name,
+            "sold_at": str(np.datetime64(now_us - int(rng.integers(0, 3 * 3_600_000_000)), "us")),
+            "customer": f"c{rng.integers(5)}",
+            "item": str(rng.choice(ITEMS)),
+            "pieces": int(rng.integers(1, 9)),
+            "price": round(float(rng.lognormal(1)), 2),
+            "basket": "b",
+        }
+        for name in names
+    ]
+    return {"stream": "sales", "events": rows}
+
+
+class Sender(threading.Thread):
+    """Sends events until stopped, by one of the processes."""
+
+    def __init__(self, life: Life, number: int, most: int) -> None:
+        super().__init__()
+        self.life, self.number, self.most = life, number, most
+        self.stopped = threading.Event()
+        self.sent: list[str] = []
+        self.failures: list[str] = []
+
+    def run(self) -> None:
+        rng = np.random.default_rng(self.number)
+        client = self.life.member(self.number)
+        for post in range(self.most):
+            if self.stopped.is_set():
+                return
+            names = [f"s{self.number}-{id(self)}-{post}-{i}" for i in range(3)]
+            try:
+                client.post("/v1/events", sales(rng, names))
+                self.sent += names
+            except (RunError, ServingError) as error:
+                self.failures.append(str(error))
+
+
+class Asker(threading.Thread):
+    """Asks one process, or the port, for rankings and features until stopped, and keeps every answer and failure."""
+
+    def __init__(self, life: Life, name: str, number: int | None, most: int) -> None:
+        super().__init__()
+        self.life, self.name_, self.number, self.most = life, name, number, most
+        self.stopped = threading.Event()
+        self.given: dict[str, dict[str, Any]] = {}
+        self.read: list[tuple[dict[str, str], dict[str, Any]]] = []
+        self.failures: list[str] = []
+        self.n = 0
+
+    def run(self) -> None:
+        client = self.life.port() if self.number is None else self.life.member(self.number)
+        while self.n < self.most and not self.stopped.is_set():
+            name, customer = f"{self.name_}-{self.n}", f"c{self.n % 5}"
+            self.n += 1
+            try:
+                body = {"request_id": name, "keys": {"customer": customer}, "items": ITEMS}
+                self.given[name] = client.post("/v1/rank", body)
+                key = {"customer": customer, "item": ITEMS[self.n % len(ITEMS)]}
+                self.read.append((key, client.post("/v1/features", {"rows": [key]})))
+            except (RunError, ServingError) as error:
+                self.failures.append(str(error))
+
+    def ended(self) -> "Asker":
+        self.stopped.set()
+        self.join()
+        self.life.given |= self.given
+        self.life.read += self.read
+        return self
+
+
+@pytest.fixture(scope="module")
+def life(stall: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    """A server of three processes that has sold something."""
+    home = tmp_path_factory.mktemp("workers")
+    arguments = ["--workers", str(WORKERS), "--no-admission"]
+    with ServerProcess(str(stall), home, arguments, timeout_s=240) as server:
+        made = Life(server, home, str(stall))
+        names = [f"first{i}" for i in range(100)]
+        made.port().post("/v1/events", sales(np.random.default_rng(0), names))
+        made.events.update(names)
+        yield made
+        for client in made.clients:
+            client.close()
+
+
+def promote(life: Life, by: str) -> int:
+    """The version of a rule that is the champion from now on."""
+    registry = Registry(life.home / "registry")
+    folder = life.home / f"model{len(registry.versions())}"
+    RuleModel(by, None, (by,)).save(folder)
+    hashes = Definition(load_system(life.system)).plan.definition_hashes([by])
+    made = registry.register(
+        folder,
+        name="rule",
+        feature_names=[by],
+        feature_hashes=hashes,
+        metrics={},
+        lineage={},
+        created_us=0,
+    )
+    registry.set_alias("champion", made.version, "test", 0)
+    return made.version
+
+
+def test_every_process_is_ready_and_one_page_has_the_counters_of_all(life: Life) -> None:
+    described = msgspec.json.decode((life.home / "server.json").read_bytes())
+    assert (described["pid"], described["workers"]) == (life.server.pid, WORKERS)
+    assert sorted(life.pids()) == [0, 1, 2]
+    for number in range(WORKERS):
+        assert life.member(number).get("/readyz") == {"status": "ready"}
+    counters = life.metrics()
+    for number in range(WORKERS):
+        assert counters[f'sevenfold_worker_up{{worker="{number}"}}'] == 1
+        assert counters[f'sevenfold_log_position{{worker="{number}"}}'] == 100
+
+
+def test_events_by_any_process_are_in_the_next_answer_of_every_other(life: Life) -> None:
+    rng = np.random.default_rng(1)
+    for number in range(WORKERS):
+        name = f"by{number}"
+        answer = life.member(number).post("/v1/events", sales(rng, [name]))
+        life.events.add(name)
+        again = life.member(0).post("/v1/events", sales(rng, [name]))
+        assert (answer["events"], again["duplicates"]) == (1, 1)
+        for other in range(WORKERS):
+            key = {"customer": "c1", "item": "i1"}
+            read = life.member(other).post("/v1/features", {"rows": [key]})
+            assert read["position"] == answer["position"]
+            life.read.append((key, read))
+    stranger = Client(0, "another", connection=Door(life.home, 1))
+    life.clients.append(stranger)
+    with pytest.raises(ServingError, match="401"):
+        stranger.post("/v1/events", sales(rng, ["x"]))
+    with pytest.raises(ServingError, match=r"404.*no stream 'x'"):
+        life.member(2).post("/v1/events", {"stream": "x", "events": []})
+
+
+def test_one_request_to_all_at_once_has_one_answer(life: Life) -> None:
+    body = {"request_id": "same", "keys": {"customer": "c1"}, "items": ITEMS}
+    answers: list[dict[str, Any]] = []
+    threads = [
+        threading.Thread(target=lambda n=n: answers.append(life.member(n).post("/v1/rank", body)))
+        for n in range(WORKERS)
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == len(threads)
+    assert len({msgspec.json.encode(answer["items"]) for answer in answers}) == 1
+    assert len({answer["t"] for answer in answers}) == 1
+    life.given["same"] = answers[0]
+
+
+def test_a_model_is_swapped_in_all_of_them_under_load_with_no_request_lost_or_mixed(
+    life: Life,
+) -> None:
+    first = promote(life, "item__count_7d")
+    senders = [Sender(life, number, 400) for number in range(2)]
+    askers = [Asker(life, f"swap{i}", i % WORKERS, 4_000) for i in range(WORKERS)]
+    for thread in (*senders, *askers):
+        thread.start()
+    try:
+        wait_for(lambda: all(asker.n >= 10 for asker in askers), "ten answers of each process")
+        second = promote(life, "item__sum_price_7d")
+        at = [asker.n for asker in askers]
+        wait_for(
+            lambda: all(asker.n >= n + 10 for asker, n in zip(askers, at, strict=True)),
+            "ten answers of each process after the swap",
+        )
+    finally:
+        for sender in senders:
+            sender.stopped.set()
+            sender.join()
+            life.events.update(sender.sent)
+        for asker in askers:
+            asker.ended()
+    assert [thread.failures for thread in (*senders, *askers)] == [[]] * (2 + WORKERS)
+    for asker in askers:  # each process serves the one, then the other, and never goes back
+        versions = [answer["version"] for answer in asker.given.values()]
+        assert set(versions) == {first, second}
+        assert versions == sorted(versions)
+
+
+def connections_of(pid: int) -> set[int]:
+    """The ports of the clients that a process has connections with."""
+    sockets = set()
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = os.readlink(file)
+        except FileNotFoundError:
+            continue
+        if target.startswith("socket:["):
+            sockets.add(target[8:-1])
+    found = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        columns = line.split()
+        if columns[9] in sockets and columns[3] == "01":
+            found.add(int(columns[2].rpartition(":")[2], 16))
+    return found
+
+
+class Plain(threading.Thread):
+    """Asks the port on one connection that it never makes anew, until that fails or all is asked."""
+
+    def __init__(self, life: Life, name: str) -> None:
+        super().__init__()
+        self.life, self.name_ = life, name
+        self.stopped = threading.Event()
+        self.connection = http.client.HTTPConnection("127.0.0.1", life.server.port, timeout=60)
+        self.connection.connect()
+        assert self.connection.sock is not None
+        self.local = self.connection.sock.getsockname()[1]
+        self.statuses: list[int] = []
+        self.lost: str | None = None
+
+    def run(self) -> None:
+        while not self.stopped.is_set() and len(self.statuses) < 5_000:
+            name = f"{self.name_}-{len(self.statuses)}"
+            body = {"request_id": name, "keys": {"customer": "c2"}, "items": ITEMS}
+            try:
+                self.connection.request("POST", "/v1/rank", msgspec.json.encode(body))
+                response = self.connection.getresponse()
+                raw = response.read()
+            except (OSError, http.client.HTTPException) as error:
+                self.lost = repr(error)
+                break
+            self.statuses.append(response.status)
+            if response.status == 200:
+                self.life.given[name] = msgspec.json.decode(raw)
+        self.connection.close()
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="the system has no /proc/net/tcp")
+def test_a_worker_killed_under_load_takes_only_its_own_connections_with_it(life: Life) -> None:
+    pid = life.pids()[1]
+    askers = [Plain(life, f"kill{i}") for i in range(9)]
+    for asker in askers:
+        asker.start()
+    wait_for(lambda: all(asker.statuses for asker in askers), "an answer on each connection")
+    os.kill(pid, signal.SIGSTOP)
+    theirs = connections_of(pid)
+    os.kill(pid, signal.SIGKILL)
+    late = [Plain(life, f"late{i}") for i in range(3)]  # by whoever is left
+    for asker in late:
+        asker.start()
+    try:
+        wait_for(lambda: life.is_back(1, pid), "the worker is back")
+        at = [len(asker.statuses) for asker in askers]
+        wait_for(
+            lambda: all(
+                asker.lost or len(asker.statuses) > n for asker, n in zip(askers, at, strict=True)
+            ),
+            "the others go on",
+        )
+    finally:
+        for asker in (*askers, *late):
+            asker.stopped.set()
+            asker.join()
+    for asker in (*askers, *late):
+        assert set(asker.statuses) <= {200}
+        assert asker.lost is None or asker.local in theirs, asker.lost
+    body = {"request_id": "back", "keys": {"customer": "c3"}, "items": ITEMS}
+    life.given["back"] = life.member(1).post("/v1/rank", body)
+    assert life.given["back"]["version"] == 2  # what was swapped while another was in its place
+
+
+def test_while_the_owner_is_away_answers_go_on_and_events_are_told_to_come_back(
+    life: Life,
+) -> None:
+    pid = life.pids()[0]
+    askers = [Asker(life, f"orphan{number}", number, 4_000) for number in (1, 2)]
+    for asker in askers:
+        asker.start()
+    os.kill(pid, signal.SIGKILL)
+    refused: list[tuple[int, bytes | None, str | None]] = []
+    rng = np.random.default_rng(5)
+    door = Door(life.home, 1)
+    try:
+        headers = {"Authorization": f"Bearer {life.token}"}
+        n = 0
+        while True:
+            raw = msgspec.json.encode(sales(rng, [f"orphan{n}"]))
+            door.request("POST", "/v1/events", raw, headers)
+            response = door.getresponse()
+            body = response.read()
+            if response.status == 200:
+                break
+            code = msgspec.json.decode(body)["error"]["code"]
+            refused.append((response.status, code, response.getheader("retry-after")))
+            n += 1
+            assert n < PATIENCE_S * 20
+            time.sleep(0.05)
+        life.events.add(f"orphan{n}")
+    finally:
+        for asker in askers:
+            asker.ended()
+        door.close()
+    assert set(refused) == {(503, "owner_away", "1")}
+    assert [asker.failures for asker in askers] == [[], []]
+    assert all(asker.given for asker in askers)
+    assert life.pids()[0] != pid
+
+
+def test_asked_to_end_it_finishes_what_it_has_begun_and_leaves_nobody_behind(life: Life) -> None:
+    pids = list(life.pids().values())
+    body = msgspec.json.encode({"request_id": "last", "keys": {"customer": "c4"}, "items": ITEMS})
+    raw = socket.create_connection(("127.0.0.1", life.server.port), timeout=60)
+    head = f"POST /v1/rank HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
+    raw.sendall(head.encode() + body[:10])
+    idle = http.client.HTTPConnection("127.0.0.1", life.server.port, timeout=60)
+    idle.request("GET", "/healthz")
+    idle.getresponse().read()
+    time.sleep(0.2)  # so that its head has been read: what has not begun is not to be finished
+    os.kill(life.server.pid, signal.SIGTERM)
+    time.sleep(0.2)
+    raw.sendall(body[10:])
+    with raw, raw.makefile("rb") as file:
+        answer = file.read()
+    idle.close()
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
+    life.given["last"] = msgspec.json.decode(answer.partition(b"\r\n\r\n")[2])
+    life.server.stop(60)
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    assert not list(life.home.glob("*.sock"))
+
+
+def test_all_that_was_answered_is_what_the_log_says(life: Life) -> None:
+    definition = Definition(load_system(life.system))
+    store = open_store(f"lmdb:{life.home / 'store'}", readonly=True)
+    registry = Registry(life.home / "registry")
+    with store.read() as txn:
+        logged = {one.request_id: one for one in read_predictions(txn)}
+        events = read_stream(txn, "sales")
+        ids = [name for _, batch in blocks(txn) for name in batch.event_ids.to_list()]
+        *_, audited = audit_all(txn, definition, 1.0)
+    store.close()
+    assert events is not None
+    assert life.events <= set(ids)
+    assert len(ids) == len(set(ids))
+    assert audited.compared == sum(len(one.logged_rows()) for one in logged.values())
+    assert audited.different == 0
+    assert audited.skipped == 0
+    models = {version: registry.load(version) for version in (1, 2)}
+    for name, answer in life.given.items():
+        one = logged[name]
+        assert (one.slate(), one.t_us) == ([item["item"] for item in answer["items"]], answer["t"])
+        assert one.shown_scores().tolist() == [item["score"] for item in answer["items"]]
+        assert one.version == answer["version"]
+        if one.version:
+            model = models[one.version]
+            columns = [definition.features.index(feature) for feature in model.feature_names]
+            scores = model.scores(np.ascontiguousarray(one.logged_vectors()[:, columns]))
+            of_row = dict(zip(one.logged_rows().tolist(), scores.tolist(), strict=True))
+            assert [of_row[row] for row in one.shown_rows().tolist()] == one.shown_scores().tolist()
+    names = life.read[0][1]["features"]
+    keys = {
+        entity: Texts.of([key[entity] for key, _ in life.read]) for entity in ("customer", "item")
+    }
+    spine = Spine(np.array([answer["t"] for _, answer in life.read]), keys)
+    expected = read_at(definition.plan, names, spine, {"sales": events}).values
+    found = [[np.nan if v is None else v for v in answer["values"][0]] for _, answer in life.read]
+    np.testing.assert_array_equal(expected, np.array(found))
+    assert len(life.given) > 100
