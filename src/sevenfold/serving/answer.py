@@ -31,6 +31,7 @@ from sevenfold.serving.request import RecommendRequest
 from sevenfold.serving.reranking import Reranking
 from sevenfold.serving.rungs import FULL, Allowance, fewer_of, rungs_from
 from sevenfold.serving.scoring import Scored, Scoring
+from sevenfold.serving.slate_table import Slate
 from sevenfold.stores.kv import Transaction
 from sevenfold.types import US_PER_S, Floats, Instant, Ints, Texts, VectorState
 
@@ -57,7 +58,7 @@ class Answering:
         self.system = system
         self.features = definition.features
         hashes_of = [definition.hashes[name] for name in self.features]
-        self._feature_list = feature_list(self.features, hashes_of)
+        self.feature_list = feature_list(self.features, hashes_of)
         self.engine = engine
         self.retrieval = retrieval
         self.slates = slates
@@ -94,6 +95,12 @@ class Answering:
             made.timing_us["wait"] = max(0, round((elapsed_s() - arrived_s) * 1e6))
         return made
 
+    def unhurried(self, request: RecommendRequest, t_us: Instant) -> Answer:
+        """An answer that has time without end and is nobody's: made now, and of what there is."""
+        budget = Budget(self.split, elapsed_s(), math.inf)
+        rungs = tuple(rung for rung in self.rungs if rung not in ("cached", "nulls"))
+        return Answer(self, request, t_us, budget, rungs)
+
     def read(self, txn: Transaction, names: Sequence[str], spine: Spine) -> Vectors:
         """The vectors of a spine, float32 (n, f)."""
         return self.engine.read(txn, names, spine).vectors()
@@ -124,9 +131,9 @@ class Answering:
 
     def draft(self, prediction: Prediction, answer: Answer) -> Draft:
         """The answer as it is to be written; it is one that was given once it is on disk."""
-        prediction.features = self._feature_list.name
+        prediction.features = self.feature_list.name
         prediction.timing_us = dict(answer.timing_us)
-        return Draft(prediction, self._feature_list)
+        return Draft(prediction, self.feature_list)
 
 
 _MISSING = int(VectorState.MISSING)
@@ -195,6 +202,27 @@ class Answer:
         if kept is not None:
             kept.keep(made)
         return made
+
+    def make_aside(self, txn: Transaction) -> Slate | None:
+        """The slate of it, of which nothing is kept in memory; None where there is nothing to rank."""
+        made = self._made(txn, None, None)
+        rows = made.shown_rows()
+        if not len(rows):
+            return None
+        names = [made.items[row] for row in rows.tolist()]
+        return Slate(
+            made.keys,
+            self.t_us,
+            made.model,
+            made.version,
+            made.rung,
+            self.shared.feature_list.name,
+            made.generators,
+            names,
+            packed(made.source_masks()[rows], np.uint32),
+            packed(made.generator_scores()[rows], np.float32),
+            made.scores,
+        )
 
     def _ahead(self, txn: Transaction, ahead: Ahead) -> Prediction | None:
         """The slate that was made ahead; None where only its candidates were, or nothing that can be used."""

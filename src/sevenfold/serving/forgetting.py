@@ -4,7 +4,7 @@
                  an event that touches no other entity is emptied. Each keeps its place, and counts for the
                  others as before. A link that leads to the entity leads nowhere. States under the entity's key, composite ones too, are deleted with it.
     predictions  answers to the entity, or with it among their items, are deleted
-    slates       so are slates that were made ahead
+    slates       so are slates that were made ahead, and the requests of jobs
     letters      refused rows that hold the key in any field are deleted
     states       states of others that were computed from the key itself or from a personal field are
                  computed again from the log
@@ -33,6 +33,7 @@ from sevenfold.features.columns import event_hashes
 from sevenfold.features.plan import KeyPart, Plan, ViewPlan
 from sevenfold.hashing import digest, key_bytes
 from sevenfold.serving.backfill import drop_behind
+from sevenfold.serving.job_records import forget_in_jobs
 from sevenfold.serving.prediction_log import decode_prediction
 from sevenfold.serving.slate_table import clean_slates
 from sevenfold.spec.declaration import links
@@ -386,6 +387,8 @@ def _clean_slates(txn: Transaction, order: Order, is_item: bool) -> bool:
     after, slates = clean_slates(txn, order.entity, order.key, is_item, order.cursor, _ROWS)
     order.cursor = after or b""
     order.predictions += slates
+    if after is None:
+        forget_in_jobs(txn, order.entity, order.key)
     return after is None
 
 

@@ -23,12 +23,11 @@ def narrowed(
         properties = _properties(schemas, name)
         if properties is not None:
             key = properties["keys"]["additionalProperties"]
-            properties["keys"] = {
-                "type": "object",
-                "properties": dict.fromkeys(query, key),
-                "required": [*query],
-                "additionalProperties": False,
-            }
+            properties["keys"] = _keys(query, key)
+    job = _properties(schemas, "JobRequest")
+    if job is not None:
+        key = job["keys"]["items"]["additionalProperties"]
+        job["keys"]["items"] = _keys(query, key)
     instants = {
         "RecommendRequest": "t",
         "RankRequest": "t",
@@ -42,6 +41,15 @@ def narrowed(
     if "EventsRequest" in schemas:
         schemas["EventsRequest"]["oneOf"] = [_one("event", "object"), _one("events", "array")]
     return described
+
+
+def _keys(query: Sequence[str], key: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": dict.fromkeys(query, key),
+        "required": [*query],
+        "additionalProperties": False,
+    }
 
 
 def _properties(schemas: Mapping[str, Any], name: str) -> dict[str, Any] | None:

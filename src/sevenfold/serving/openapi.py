@@ -72,7 +72,10 @@ def _operation(route: Route, found: dict[str, Any], refusal: dict[str, Any]) -> 
     given |= {kind: {"schema": _BYTES} for kind in route.also}
     operation: dict[str, Any] = {
         "summary": route.summary,
-        "responses": {"200": {"description": "done", "content": given}, "default": refusal},
+        "responses": {
+            str(route.status): {"description": "done", "content": given},
+            "default": refusal,
+        },
     }
     if route.asked:
         operation["requestBody"] = {"required": True, "content": _json(found[repr(route.asked)])}

@@ -15,6 +15,10 @@ __all__ = [
     "ForgetAnswer",
     "ForgetRequest",
     "Item",
+    "JobAnswer",
+    "JobPage",
+    "JobRequest",
+    "JobSlate",
     "RankRequest",
     "RecommendAnswer",
     "RecommendRequest",
@@ -136,6 +140,56 @@ class RecommendAnswer(msgspec.Struct, omit_defaults=True):
     degraded: dict[str, str]
     as_of: int | None = None
     age_s: float | None = None
+
+
+class JobRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Whose slates: the keys of each request, in order, and for how many items.
+
+    A `job_id` of the caller's own makes it safe to send again: the job that there is answers.
+    """
+
+    keys: Annotated[list[dict[Key, Key]], msgspec.Meta(min_length=1, max_length=10_000)]
+    k: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
+    job_id: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{1,64}$")] | None = None
+
+
+class JobAnswer(msgspec.Struct):
+    """How a job is: `queued`, `running`, `done`, `failed` (`error` says why) or `cancelled`; instants in microseconds.
+
+    `done` of `total` keys have been looked at. When it is done its slates are on `pages` pages; at `expires` it is let go
+    of.
+    """
+
+    job_id: str
+    state: str
+    done: int
+    total: int
+    k: int
+    made: int
+    ended: int | None
+    expires: int | None
+    pages: int
+    error: str | None
+
+
+class JobSlate(msgspec.Struct):
+    """The slate of one request's keys as of an instant, null where there was nothing to rank."""
+
+    keys: dict[str, str]
+    items: list[Item]
+    model: str
+    version: int
+    rung: str
+    as_of: int | None
+
+
+class JobPage(msgspec.Struct):
+    """Some slates of a job, in the order of its keys; pages are numbered from 1."""
+
+    job_id: str
+    page: int
+    pages: int
+    slates: list[JobSlate]
 
 
 class FeaturesRequest(msgspec.Struct, forbid_unknown_fields=True):

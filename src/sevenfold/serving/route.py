@@ -56,10 +56,10 @@ class Route:
     not JSON; then `kind` says what it is. With `has_deadline` the header `x-deadline-ms` says how many
     milliseconds the caller has left. `turn` is the group that it takes turns in (see `Gate`): None is answered as it
     comes, whatever the load. What is `laddered` is answered at a level of the ladder. `also` are the kinds other than JSON
-    that an answer can be of when it is asked for so.
+    that an answer can be of when it is asked for so. `status` is that of a good answer.
     """
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     scope: Scope | None
     summary: str
@@ -72,6 +72,7 @@ class Route:
     turn: Literal["answers", "events"] | None = None
     laddered: bool = False
     also: tuple[str, ...] = ()
+    status: int = 200
 
 
 @dataclass(slots=True)

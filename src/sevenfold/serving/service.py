@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from sevenfold.algebra.layout import NEVER_US
-from sevenfold.clock import Clock
+from sevenfold.clock import Clock, elapsed_s
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import InputError, NotFoundError, ServingError, StoreFullError
 from sevenfold.features.frame import Spine
@@ -30,6 +31,7 @@ from sevenfold.serving.forgetting import Forgetting, Forgotten, forgotten, order
 from sevenfold.serving.histories import Keeping
 from sevenfold.serving.ingest import Ingest, IngestResult, Observer, Post
 from sevenfold.serving.instants import Instants, Moment
+from sevenfold.serving.jobs import Jobs
 from sevenfold.serving.pending import Draft, OvertakenError, Pending
 from sevenfold.serving.prediction_log import (
     Prediction,
@@ -47,7 +49,7 @@ from sevenfold.serving.request import (
 from sevenfold.serving.retention import Retention
 from sevenfold.serving.rungs import FULL, Allowance
 from sevenfold.serving.sets import keep_sets
-from sevenfold.serving.slate_table import SlateTable, served_table
+from sevenfold.serving.slate_table import Slate, SlateTable, served_table
 from sevenfold.spec.system import System
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, frontier_us, last_known_us, position
@@ -57,6 +59,7 @@ __all__ = ["Service", "check_fresh"]
 
 _STATES = ("VALUE", "NULL", "MISSING", "STALE", "ESTIMATE")
 _GRACE_US = 3_600_000_000
+_QUIET_S = 0.1
 
 
 class Service:
@@ -109,6 +112,15 @@ class Service:
         self.keeping: Keeping | None = None
         self.retention = Retention(store, system, self._now_us)
         self.forgetting = Forgetting(store, system, lambda: self._ingest.views, self._has_left)
+        self._asked_s = -math.inf
+        self.scoring = Jobs(
+            store,
+            system.serving.jobs,
+            self._slate_of,
+            clock.now_us,
+            self._is_forgetting,
+            lambda: elapsed_s() - self._asked_s > _QUIET_S,
+        )
         with store.read() as txn:
             self._learned = self._learn(txn, 0, progress)
 
@@ -116,7 +128,7 @@ class Service:
     def jobs(self) -> tuple[Job, ...]:
         """The work to be done beside the answers."""
         kept = () if self.keeping is None else (self.keeping,)
-        return (self.forgetting, self.changing, self.audit, self.retention, *kept)
+        return (self.forgetting, self.changing, self.audit, self.retention, self.scoring, *kept)
 
     def keep_histories(self, url: str, folder: Path, head_events: int) -> None:
         """Have histories by key kept in `folder` from now on; `url` is the store's address."""
@@ -173,6 +185,7 @@ class Service:
         self.audit.use(definition)
         self.retention.use(definition.system)
         self.forgetting.use(definition.system)
+        self.scoring.use(definition.system.serving.jobs)
         if self.keeping is not None:
             self.keeping.use(definition.plan)
 
@@ -218,6 +231,7 @@ class Service:
         self.retrieval.forget(entity, key)
         self.audit.forget()
         self.caches.clear()
+        self.scoring.reload()
 
     def _mind_forgetting(self) -> None:
         """Keep nothing in memory from one request to the next while states are taken out under way."""
@@ -244,6 +258,7 @@ class Service:
 
     def accept_posts(self, posts: Sequence[Post]) -> list[IngestResult]:
         """Take the posts in with one commit, all or none; durable when it returns."""
+        self._asked_s = elapsed_s()
         with self._noting():
             results = self._ingest.accept_posts(posts)
         self.retrieval.settle()
@@ -278,6 +293,16 @@ class Service:
         `allowance` bounds the rung that serves, and when: who decides on load gives it.
         """
         return self._settled(self.draft_recommend(request, allowance))
+
+    def _slate_of(self, keys: Mapping[str, str], k: int) -> Slate | None:
+        """The slate of a request's keys now, of which only a job hears."""
+        self.changing.settle()
+        with self.store.read() as txn:
+            t_us = self._instant(txn, None)
+            request = RecommendRequest("job", dict(keys), k)
+            slate = self._answering.unhurried(request, t_us).make_aside(txn)
+        self._ingest.read_at(t_us)
+        return slate
 
     def rank(self, request: RankRequest, allowance: Allowance = FULL) -> tuple[Prediction, bool]:
         """The items given, ranked; logged as any answer. Where candidates are fewer, the first of them."""
@@ -361,7 +386,8 @@ class Service:
     ) -> Draft:
         self.changing.settle()
         self._mind_forgetting()
-        self._check_keys(request)
+        self._asked_s = elapsed_s()
+        self.check_keys(request.keys, "$.keys")
         self._check_instant(request.t)  # of a request given before, too
         waiting = self.pending.find(request.request_id)
         if waiting is not None:
@@ -390,17 +416,18 @@ class Service:
         draft.require_kept()
         return draft.prediction, draft.repeated
 
-    def _check_keys(self, request: RecommendRequest) -> None:
+    def check_keys(self, keys: Mapping[str, str], path: str) -> None:
+        """Raise InputError unless a request may name these keys; `path` is where they stand."""
         for entity in self.system.task.query:
-            if entity.name not in request.keys:
+            if entity.name not in keys:
                 raise InputError(
-                    f"$.keys: the key of {entity.name!r} is missing; a request names it"
+                    f"{path}: the key of {entity.name!r} is missing; a request names it"
                 )
         known = [entity.name for entity in self.system.task.query]
-        for name in request.keys:
+        for name in keys:
             if name not in known:
                 raise InputError(
-                    f"$.keys.{name}: no such entity; a request names {', '.join(known)}"
+                    f"{path}.{name}: no such entity; a request names {', '.join(known)}"
                 )
 
     def _check_instant(self, given: Instant | None) -> None:

@@ -13,6 +13,7 @@ from sevenfold.serving.changing import ChangeStatus
 from sevenfold.serving.gate import Gate
 from sevenfold.serving.gate_metrics import GateMetrics
 from sevenfold.serving.gathering import Gathering
+from sevenfold.serving.jobs import JobMetrics
 from sevenfold.serving.metrics import Metrics
 from sevenfold.serving.service import Service
 from sevenfold.serving.tracing import Tracing
@@ -42,6 +43,8 @@ class Site:
         self.order_change = order_change
         self.metrics = Metrics()
         self.metrics.watch(CacheMetrics(service.caches))
+        if service.owns:
+            self.metrics.watch(JobMetrics(service.scoring))
         self.metrics.watch(AheadMetrics(service.table_outcomes, service.table_now))
         # A replay is to answer the same on any machine, so nothing there may depend on the load.
         self._gate: Gate | None = None

@@ -57,7 +57,7 @@ class Pipeline:
     `mode` says when answers are made. `online`: when they are asked for. `batch`: ahead, as slates in the table that
     `sevenfold score` or a job writes. `hybrid`: the candidates ahead, from that table, features and ranking when asked for. A
     slate that was made longer than `max_age` ago is not used; where the table has none, the answer is made as `online`, by
-    `otherwise` or a cheaper rung.
+    `otherwise` or a cheaper rung. `jobs` bounds the jobs of clients.
     """
 
     Keep = stage.Keep
@@ -67,6 +67,7 @@ class Pipeline:
     Pin = stage.Pin
     Hot = stage.Hot
     Slate = stage.Slate
+    Jobs = stage.Jobs
 
     retrieve: Sequence[Retriever]
     limit: Count = 500
@@ -82,6 +83,7 @@ class Pipeline:
     mode: Mode = "online"
     max_age: Duration | None = None
     otherwise: str = "full"
+    jobs: stage.Jobs = field(default_factory=stage.Jobs)
 
     @property
     def reads(self) -> tuple[str, ...]:

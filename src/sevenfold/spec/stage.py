@@ -107,4 +107,16 @@ class Slate:
     always: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """What `POST /v1/jobs` begins: at most `waiting` jobs at a time, and `kept` with those that have ended.
+
+    A job that has ended, and its slates, are kept for `ttl`; past `kept` the oldest of them makes way.
+    """
+
+    ttl: Duration = "1 h"
+    waiting: Count = 8
+    kept: Count = 100
+
+
 Rerank: TypeAlias = Fresh | Cap | Spread | Pin
