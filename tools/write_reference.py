@@ -178,6 +178,14 @@ def cli_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def good(operation: dict[str, Any]) -> dict[str, Any]:
+    """The good answer of an operation, whatever its status."""
+    found: dict[str, Any] = next(
+        answer for status, answer in operation["responses"].items() if status.startswith("2")
+    )
+    return found
+
+
 def http_page() -> str:
     """Every route with its body and answer, from the description that the server gives."""
     described = openapi("", "")
@@ -203,7 +211,7 @@ def http_page() -> str:
             scope = "".join(f" ({one['token'][0]})" for one in operation.get("security", ()))
             lines += ["", f"## `{method.upper()} {path}`{scope}", "", operation["summary"]]
             body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-            answer = operation["responses"]["200"].get("content", {}).get("application/json", {})
+            answer = good(operation).get("content", {}).get("application/json", {})
             lines += _schema_rows("body", body, described) + _schema_rows(
                 "answer", answer, described
             )

@@ -63,7 +63,7 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_STEP_S", -1.0)
 
 
-def work(jobs: Jobs, steps: int = 10_000) -> int:
+def work(jobs: Jobs, steps: int = 1_000) -> int:
     """How many steps there were, at most so many."""
     for done in range(steps):
         if not jobs.step():
