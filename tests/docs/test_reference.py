@@ -20,7 +20,7 @@ def test_a_written_page_is_up_to_date(name: str) -> None:
 
 def test_the_description_names_every_route_that_is_answered() -> None:
     folder = ROOT / "src" / "sevenfold" / "serving"
-    declared = re.compile(r'"(GET|POST)",\s+"(/[a-z0-9_/.{}]+)"')
+    declared = re.compile(r'"(GET|POST|DELETE)",\s+"(/[a-z0-9_/.{}]+)"')
     answered = {
         (method.lower(), path)
         for source in folder.rglob("*.py")
