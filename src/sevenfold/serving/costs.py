@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TypeAlias
 
-__all__ = ["Costs", "Demand", "Kind", "kind_of"]
+__all__ = ["Costs", "Demand", "Kind", "Most", "kind_of"]
 
 Kind: TypeAlias = tuple[str, int]
 """A route and the size of a body, in steps of four."""
@@ -137,3 +137,35 @@ class Demand:
             for kind in self._rates:
                 self._rates[kind] *= kept
             self._at_s = now_s
+
+
+class Most:
+    """The largest of the numbers noted in the last `window_s` seconds, and for up to as long again.
+
+    >>> most = Most(window_s=10)
+    >>> most.note(7, now_s=0)
+    >>> most.note(3, now_s=9)
+    >>> most.of(now_s=9), most.of(now_s=19), most.of(now_s=40)
+    (7, 7, 0)
+    """
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._since_s = -math.inf
+        self._now = self._before = 0
+
+    def note(self, n: int, now_s: float) -> None:
+        """Take in a number."""
+        self._turn(now_s)
+        self._now = max(self._now, n)
+
+    def of(self, now_s: float) -> int:
+        """The largest."""
+        self._turn(now_s)
+        return max(self._now, self._before)
+
+    def _turn(self, now_s: float) -> None:
+        windows = (now_s - self._since_s) / self._window_s
+        if windows >= 1:
+            self._before = self._now if windows < 2 else 0
+            self._now, self._since_s = 0, now_s

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from sevenfold.clock import elapsed_s
 from sevenfold.serving.admission import Admission, Group, Priority, Rejection, Ticket
-from sevenfold.serving.costs import Demand, kind_of
+from sevenfold.serving.costs import Demand, Kind, Most, kind_of
 from sevenfold.serving.ladder import Ladder
 from sevenfold.serving.problem import HttpError, overloaded
 
@@ -28,8 +28,9 @@ _ROUNDS = (
 _SLICE_S = 0.015  # of a turn at most, and a tenth of the budget
 _SHORT_SLICE_S = 0.004  # while requests are refused: nobody shall wait long to be told
 _SHORT_FOR_S = 1.0
-_LONG = 0.25  # of the budget: a wait that is a reason for cheaper answers
+_LONG = 0.4  # of the budget: a wait that is a reason for cheaper answers
 _LOOK_S = 0.05  # between looks at the load
+_FEW_S = 5.0  # of late: as long as nobody was refused, and this many asked at once
 
 
 class Gate:
@@ -49,9 +50,11 @@ class Gate:
         self._laddered: set[str] = set()
         self._now_s = now_s
         self._demand = Demand()
+        self._at_once = Most(_FEW_S)
         self._looked_s = 0.0
         self._load = 0.0
         self._crowded = False
+        self._crowded_s = -math.inf
         self._waiting: dict[Ticket, asyncio.Future[None]] = {}
         self._turn: list[Ticket] = []  # whose turn it is
         self._holding = 0  # how many of them have not left
@@ -104,6 +107,7 @@ class Gate:
 
         Who has had a turn gives it back with `leave`, whatever happens.
         """
+        self._at_once.note(1 + self._holding + len(self._waiting), self._now_s())
         if self._may_join(ticket):
             self._give(ticket)
             return
@@ -167,8 +171,9 @@ class Gate:
 
     def _refused(self, ticket: Ticket, rejection: Rejection) -> HttpError:
         # Nobody's answer gets worse for the sake of the low class.
-        self._crowded = self._crowded or ticket.priority < Priority.LOW
         self._refused_s = self._now_s()
+        if ticket.priority < Priority.LOW:
+            self._crowded, self._crowded_s = True, self._refused_s
         self.refused[ticket.route, ticket.priority, rejection.reason] += 1
         return overloaded(rejection.reason, rejection.retry_s)
 
@@ -259,11 +264,29 @@ class Gate:
         waits_s = [self.admission.wait_s(route, Priority.NORMAL) for route in self._laddered]
         # Who asks for all that can be done, and waits for it, is no reason for worse answers: only a long queue is.
         is_long = max(waits_s, default=0.0) > _LONG * self.admission.budget_s
-        self.ladder.loaded(now_s, share, self._crowded or is_long)
+        self.ladder.loaded(now_s, share, self._crowded or is_long, self._few(rates, now_s))
         self._crowded = False
         self.admission.level = self.ladder.level
         self._load = share(self.ladder.level) or 0.0
         self._watch()
+
+    def _few(self, rates: dict[Kind, float], now_s: float) -> Callable[[int], bool]:
+        """Tells whether as many as asked at once of late would not wait long at a level."""
+        costs, at_once = self.admission.costs, self._at_once.of(now_s)
+        laddered = [
+            kind for kind, rate in rates.items() if kind[0] in self._laddered and rate > 0.01
+        ]
+        if now_s - self._crowded_s < _FEW_S:
+            return lambda _: False
+
+        def few(level: int) -> bool:
+            each_s = [costs.of(kind, level) for kind in laddered]
+            if None in each_s:
+                return False
+            work_s = at_once * max((s for s in each_s if s is not None), default=0.0)
+            return costs.whole_s(work_s, self.admission.slice_s) <= _LONG * self.admission.budget_s
+
+        return few
 
     def _watch(self) -> None:
         """Look on while answers are degraded, also when nobody asks."""

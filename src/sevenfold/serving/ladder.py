@@ -9,6 +9,9 @@ the two levels counts:
   when a better level could have done all of it with room to spare for a whole hold: two thresholds, and a time between
   them. A climb that was wrong makes the next hold longer. While there is time, an answer now and then is made at a
   better level, so that its cost is known as it is now.
+- **Few who wait.** Clients that ask again once they have their answer ask for more the faster they are answered, so what
+  they ask for says nothing. But they are no more than they are: a level at which all of them can wait for each other is
+  never too good for them.
 - **Faults.** Some answers in a row that came from a cheaper rung than asked for, and not for want of time, are a broken
   stage: answers then begin at the rung that worked. After a rest one answer tries the better level, and decides.
 
@@ -35,6 +38,11 @@ _REST_S = 1.0
 _LONGEST_REST_S = 8.0
 
 Share = Callable[[int], float | None]
+Few = Callable[[int], bool]
+
+
+def _many(_: int) -> bool:
+    return False
 
 
 class Ladder:
@@ -60,13 +68,14 @@ class Ladder:
         """The best level that no fault forbids."""
         return self._breaker.floor
 
-    def loaded(self, now_s: float, share: Share, crowded: bool) -> int:
+    def loaded(self, now_s: float, share: Share, crowded: bool, few: Few = _many) -> int:
         """The level after a look at the load.
 
         `share` gives what is asked for as a share of what can be done at a level; None for a level that was never
-        measured. `crowded` when requests wait long, or had to be refused since the last look.
+        measured. `crowded` when requests wait long, or had to be refused since the last look. `few` tells whether
+        all that asked at once of late would not wait long at a level.
         """
-        self._load.look(now_s, share, crowded)
+        self._load.look(now_s, share, crowded, few)
         return self.level
 
     def begin(self, now_s: float) -> int:
@@ -99,15 +108,15 @@ class _Load:
         self._has_time = False
         self._next = 0
 
-    def look(self, now_s: float, share: Share, crowded: bool) -> None:
+    def look(self, now_s: float, share: Share, crowded: bool, few: Few) -> None:
         here = share(self.level) or 0.0
         self._has_time = here < _UP
-        if crowded and here > _DOWN:
+        if crowded and here > _DOWN and not few(self.level):
             self._wish = None
             if self.level < self._lowest and now_s - self._moved_s >= _SETTLE_S:
                 self._descend(now_s, share)
             return
-        better = self._sustainable(share)
+        better = self._sustainable(share, few)
         if better == self.level:
             self._wish = None
             if now_s - self._climbed_s > 2 * _LONGEST_HOLD_S:
@@ -138,10 +147,10 @@ class _Load:
             self._hold_s = min(2 * self._hold_s, _LONGEST_HOLD_S)
         self._move(below, now_s)
 
-    def _sustainable(self, share: Share) -> int:
+    def _sustainable(self, share: Share, few: Few) -> int:
         for level in range(self.level):
             there = share(level)
-            if there is not None and there <= _UP:
+            if there is not None and (there <= _UP or few(level)):
                 return level
         return self.level
 

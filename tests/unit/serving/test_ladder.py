@@ -111,6 +111,19 @@ def test_who_asks_for_all_that_can_be_done_and_hardly_waits_has_full_answers():
     assert Driven().run(1.3, 5, crowded=False) == 0
 
 
+def test_who_are_few_have_the_best_answers_that_they_can_all_wait_for():
+    ladder = Ladder(RUNGS)
+    for look in range(400):
+        # Four times what can be done, as long as it is done at once.
+        level = ladder.loaded(
+            look * LOOK_S,
+            shares(4),
+            crowded=look < 20,
+            few=lambda level, late=look >= 20: late and level > 0,
+        )
+    assert level == 1
+
+
 def test_requests_refused_at_a_load_that_is_nearly_all_bring_it_down():
     driven = Driven()
     assert driven.run(0.5, 5, crowded=True) == 0
