@@ -18,13 +18,14 @@ import msgspec
 
 from sevenfold.clock import elapsed_s
 from sevenfold.serving.background import Background
+from sevenfold.serving.connection import HEARD
 from sevenfold.serving.guard import Guard
 from sevenfold.serving.head import CLOSE, check_length, priority, read_headers, too_large
 from sevenfold.serving.limits import Limits
 from sevenfold.serving.narrowed import narrowed
 from sevenfold.serving.openapi import description, openapi
 from sevenfold.serving.problem import HttpError, http_error
-from sevenfold.serving.route import JSON, Asked, Headers, Reply, Route, Table
+from sevenfold.serving.route import JSON, Asked, Headers, Heard, Refused, Reply, Route, Table
 from sevenfold.serving.routes.table import ROUTES
 from sevenfold.serving.site import Site
 
@@ -90,42 +91,65 @@ class App:
             return
         if scope["type"] != "http":
             return
-        begin_s = elapsed_s()
-        request_id = f"{next(self._numbers):x}"
-        label, status = "other", 200
+        heard: Heard | None = scope.get("state", {}).get(HEARD)
+        status = 200
         try:
-            route, names = self._table.find(scope["method"], scope["path"])
-            label = route.path
-            asked = Asked(b"", read_headers(scope["headers"]), names, begin_s)
-            reply = await self._answer(route, asked, receive)
+            if heard is None:  # it came before its turn on the connection, or in a server of others
+                heard = Heard(elapsed_s())
+                self._hear(heard, scope["method"], scope["path"], scope["headers"])
+            reply = await self._answer(heard, receive)
             status = reply.status
-        except HttpError as error:
-            status, reply = error.status, _refusal(error, scope["path"], request_id)
         except Exception as error:  # noqa: BLE001  the edge of the process
-            refusal = http_error(error)
-            if refusal.is_fault:
-                _LOG.exception("request failed id=%s path=%s", request_id, scope["path"])
-            status, reply = refusal.status, _refusal(refusal, scope["path"], request_id)
-        if self._counts:
-            self.site.metrics.request(label, status, elapsed_s() - begin_s)
-        await self._send(send, status, reply)
+            status, reply = self._refusal(error, scope["path"])
+        assert heard is not None
+        self._count(heard, status)
+        headers = self._reply_headers(reply)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
 
-    async def _answer(self, route: Route, head: Asked, receive: Receive) -> Reply:
-        holder = self._guard.admit(head.headers, route.scope)
+    def hear(
+        self, method: str, path: str, headers: Sequence[tuple[bytes, bytes]]
+    ) -> Heard | Refused:
+        """What a request is whose head is there, to be left in its scope under HEARD; or the answer that refuses it.
+
+        The head decides: what is refused here has cost no task of its own, neither its body nor a parse.
+        """
+        heard = Heard(elapsed_s())
+        try:
+            self._hear(heard, method, path, headers)
+        except Exception as error:  # noqa: BLE001  the edge of the process
+            status, reply = self._refusal(error, path)
+            self._count(heard, status)
+            return Refused(status, self._reply_headers(reply), reply.body)
+        return heard
+
+    def _hear(
+        self, heard: Heard, method: str, path: str, given: Sequence[tuple[bytes, bytes]]
+    ) -> None:
+        route, names = self._table.find(method, path)
+        heard.label = route.path
+        headers = read_headers(given)
+        holder = self._guard.admit(headers, route.scope)
         limit = min(route.max_body_bytes, self._limits.max_body_bytes)
-        size = check_length(head.headers, limit)
-        gate = self.site.gate
-        if route.turn is None or gate is None:
-            body = await self._body(receive, limit)
-            reply = route.answer(self.site, replace(head, body=body))
+        size = check_length(headers, limit)
+        gate, ticket = self.site.gate, None
+        if route.turn is not None and gate is not None:
+            ticket = gate.enter(route.path, priority(headers, holder is not None), size)
+        heard.route, heard.limit = route, limit
+        heard.asked = Asked(b"", headers, names, heard.arrived_s, ticket)
+
+    async def _answer(self, heard: Heard, receive: Receive) -> Reply:
+        assert heard.route is not None
+        assert heard.asked is not None
+        route, ticket, gate = heard.route, heard.asked.ticket, self.site.gate
+        asked = replace(heard.asked, body=await self._body(receive, heard.limit))
+        if ticket is None or gate is None:
+            reply = route.answer(self.site, asked)
             return reply if isinstance(reply, Reply) else await reply
-        # The head decides: what is refused has cost neither the reading of its body nor a parse.
-        ticket = gate.enter(route.path, priority(head.headers, holder is not None), size)
-        body = await self._body(receive, limit)
         await gate.turn(ticket)
         try:
             begun_s = elapsed_s()
-            reply = route.answer(self.site, replace(head, body=body, ticket=ticket))
+            reply = route.answer(self.site, asked)
             ticket.work_s = elapsed_s() - begun_s
             if not isinstance(reply, Reply):
                 reply = await reply
@@ -167,21 +191,26 @@ class App:
         finally:
             self._receiving -= size
 
-    async def _send(self, send: Send, status: int, reply: Reply) -> None:
-        head: Headers = (
+    def _refusal(self, error: Exception, path: str) -> tuple[int, Reply]:
+        """The answer of a refusal: the Open Inference Protocol has a shape of its own."""
+        request_id = f"{next(self._numbers):x}"
+        refusal = http_error(error)
+        if refusal.is_fault and not isinstance(error, HttpError):
+            _LOG.error("request failed id=%s path=%s", request_id, path, exc_info=error)
+        body = refusal.text() if path.startswith("/v2") else refusal.body(request_id)
+        return refusal.status, Reply(body, JSON, refusal.headers)
+
+    def _count(self, heard: Heard, status: int) -> None:
+        if self._counts:
+            self.site.metrics.request(heard.label, status, elapsed_s() - heard.arrived_s)
+
+    def _reply_headers(self, reply: Reply) -> Headers:
+        return (
             (b"content-type", reply.kind),
             (b"content-length", str(len(reply.body)).encode()),
             *self._headers,
             *reply.headers,
         )
-        await send({"type": "http.response.start", "status": status, "headers": head})
-        await send({"type": "http.response.body", "body": reply.body})
-
-
-def _refusal(error: HttpError, path: str, request_id: str) -> Reply:
-    """The answer of a refusal: the Open Inference Protocol has a shape of its own."""
-    body = error.text() if path.startswith("/v2") else error.body(request_id)
-    return Reply(body, JSON, error.headers)
 
 
 def _crowded() -> HttpError:

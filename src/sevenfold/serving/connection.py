@@ -2,6 +2,9 @@
 
 uvicorn's protocol bounds neither the head of a request nor the time it takes, nor how long an answer may lie unread. The
 application sees a request only when its head is whole, so this is done here; bodies are the application's.
+
+Whether a request is taken is asked at once where its head ends (`Door`): under a load of ten times what can be answered, nine of
+ten are refused, and a task, an event and a scope for each would leave no time for the tenth.
 """
 
 from __future__ import annotations
@@ -11,14 +14,45 @@ from asyncio import TimerHandle
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import unquote
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from sevenfold.serving.limits import Limits
 from sevenfold.serving.problem import HttpError
+from sevenfold.serving.route import Heard, Refused
 
-__all__ = ["Connection", "bounded"]
+__all__ = ["HEARD", "Connection", "Door", "bounded"]
+
+HEARD = "sevenfold.heard"
+"""Where in the state of a request's scope its connection leaves what the door made of it."""
+
+
+class Door(Protocol):
+    """Decides at the head of a request whether it is taken."""
+
+    def hear(self, method: str, path: str, headers: list[tuple[bytes, bytes]]) -> Heard | Refused:
+        """What a request is, or the answer that refuses it; raises nothing."""
+        ...
+
+
+class _Over:
+    """Stands for a request that was answered at its head, as uvicorn's protocol looks at one."""
+
+    response_complete = True
+    keep_alive = True
+    disconnected = False
+
+    def __init__(self) -> None:
+        self.message_event = self
+
+    def set(self) -> None:
+        """Nobody waits."""
+
+
+_OVER: Any = _Over()
 
 
 class _RefusedError(Exception):
@@ -32,11 +66,13 @@ class Connection(HttpToolsProtocol):
         self,
         *given: Any,
         limits: Limits,
+        door: Door,
         idle: dict[Connection, None],
         **named: Any,
     ) -> None:
         super().__init__(*given, **named)
         self._limits = limits
+        self._door = door
         self._idle = idle
         self.timeout_keep_alive = limits.idle_timeout_s  # type: ignore[assignment]  # call_later takes a float
         self._refusal: HttpError | None = None
@@ -80,6 +116,8 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self.transport.is_closing():
             return
+        if self.cycle is _OVER and not self._whole and self._head_timer is None:
+            self._start_head_timer()  # for what is left of a body that is not wanted
         # Empty lines before a request are no message yet, and may not go on for ever either.
         if self._begun or (self._whole and self._n_events == before):
             self._fed += len(data)
@@ -108,10 +146,21 @@ class Connection(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Hand the request on."""
+        """Refuse the request, or hand it on."""
         self._begun = False
         self._fed = 0
         self._stop_head_timer()
+        # One that comes before its turn on the connection is heard when that has come, by the application.
+        before: RequestResponseCycle | None = self.cycle
+        is_next = before is None or before.response_complete
+        if is_next and not self.flow.write_paused and not self.parser.should_upgrade():
+            method = self.parser.get_method().decode("ascii")
+            heard = self._door.hear(method, _path(self.url), self.headers)
+            if isinstance(heard, Refused):
+                self._refuse_head(heard, method)
+                return
+            self.scope["state"][HEARD] = heard
+        self._unset_keepalive_if_required()  # of one that was refused just before it
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -120,6 +169,11 @@ class Connection(HttpToolsProtocol):
         self._whole = True
         self._stop_head_timer()
         super().on_message_complete()
+        if self.cycle is _OVER and not self.transport.is_closing():
+            self._idle[self] = None
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self._limits.idle_timeout_s, self.timeout_keep_alive_handler
+            )
 
     def on_response_complete(self) -> None:
         """Wait for the next request; what is left of a body that was not wanted has some seconds to come."""
@@ -148,6 +202,28 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, or a head that was not taken, in the shape of all errors."""
         self._refuse(self._refusal or HttpError(400, "not_http", "this is not HTTP/1.1"))
+
+    def _refuse_head(self, refused: Refused, method: str) -> None:
+        """Answer a request by its head alone; its body is still read, for the sake of the next one."""
+        self.cycle = _OVER
+        keeps = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+        closes = any(name == b"connection" for name, _ in refused.headers)
+        given = [*self.server_state.default_headers, *refused.headers]
+        if not keeps and not closes:
+            given.append((b"connection", b"close"))
+        self.transport.write(
+            b"".join(
+                (
+                    _status_line(refused.status),
+                    *(b"%b: %b\r\n" % line for line in given),
+                    b"\r\n",
+                    b"" if method == "HEAD" else refused.body,
+                )
+            )
+        )
+        self.server_state.total_requests += 1
+        if closes or not keeps:
+            self.transport.close()
 
     def _check_head(self, size: int) -> None:
         self._size += size
@@ -199,6 +275,15 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
 
-def bounded(limits: Limits) -> Callable[..., Connection]:
-    """What makes the connections of one listener."""
-    return partial(Connection, limits=limits, idle={})
+def bounded(limits: Limits, door: Door) -> Callable[..., Connection]:
+    """What makes the connections of one listener, whose requests are taken by `door`."""
+    return partial(Connection, limits=limits, door=door, idle={})
+
+
+def _path(url: bytes) -> str:
+    path: str = httptools.parse_url(url).path.decode("ascii")
+    return unquote(path) if "%" in path else path
+
+
+def _status_line(status: int) -> bytes:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()

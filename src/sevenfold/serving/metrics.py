@@ -39,6 +39,7 @@ class Metrics:
         self._requests = Counter(
             "sevenfold_requests", "Requests answered", ["route", "status"], registry=self._registry
         )
+        self._by_request: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._seconds = Histogram(
             "sevenfold_request_seconds",
             "Time of a request",
@@ -184,8 +185,12 @@ class Metrics:
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Note a request."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        counted = self._by_request.get((route, status))
+        if counted is None:  # to find them by their labels takes longer than to count
+            counted = self._requests.labels(route, str(status)), self._seconds.labels(route)
+            self._by_request[route, status] = counted
+        counted[0].inc()
+        counted[1].observe(seconds)
 
     def answer(
         self,

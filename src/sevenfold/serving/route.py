@@ -10,7 +10,18 @@ from sevenfold.serving.admission import Ticket
 from sevenfold.serving.problem import HttpError
 from sevenfold.serving.site import Site
 
-__all__ = ["JSON", "Asked", "Handler", "Headers", "Reply", "Route", "Scope", "Table"]
+__all__ = [
+    "JSON",
+    "Asked",
+    "Handler",
+    "Headers",
+    "Heard",
+    "Refused",
+    "Reply",
+    "Route",
+    "Scope",
+    "Table",
+]
 
 Scope: TypeAlias = Literal["events", "predict", "metrics", "admin"]
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
@@ -73,6 +84,29 @@ class Route:
     laddered: bool = False
     also: tuple[str, ...] = ()
     status: int = 200
+
+
+@dataclass(slots=True)
+class Heard:
+    """A request whose head is there: what it asks, and how many bytes its body may have.
+
+    `arrived_s` is an instant of `clock.elapsed_s`; `label` names it on the metrics, also where it has no route.
+    """
+
+    arrived_s: float
+    label: str = "other"
+    route: Route | None = None
+    asked: Asked | None = None
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The answer to a request of which no more than the head was looked at."""
+
+    status: int
+    headers: Headers
+    body: bytes
 
 
 @dataclass(slots=True)

@@ -260,12 +260,13 @@ def _config(
 ) -> uvicorn.Config:
     config = uvicorn.Config(
         app,
-        http=bounded(limits),  # type: ignore[arg-type]  # called as the class would be
+        http=bounded(limits, app),  # type: ignore[arg-type]  # called as the class would be
         log_level="warning",
         access_log=False,
         lifespan=lifespan,
         ws="none",
         server_header=False,
+        proxy_headers=False,  # whom a client claims to be matters nowhere
         timeout_graceful_shutdown=_DRAIN_S,
         ssl_certfile=tls.certificate if tls else None,
         ssl_keyfile=tls.key if tls else None,

@@ -28,7 +28,7 @@ def listen(make_stall: Callable[..., Any]) -> Listen:
         app = make_stall(**limits).app
         config = uvicorn.Config(
             app,
-            http=bounded(Limits(**limits)),  # type: ignore[arg-type]
+            http=bounded(Limits(**limits), app),  # type: ignore[arg-type]
             lifespan="off",
             log_level="critical",
             ws="none",
@@ -247,6 +247,91 @@ def test_a_client_that_does_not_read_is_left(listen: Listen) -> None:
             connection.connect(("127.0.0.1", port))
             # It would hold a thousand answers that nobody reads.
             assert taken(connection, itertools.repeat(head + body, 1_000)) < 1_000
+
+
+NOWHERE = b"POST /nowhere HTTP/1.1\r\ncontent-length: 30000\r\n\r\n" + b" " * 30_000
+HEALTH = b"GET /healthz HTTP/1.1\r\n\r\n"
+RECOMMEND = b"POST /v1/recommend HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % len(ASK) + ASK
+
+
+def statuses(connection: socket.socket, n: int) -> list[int]:
+    """The statuses of the next n answers, however they are cut; fewer when the connection ends."""
+    raw, found = b"", []
+    while len(found) < n:
+        head, ended, rest = raw.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
+        if ended and len(rest) >= length:
+            found.append(int(head.split()[1]))
+            raw = rest[length:]
+            continue
+        part = connection.recv(65_536)
+        if not part:
+            break
+        raw += part
+    assert raw == b"", "an answer more than was asked for"
+    return found
+
+
+@pytest.mark.parametrize("piece", [1_000_000, 997])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        [(NOWHERE, 404), (HEALTH, 200), (NOWHERE, 404), (RECOMMEND, 200)],
+        [(RECOMMEND, 200), (NOWHERE, 404), (RECOMMEND, 200), (HEALTH, 200), (NOWHERE, 404)],
+        [(NOWHERE, 404)] * 20,
+    ],
+    ids=["refused first", "refused behind others", "refused only"],
+)
+def test_what_is_refused_at_its_head_leaves_the_connection_to_the_next(
+    listen: Listen, asked: list[tuple[bytes, int]], piece: int
+) -> None:
+    """All are sent at once, and answered in their order."""
+    sent = b"".join(request for request, _ in asked)
+    with listen() as port, connect(port) as connection:
+        for at in range(0, len(sent), piece):
+            connection.sendall(sent[at : at + piece])
+        assert statuses(connection, len(asked)) == [status for _, status in asked]
+        connection.sendall(RECOMMEND)  # and in time, one after the other
+        assert statuses(connection, 1) == [200]
+
+
+def test_who_is_refused_at_the_head_hears_it_before_the_body_is_sent(listen: Listen) -> None:
+    with listen(head_timeout_s=20) as port, connect(port) as connection:
+        connection.sendall(NOWHERE[:-10])
+        assert statuses(connection, 1) == [404]
+        connection.sendall(NOWHERE[-10:] + HEALTH)
+        assert statuses(connection, 1) == [200]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"POST /nowhere HTTP/1.0\r\n", b"POST /nowhere HTTP/1.1\r\nconnection: close\r\n"],
+)
+def test_a_refusal_keeps_no_connection_that_the_client_does_not(
+    listen: Listen, head: bytes
+) -> None:
+    with listen(idle_timeout_s=60) as port, connect(port) as connection:
+        connection.sendall(head + b"content-length: 2\r\n\r\n{}")
+        status, _ = answer(connection)
+        assert status == 404
+        assert is_ended(connection)
+
+
+def test_a_refusal_of_a_head_alone_has_no_body(listen: Listen) -> None:
+    with listen(idle_timeout_s=0.2) as port, connect(port) as connection:
+        connection.sendall(b"HEAD /nowhere HTTP/1.1\r\n\r\n")
+        raw = b""
+        while part := connection.recv(65_536):  # until it has been idle for long enough
+            raw += part
+        head, _, body = raw.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 404 ")
+        assert body == b""
+
+
+def test_an_address_that_is_none_is_refused(listen: Listen) -> None:
+    with listen() as port, connect(port) as connection:
+        connection.sendall(b"GET /%ff%00%zz HTTP/1.1\r\n\r\n" + HEALTH)
+        assert statuses(connection, 2) == [404, 200]
 
 
 def test_two_lengths_are_no_length(listen: Listen) -> None:
