@@ -21,8 +21,8 @@ MUTANTS = {
     ),
     "an answer that cannot be written takes its turn with it": (
         "serving/pending.py",
-        "            alone = error if error is None or len(drafts) == 1 else self._write([draft])\n",
-        "            alone = error\n",
+        "        errors = [error if is_shared else self._write([draft]) for draft in drafts]\n",
+        "        errors = [error for _ in drafts]\n",
     ),
     "a job that deletes does not find what waits": (
         "serving/background.py",

@@ -69,7 +69,6 @@ __all__ = [
     "MIN",
     "NEVER_US",
     "SINCE_LAST",
-    "STATE_FORMAT",
     "SUM",
     "Columns",
     "Groups",
@@ -82,8 +81,6 @@ __all__ = [
 
 _COLUMN_WORDS = 5
 _SPARE_TILES = 16
-STATE_FORMAT = 2
-"""Of states at rest; 2 since tiles of one event are kept as their values."""
 
 
 class Tables(NamedTuple):

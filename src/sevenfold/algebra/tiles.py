@@ -19,7 +19,18 @@ from sevenfold.algebra.layout import Tables
 from sevenfold.compiled import kernel
 from sevenfold.types import Floats, Ints
 
-__all__ = ["is_plain", "is_whole", "level_words", "merge_at_rest", "pack_level", "unpack_level"]
+__all__ = [
+    "STATE_FORMAT",
+    "is_plain",
+    "is_whole",
+    "level_words",
+    "merge_at_rest",
+    "pack_level",
+    "unpack_level",
+]
+
+STATE_FORMAT = 2
+"""Of states at rest; 2 since tiles of one event are kept as their values."""
 
 _LOW = 0xFFFFFFFF
 

@@ -8,18 +8,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from sevenfold.algebra.layout import (
-    ATTRIBUTE,
-    COUNT_ALL,
-    DISTINCT,
-    KINDS,
-    STATE_FORMAT,
-    Layout,
-    Read,
-    lay_out,
-)
+from sevenfold.algebra.layout import ATTRIBUTE, COUNT_ALL, DISTINCT, KINDS, Layout, Read, lay_out
 from sevenfold.algebra.reads import QUANTILE, TOP_K, VECTOR
 from sevenfold.algebra.sections import precision_of
+from sevenfold.algebra.tiles import STATE_FORMAT
 from sevenfold.errors import NotFoundError, Problem, SpecError
 from sevenfold.features.definition import definition_hash, function_identity, source_identity
 from sevenfold.spec.aggregate import Aggregate, FeatureView, RowFunction, Source

@@ -45,7 +45,7 @@ class Priority(IntEnum):
 
 
 # How much of the budget a request may be predicted to need; the rest is for what a prediction cannot know.
-_SHARES = (0.8, 0.5, 0.2)
+_SHARES = (0.75, 0.45, 0.2)
 
 
 @dataclass(slots=True, eq=False)

@@ -26,7 +26,7 @@ _ROUNDS = (
     3  # of the loop: a connection is accepted in one, read in the next, and heard in the third
 )
 _SLICE_S = 0.015  # of a turn at most, and a tenth of the budget
-_SHORT_SLICE_S = 0.004  # while requests are refused: nobody shall wait long to be told
+_SHORT_SLICE_S = 0.002  # while requests are refused: nobody shall wait long to be told
 _SHORT_FOR_S = 1.0
 _LONG = 0.4  # of the budget: a wait that is a reason for cheaper answers
 _LOOK_S = 0.05  # between looks at the load
@@ -36,11 +36,16 @@ _FEW_S = 5.0  # of late: as long as nobody was refused, and this many asked at o
 class Gate:
     """Turns for the answers of one server, all on its event loop.
 
-    `budget_s` is the time of an answer, `rungs` are the levels that what is laddered is answered at.
+    `budget_s` is the time of an answer, `rungs` are the levels that what is laddered is answered at. `commit_s` says what
+    the commit takes that the answers of a turn share; without it, that is what a turn takes beside their work.
     """
 
     def __init__(
-        self, budget_s: float, rungs: Sequence[str], now_s: Callable[[], float] = elapsed_s
+        self,
+        budget_s: float,
+        rungs: Sequence[str],
+        now_s: Callable[[], float] = elapsed_s,
+        commit_s: Callable[[], float] | None = None,
     ) -> None:
         self.admission = Admission(budget_s)
         self.ladder = Ladder(rungs)
@@ -49,6 +54,7 @@ class Gate:
         self._groups: dict[str, Group] = {}
         self._laddered: set[str] = set()
         self._now_s = now_s
+        self._commit_s = commit_s
         self._demand = Demand()
         self._at_once = Most(_FEW_S)
         self._looked_s = 0.0
@@ -65,6 +71,7 @@ class Gate:
         self._rounds = 0  # of the loop until the next turn
         self._began_s = 0.0
         self._taken_s = 0.0
+        self._useful_s = 0.0  # of it: work and commit, without what was read and refused meanwhile
 
     def serve(self, route: str, group: Group, laddered: bool) -> None:
         """Give turns to a route, in a group; `laddered` when it can be answered at any level."""
@@ -152,8 +159,13 @@ class Gate:
         work_s = sum(had.work_s for had in done)
         costs = self.admission.costs
         known = len(done) == len(self._turn) and all(had.work_s > 0 for had in done)
+        self._useful_s = self._taken_s
         if known and self._groups[self._turn[0].route] == "answers":
-            costs.note_fixed(max(0.0, self._taken_s - work_s))
+            beside_s = max(0.0, self._taken_s - work_s)
+            if self._commit_s is not None:
+                beside_s = min(beside_s, self._commit_s())
+            costs.note_fixed(beside_s)
+            self._useful_s = work_s + beside_s
         # Events are written together, so what one of them took is known only on an average.
         each_s = max(self._taken_s - costs.fixed_s, 0.2 * self._taken_s) / len(self._turn)
         for had in self._turn:
@@ -188,7 +200,7 @@ class Gate:
         now_s = self._now_s()
         costs = self.admission.costs
         # With nobody waiting, what follows the turn is idleness and costs nothing.
-        costs.note_round(self._taken_s, now_s - self._began_s if self._waiting else self._taken_s)
+        costs.note_round(self._useful_s, now_s - self._began_s if self._waiting else self._taken_s)
         self._set_slice(now_s)
         turn, late = self.admission.turn(now_s)
         for ticket in late:

@@ -98,6 +98,11 @@ class Pending:
         self.blocked = Blocked()
 
     @property
+    def commit_s(self) -> float:
+        """What a commit takes of late, in seconds."""
+        return self._commit_s
+
+    @property
     def patience_s(self) -> float:
         """How long a draft waits for others to be made, at most, in seconds."""
         return max(self._longest_s, min(2 * self._commit_s, _MOST_S))

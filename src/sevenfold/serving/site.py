@@ -50,7 +50,8 @@ class Site:
         self._gate: Gate | None = None
         self._gated = service.definition
         if admission and not service.replay:
-            self._gate = Gate(service.budget_s, service.ladder)
+            pending = service.pending
+            self._gate = Gate(service.budget_s, service.ladder, commit_s=lambda: pending.commit_s)
             self.metrics.watch(GateMetrics(self._gate))
         self.gathering = Gathering(service.accept_posts)
         self.encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
