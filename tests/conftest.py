@@ -55,3 +55,12 @@ def redis(redis_program: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """One Redis server for all tests of a session."""
     with redis_server(tmp_path_factory.mktemp("redis")) as server:
         yield server
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of a module that is `in_order` stay so, where all others are shuffled: they are one story."""
+    places = [at for at, item in enumerate(items) if item.get_closest_marker("in_order")]
+    told = sorted((items[at] for at in places), key=lambda item: item.location[:2])
+    for at, item in zip(places, told, strict=True):
+        items[at] = item

@@ -36,7 +36,7 @@ from sevenfold.stores.log import blocks, read_stream
 from sevenfold.stores.open import open_store
 from sevenfold.types import Texts
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.in_order]
 
 WORKERS = 3
 ITEMS = [f"i{n}" for n in range(12)]
