@@ -1,4 +1,4 @@
-"""`python -m benchmarks NAME [--json] [--repeat N] [--scale S] [--file PATH] [--curve] [--feast PYTHON] [--servers PYTHON]`."""
+"""`python -m benchmarks NAME [--json] [--repeat N] [--scale S] [--file PATH] [--curve] [--feast PYTHON] [--servers PYTHON] [--seconds N]`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.peers.beside import VARIABLE, PeerError, find_feast
 from benchmarks.peers.serving import SERVING_VARIABLE, find_servers
 
-NAMES = ("offline", "online", "ingest", "serve", "score", "spike", "parity")
+NAMES = ("offline", "online", "ingest", "serve", "score", "spike", "parity", "soak")
 WITH_FEAST = ("offline", "online", "parity")
 WITH_FILE = ("flights", "taxi")
 
@@ -41,6 +41,9 @@ def main() -> int:
         type=Path,
         help=f"the Python that has FastAPI and other model servers, to measure serve beside them (else {SERVING_VARIABLE})",
     )
+    parser.add_argument(
+        "--seconds", type=float, default=3600.0, help="soak: how long the load lasts"
+    )
     options = parser.parse_args()
     try:
         servers = find_servers(options.servers) if options.name == "serve" else None
@@ -53,6 +56,8 @@ def main() -> int:
         more["curve"] = options.curve
     if options.name == "serve":
         more["servers"] = servers
+    if options.name == "soak":
+        more["seconds"] = options.seconds
     report = module.run(repeat=options.repeat, scale=options.scale, **more)
     if python is not None:
         peers = importlib.import_module(f"benchmarks.peers.{options.name}")
