@@ -3,7 +3,7 @@
 One server on a core of its own, its capacity first (a closed loop of eight clients), then slices of an open loop at 60 % of it, after each of
 which the outcomes of what was answered are posted, and the memory of the server is read. At the end the log is read back:
 
-    lost_rows            answers that a client has and the log has not, and rows of a slate without their vector
+    lost_rows            answers that a client has and the log has not, and rows of a slate without the vector that was read of them
     doubled_rows         requests with two answers in the log
     join_completeness    the share of the outcomes taken in that find the answer they belong to, with their item in it
     vector_equality      the share of sampled logged values that are, bit for bit, what the offline engine says of their instant
@@ -38,7 +38,13 @@ from sevenfold.models.protocol import Model
 from sevenfold.registry.registry import Registry
 from sevenfold.serving.audit import audit_all
 from sevenfold.serving.definition import Definition
-from sevenfold.serving.prediction_log import Prediction, find_prediction, read_predictions
+from sevenfold.serving.prediction_log import (
+    Prediction,
+    Sealed,
+    find_prediction,
+    read_predictions,
+)
+from sevenfold.serving.sealed_answers import PREDICTIONS_FOLDER, SealedAnswers
 from sevenfold.stores.kv import Transaction
 from sevenfold.stores.log import read_stream
 from sevenfold.stores.open import open_store
@@ -54,7 +60,7 @@ _SLICES = 4  # at least, where the whole is short
 _POST_ROWS = 500
 _ASIDE = 5  # answers of a slice that a client keeps
 _SAMPLED = 20_000  # vectors that are computed again
-_SHOWN = 20  # of an answer
+_UNREAD = ("cached", "nulls", "popular", "empty")  # what was not read cannot be logged
 
 
 @dataclass
@@ -163,33 +169,37 @@ def read_back(home: Path, kept: Kept) -> dict[str, float]:
     store = open_store(f"lmdb:{home / 'store'}", readonly=True)
     try:
         with store.read() as txn:
-            return check(txn, kept, registry.load(version))
+            sealed = SealedAnswers(home / PREDICTIONS_FOLDER)
+            return check(txn, kept, registry.load(version), sealed)
     finally:
         store.close()
 
 
-def check(txn: Transaction, kept: Kept, model: Model) -> dict[str, float]:
+def check(
+    txn: Transaction, kept: Kept, model: Model, sealed: Sealed | None = None
+) -> dict[str, float]:
     """The figures of the log against what the clients know, all answers scored by `model`."""
     definition = Definition(system)
     columns = np.array([definition.features.index(name) for name in model.feature_names])
     seen: dict[str, int] = {}
     lost = scores = equal = rows = 0
-    for answer in read_predictions(txn):
+    for answer in read_predictions(txn, sealed=sealed):
         name = answer.request_id
         seen[name] = seen.get(name, 0) + 1
         shown = answer.shown_rows()
         rows += len(shown)
-        lost += int((~np.isin(shown, answer.logged_rows())).sum())
+        if answer.rung not in _UNREAD:
+            lost += int((~np.isin(shown, answer.logged_rows())).sum())
         n, same = _scores(answer, model, columns, kept.whole.get(name))
         scores, equal = scores + n, equal + same
     lost += sum(name not in seen for name in kept.answered)
-    vectors, different = _vectors(txn, definition, min(1.0, _SAMPLED / max(1, rows)))
+    vectors, different = _vectors(txn, definition, min(1.0, _SAMPLED / max(1, rows)), sealed)
     return {
         "answers": float(len(seen)),
         "lost_rows": float(lost),
         "doubled_rows": float(sum(n - 1 for n in seen.values())),
         "outcomes": float(len(kept.outcomes)),
-        "join_completeness": _joined(txn, kept) / max(1, len(kept.outcomes)),
+        "join_completeness": _joined(txn, kept, sealed) / max(1, len(kept.outcomes)),
         "vectors_compared": float(vectors),
         "vector_equality": 1 - different / max(1, vectors * len(definition.features)),
         "scores_compared": float(scores),
@@ -214,16 +224,18 @@ def _scores(
     return n, same
 
 
-def _vectors(txn: Transaction, definition: Definition, share: float) -> tuple[int, int]:
+def _vectors(
+    txn: Transaction, definition: Definition, share: float, sealed: Sealed | None
+) -> tuple[int, int]:
     """How many logged vectors the offline engine has made again, and how many of their values differ."""
     compared = different = 0
-    for totals in audit_all(txn, definition, share):
+    for totals in audit_all(txn, definition, share, sealed=sealed):
         compared, different = totals.compared, totals.different
         assert not totals.skipped
     return compared, different
 
 
-def _joined(txn: Transaction, kept: Kept) -> int:
+def _joined(txn: Transaction, kept: Kept, sealed: Sealed | None) -> int:
     """How many outcomes of the log find the answer that they name, with their item in it."""
     sales = read_stream(txn, "sales")
     if sales is None:
@@ -236,7 +248,7 @@ def _joined(txn: Transaction, kept: Kept) -> int:
         row = where.get(line)
         if row is None or (names[row], taken[row]) != outcome:
             continue
-        answer = find_prediction(txn, names[row])
+        answer = find_prediction(txn, outcome[0], sealed)
         joined += answer is not None and taken[row] in answer.items
     return joined
 

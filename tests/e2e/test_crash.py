@@ -24,7 +24,12 @@ from sevenfold.features.frame import Spine
 from sevenfold.features.plan import Plan, compile_plan
 from sevenfold.loop.client import Client
 from sevenfold.loop.server_process import ServerProcess
-from sevenfold.serving.prediction_log import feature_names, find_prediction, read_predictions
+from sevenfold.serving.prediction_log import (
+    Sealed,
+    feature_names,
+    find_prediction,
+    read_predictions,
+)
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, position, read_stream
 from sevenfold.stores.open import open_store
@@ -145,10 +150,11 @@ def check_store(home: Path, plan: Plan, traffic: Traffic) -> None:
         store.close()
 
 
-def check_vectors(txn: Transaction, plan: Plan) -> None:
+def check_vectors(txn: Transaction, plan: Plan, sealed: Sealed | None = None) -> None:
     """Every vector that was logged is the one that the log gives for its instant, bit by bit."""
     events = read_stream(txn, "sales")
-    predictions = [p for p in read_predictions(txn) if p.logged and events is not None]
+    answers = read_predictions(txn, sealed=sealed)
+    predictions = [p for p in answers if p.logged and events is not None]
     if not predictions or events is None:
         return
     rows = [[p.items[row] for row in p.logged_rows()] for p in predictions]

@@ -1,6 +1,6 @@
 """What breaks around a server, one by one, and what it does then: docs/explanation/faults.md says what it is to do.
 
-One server lives through all of it, and at the end its log is whole and every vector in it is that of the offline engine.
+One server lives through all of it, its old answers moving to files meanwhile, and at the end its log is whole and every vector in it is that of the offline engine.
 """
 
 import http.client
@@ -23,7 +23,8 @@ from sevenfold.features.plan import compile_plan
 from sevenfold.loop.server_process import ServerProcess
 from sevenfold.models.rule import RuleModel
 from sevenfold.registry.registry import Registry
-from sevenfold.serving.prediction_log import find_prediction, read_predictions
+from sevenfold.serving.prediction_log import find_prediction, read_predictions, sealed_files
+from sevenfold.serving.sealed_answers import PREDICTIONS_FOLDER, SealedAnswers
 from sevenfold.stores.open import open_store
 from tests.e2e.test_crash import check_vectors
 
@@ -133,7 +134,7 @@ def shop(stall: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop
     home = tmp_path_factory.mktemp("faults")
     registry = Registry(home / "registry")
     promote(registry, register(registry, stall, tmp_path_factory.mktemp("model")))
-    with ServerProcess(str(stall), home) as server:
+    with ServerProcess(str(stall), home, ["--log-head", "8"]) as server:
         made = Shop(server, home, registry)
         for n in range(30):
             assert made.sell("x" * (n + 1))[0] == 200
@@ -302,17 +303,19 @@ def test_slow_clients_keep_nobody_waiting(shop: Shop) -> None:
 def check_log(shop: Shop, stall: Path) -> None:
     """What was given is logged as it was given, what was refused is not, and every vector is the offline engine's."""
     store = open_store(f"lmdb:{shop.home / 'store'}", readonly=True)
+    sealed = SealedAnswers(shop.home / PREDICTIONS_FOLDER)
     try:
         with store.read() as txn:
+            assert sealed_files(txn), "nothing has moved"
             for name, items in shop.given.items():
-                found = find_prediction(txn, name)
+                found = find_prediction(txn, name, sealed)
                 assert found is not None, f"the answer to {name} is lost"
                 assert found.slate() == items
-            assert all(find_prediction(txn, name) is None for name in shop.refused)
-            logged = [p.request_id for p in read_predictions(txn)]
+            assert all(find_prediction(txn, name, sealed) is None for name in shop.refused)
+            logged = [p.request_id for p in read_predictions(txn, sealed=sealed)]
             assert len(logged) == len(set(logged))
             assert set(logged) - {"slow"} == set(shop.given)
-            check_vectors(txn, compile_plan(load_system(str(stall)).features))
+            check_vectors(txn, compile_plan(load_system(str(stall)).features), sealed)
     finally:
         store.close()
 

@@ -7,6 +7,7 @@ import pytest
 from tests.laws.planted import require_caught
 
 BLOCKED = ["tests/unit/serving/test_blocked.py"]
+ROTATION = ["tests/unit/serving/test_rotation.py", "-k", "any_points or nothing_moves"]
 MUTANTS = {
     "what a client sends is a fault of a stage": (
         BLOCKED,
@@ -19,6 +20,24 @@ MUTANTS = {
         "stores/lmdb.py",
         "if _identity(self._file) != self._identity:",
         "if False:",
+    ),
+    "answers that count as deleted are read": (
+        ROTATION,
+        "serving/prediction_log.py",
+        "max(begin, file.kept), stop)",
+        "begin, stop)",
+    ),
+    "the request of an answer that was taken out stays known": (
+        ROTATION,
+        "serving/rotation.py",
+        "    for key in gone:\n",
+        "    for key in gone[1:]:\n",
+    ),
+    "a file made before somebody was forgotten takes its place": (
+        ROTATION,
+        "serving/rotation.py",
+        "        if self._hold() or not self._sealed.is_there(file):\n",
+        "        if not self._sealed.is_there(file):\n",
     ),
 }
 

@@ -39,15 +39,17 @@ def command(system: str, home: Path | None, share: float, only_found: bool) -> N
     from sevenfold.cli.load import load_system
     from sevenfold.serving.audit import audit_all, read_totals
     from sevenfold.serving.definition import Definition
+    from sevenfold.serving.sealed_answers import PREDICTIONS_FOLDER, SealedAnswers
     from sevenfold.stores.open import open_store
 
     definition = Definition(load_system(system))
     place = home_of(home, definition.system.name)
+    sealed = SealedAnswers(place / PREDICTIONS_FOLDER)
     store = open_store(store_url(place), readonly=True)
     try:
         with store.read() as txn, progress("vectors compared") as advance:
             job = totals = read_totals(txn, definition)
-            for totals in () if only_found else audit_all(txn, definition, share):
+            for totals in () if only_found else audit_all(txn, definition, share, sealed=sealed):
                 advance(totals.compared)
     finally:
         store.close()

@@ -34,10 +34,10 @@ def command(system: str, home: Path | None, dead: int) -> None:
     """
     from sevenfold.cli.load import load_system
     from sevenfold.serving.alerts import read_alerts
+    from sevenfold.serving.prediction_log import count_predictions
     from sevenfold.stores.dead_letters import count_by_reason, exhume
     from sevenfold.stores.log import last_known_us, position
     from sevenfold.stores.open import open_store
-    from sevenfold.stores.tables import PREDICTIONS
 
     declared = load_system(system)
     store = open_store(store_url(home_of(home, declared.name)), readonly=True)
@@ -48,7 +48,7 @@ def command(system: str, home: Path | None, dead: int) -> None:
                 "system": declared.name,
                 "position": end,
                 "last_known": written(last_known_us(txn)) if end else None,
-                "predictions": txn.count(PREDICTIONS),
+                "predictions": count_predictions(txn),
                 "streams": _streams(declared, txn),
                 "dead_letters_by_reason": count_by_reason(txn),
                 "alerts": [

@@ -78,6 +78,7 @@ def _alone(declared: System, place: Path, entity: str, key: str) -> dict[str, in
     from sevenfold.serving.definition import Definition
     from sevenfold.serving.forgetting import Forgetting, forgotten
     from sevenfold.serving.ingest import Ingest
+    from sevenfold.serving.sealed_answers import PREDICTIONS_FOLDER, SealedAnswers
     from sevenfold.serving.server import alone
     from sevenfold.stores.open import open_store
 
@@ -88,6 +89,7 @@ def _alone(declared: System, place: Path, entity: str, key: str) -> dict[str, in
             plan = Definition(declared).plan
             ingest = Ingest(store, declared.streams, OnlineEngine(plan), SystemClock())
             job = Forgetting(store, declared, lambda: ingest.views)
+            job.sealed = SealedAnswers(place / PREDICTIONS_FOLDER)
             with store.read() as txn:
                 before = forgotten(txn)
             job.order(entity, key)

@@ -152,6 +152,14 @@ def _again(place: Place) -> list[str]:
     help="Keep the past by key, for reads as of then, up to so many newest events; 0 keeps none.",
 )
 @click.option(
+    "--log-head",
+    type=click.IntRange(min=0),
+    default=20_000,
+    show_default=True,
+    metavar="ANSWERS",
+    help="Leave so many newest answers in the store; older ones go to Parquet files in HOME/predictions. 0 moves none.",
+)
+@click.option(
     "--admission/--no-admission",
     default=True,
     show_default=True,
@@ -189,6 +197,7 @@ def command(
     kinds: tuple[str, ...],
     clock: str,
     history_head: int,
+    log_head: int,
     admission: bool,
     trace_share: float | None,
     workers: int,
@@ -242,7 +251,16 @@ def command(
             tracing = _tracing(declared.name, trace_share)
             allowed, beside = _known(kinds), _grpc(grpc_port)
             replay = clock == "replay"
-            way = Way(replay, history_head, load_system_anew, admission, allowed, tracing, beside)
+            way = Way(
+                replay,
+                history_head,
+                load_system_anew,
+                admission,
+                allowed,
+                tracing,
+                beside,
+                log_head,
+            )
             with progress("reading the log") as advance:
                 if own is None:
                     serve(declared, place, __version__, door, way, advance)

@@ -16,6 +16,7 @@ from sevenfold.loop.digest import Digest, Digester
 from sevenfold.models.protocol import Model
 from sevenfold.serving.definition import served_features
 from sevenfold.serving.prediction_log import read_predictions
+from sevenfold.serving.sealed_answers import PREDICTIONS_FOLDER, SealedAnswers
 from sevenfold.spec.system import System
 from sevenfold.spec.units import parse_duration
 from sevenfold.stores.kv import Transaction
@@ -67,7 +68,8 @@ class Logged:
         """
         events: dict[str, EventBatch] = {}
         with self._reading() as txn:
-            predictions = list(read_predictions(txn, max(begin_us, 0), end_us))
+            sealed = SealedAnswers(self.home / PREDICTIONS_FOLDER)
+            predictions = list(read_predictions(txn, max(begin_us, 0), end_us, sealed))
             for stream in self.plan.streams:
                 batch = read_stream(txn, stream)
                 if batch is None:

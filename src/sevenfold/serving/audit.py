@@ -24,7 +24,12 @@ from sevenfold.features.plan import KeyPart, Reading
 from sevenfold.hashing import hash128, siphash128
 from sevenfold.retrieval.fusion import candidate_fields
 from sevenfold.serving.definition import Definition
-from sevenfold.serving.prediction_log import Prediction, feature_list_id, read_predictions
+from sevenfold.serving.prediction_log import (
+    Prediction,
+    Sealed,
+    feature_list_id,
+    read_predictions,
+)
 from sevenfold.spec.stream import Stream
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, frontier_us, levelled, position
@@ -249,12 +254,16 @@ def read_totals(txn: Transaction, definition: Definition) -> AuditTotals:
 
 @dataclass
 class Audit:
-    """The job: compares `share` of the logged vectors with the log, one bounded round after another."""
+    """The job: compares `share` of the logged vectors with the log, one bounded round after another.
+
+    `sealed` are the files of answers, where the home has any.
+    """
 
     store: Store
     definition: Definition
     share: float
     name: str = "audit"
+    sealed: Sealed | None = None
     totals: AuditTotals = field(init=False)
     _taken: list[Sampled] = field(default_factory=list, init=False)
     _until_us: Instant = field(default=0, init=False)
@@ -309,7 +318,8 @@ class Audit:
         read = 0
         with self.store.read() as txn:
             # At the latest instant another answer may still come.
-            for prediction in read_predictions(txn, self._until_us, max(frontier_us(txn), 0)):
+            end_us = max(frontier_us(txn), 0)
+            for prediction in read_predictions(txn, self._until_us, end_us, self.sealed):
                 if read >= _LOOK and prediction.t_us >= self._until_us:
                     break
                 read += 1
@@ -359,7 +369,11 @@ class Audit:
 
 
 def audit_all(
-    txn: Transaction, definition: Definition, share: float, vectors: int = 20_000
+    txn: Transaction,
+    definition: Definition,
+    share: float,
+    vectors: int = 20_000,
+    sealed: Sealed | None = None,
 ) -> Iterator[AuditTotals]:
     """The totals over all answers of the log, growing by a round of at most so many vectors each time."""
     totals = AuditTotals(_features(definition))
@@ -376,7 +390,7 @@ def audit_all(
             more = current.next_walk()
         totals.add(*current.finish())
 
-    for prediction in read_predictions(txn):
+    for prediction in read_predictions(txn, sealed=sealed):
         totals.until_us = prediction.t_us + 1
         found = sample(prediction, share)
         if found is None:

@@ -4,6 +4,7 @@
                  an event that touches no other entity is emptied. Each keeps its place, and counts for the
                  others as before. A link that leads to the entity leads nowhere. States under the entity's key, composite ones too, are deleted with it.
     predictions  answers to the entity, or with it among their items, are deleted
+    files        sealed files that hold such answers are written anew without them, and the old ones deleted
     slates       so are slates that were made ahead, and the requests of jobs
     letters      refused rows that hold the key in any field are deleted
     states       states of others that were computed from the key itself or from a personal field are
@@ -18,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Literal
 
@@ -33,8 +35,9 @@ from sevenfold.features.columns import event_hashes
 from sevenfold.features.plan import KeyPart, Plan, ViewPlan
 from sevenfold.hashing import digest, key_bytes
 from sevenfold.serving.backfill import drop_behind
+from sevenfold.serving.forgotten_answers import Leaver, clean_file, clean_stored
 from sevenfold.serving.job_records import forget_in_jobs
-from sevenfold.serving.prediction_log import decode_prediction
+from sevenfold.serving.sealed_answers import SealedAnswers
 from sevenfold.serving.slate_table import clean_slates
 from sevenfold.spec.declaration import links
 from sevenfold.spec.on_demand import parameters
@@ -45,12 +48,12 @@ from sevenfold.stores.dead_letters import letters
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, note_rewrite, position
 from sevenfold.stores.memory import MemoryStore
-from sevenfold.stores.tables import DEAD, LOG, META, PREDICTIONS, REQUESTS, STATE
+from sevenfold.stores.tables import DEAD, LOG, META, STATE
 from sevenfold.types import Column, EventBatch, Texts
 
 __all__ = ["Forgetting", "Forgotten", "Order", "forgotten", "orders", "personal_fields"]
 
-Stage = Literal["log", "predictions", "slates", "letters", "states"]
+Stage = Literal["log", "predictions", "files", "slates", "letters", "states"]
 Bools = npt.NDArray[np.bool_]
 
 _ORDER = b"forget/"
@@ -126,7 +129,8 @@ class _Traces:
 class Forgetting:
     """The job: carries out the orders in the store. `views` gives what the store keeps now.
 
-    `done` is told the entity and key when an order is carried out, to let memory forget them too.
+    `done` is told the entity and key when an order is carried out, to let memory forget them too. `sealed` are the files of
+    answers, where the home has any.
     """
 
     name = "forgetting"
@@ -142,6 +146,7 @@ class Forgetting:
         self._views = views
         self._tell = done
         self._shadow: _Shadow | None = None
+        self.sealed: SealedAnswers | None = None
         self.use(system)
         with store.read() as txn:
             self.open = len(orders(txn))
@@ -194,10 +199,16 @@ class Forgetting:
             self._clean_log(order)
             return True
         is_item = order.entity == self._system.task.item.name
+        leaver = Leaver(order.entity, order.key, is_item)
+        if order.stage == "files":
+            note = partial(_note_answers, order)
+            clean_file(self._store, self.sealed, leaver, order.cursor, note)
+            return True
         with self._store.write() as txn:
             if order.stage == "predictions":
-                over = _clean_predictions(txn, order, is_item)
-            elif order.stage == "slates":
+                _note_answers(order, txn, *clean_stored(txn, leaver, order.cursor, _ROWS))
+                return True
+            if order.stage == "slates":
                 over = _clean_slates(txn, order, is_item)
             else:
                 over = _clean_letters(txn, order)
@@ -309,7 +320,8 @@ class Forgetting:
 
 _NEXT: dict[str, Stage] = {
     "log": "predictions",
-    "predictions": "slates",
+    "predictions": "files",
+    "files": "slates",
     "slates": "letters",
     "letters": "states",
 }
@@ -370,17 +382,10 @@ def _affected(txn: Transaction) -> dict[bytes, list[bytes]]:
     return found
 
 
-def _clean_predictions(txn: Transaction, order: Order, is_item: bool) -> bool:
-    page = list(islice(txn.scan(PREDICTIONS, order.cursor), _ROWS))
-    for key, raw in page:
-        order.cursor = key + b"\0"
-        answer = decode_prediction(raw, key.hex())
-        among = is_item and order.key in answer.items
-        if among or answer.keys.get(order.entity) == order.key:
-            txn.delete(PREDICTIONS, key)
-            txn.delete(REQUESTS, key[8:])
-            order.predictions += 1
-    return len(page) < _ROWS
+def _note_answers(order: Order, txn: Transaction, after: bytes | None, gone: int) -> None:
+    order.cursor = after or b""
+    order.predictions += gone
+    _proceed(txn, order, after is None)
 
 
 def _clean_slates(txn: Transaction, order: Order, is_item: bool) -> bool:

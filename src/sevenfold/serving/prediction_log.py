@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -20,6 +21,9 @@ from sevenfold.types import Floats, Instant, Ints
 __all__ = [
     "FeatureList",
     "Prediction",
+    "Sealed",
+    "SealedFile",
+    "count_predictions",
     "decode_prediction",
     "encode_prediction",
     "feature_list",
@@ -29,7 +33,10 @@ __all__ = [
     "is_answered",
     "items_digest",
     "keep_feature_list",
+    "name_file",
     "read_predictions",
+    "sealed_files",
+    "unname_file",
     "write_prediction",
 ]
 
@@ -106,8 +113,40 @@ class Prediction(msgspec.Struct):
         return [self.items[row] for row in self.shown_rows().tolist()]
 
 
+class SealedFile(msgspec.Struct, frozen=True):
+    """A file of answers: its name, the keys of its first and last answer, how many it has, its bytes and their SHA-256.
+
+    Answers with a key before `kept`, `gone` of them, count as deleted though the file still has them.
+    """
+
+    name: str
+    first: bytes
+    last: bytes
+    rows: int
+    size: int
+    sha256: str
+    kept: bytes = b""
+    gone: int = 0
+
+
+class Sealed(Protocol):
+    """What reads the files of answers."""
+
+    def read(
+        self, file: SealedFile, begin: bytes = b"", end: bytes | None = None
+    ) -> Iterator[tuple[bytes, Prediction]]:
+        """The answers of a file with `begin <= key < end`, in the order of their keys."""
+        ...
+
+    def find(self, file: SealedFile, key: bytes) -> Prediction | None:
+        """The answer under a key of a file, if any."""
+        ...
+
+
+_SEALED = b"sealed/"
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Prediction)
+_FILES = msgspec.msgpack.Decoder(SealedFile)
 
 
 def feature_list_id(names: Sequence[str], hashes: Sequence[str]) -> str:
@@ -170,26 +209,90 @@ def is_answered(txn: Transaction, request_id: str) -> bool:
     return txn.get(REQUESTS, _request_key(request_id)) is not None
 
 
-def find_prediction(txn: Transaction, request_id: str) -> Prediction | None:
-    """The answer that was given to a request, if any."""
+def find_prediction(
+    txn: Transaction, request_id: str, sealed: Sealed | None = None
+) -> Prediction | None:
+    """The answer that was given to a request, if any; `sealed` are the files of the home, where it has any."""
     key = txn.get(REQUESTS, _request_key(request_id))
     if key is None:
         return None
     raw = txn.get(PREDICTIONS, key)
-    if raw is None:
+    if raw is not None:
+        return decode_prediction(raw, request_id)
+    # Files do not overlap: the last one that begins at the key or before has it, or none.
+    name, value = next(txn.scan(META, _SEALED, _SEALED + key + b"\0", reverse=True), (b"", b""))
+    found = None
+    if name:
+        file = _FILES.decode(value)
+        if file.kept <= key <= file.last:
+            found = _require(sealed).find(file, key)
+    if found is None:
         raise StoreError(
             f"request {request_id!r} is known, its answer is not: the store is damaged"
         )
-    return decode_prediction(raw, request_id)
+    return found
 
 
 def read_predictions(
-    txn: Transaction, start_us: Instant = 0, stop_us: Instant | None = None
+    txn: Transaction,
+    start_us: Instant = 0,
+    stop_us: Instant | None = None,
+    sealed: Sealed | None = None,
 ) -> Iterator[Prediction]:
-    """The answers with `start_us <= t_us < stop_us`, in order of time."""
+    """The answers with `start_us <= t_us < stop_us`, in order of time, whether in the store or in `sealed` files.
+
+    Raises StoreError when some of them are in files and none are given.
+    """
+    begin = start_us.to_bytes(8, "big")
     stop = None if stop_us is None else stop_us.to_bytes(8, "big")
-    for key, raw in txn.scan(PREDICTIONS, start_us.to_bytes(8, "big"), stop):
-        yield decode_prediction(raw, key.hex())
+    stored = (
+        (key, decode_prediction(raw, key.hex())) for key, raw in txn.scan(PREDICTIONS, begin, stop)
+    )
+    # Nothing is read of a file before its turn: until then its first key stands for it.
+    heads: list[tuple[bytes, int, Prediction | None, Iterator[tuple[bytes, Prediction]]]] = [
+        (file.first, n, None, _require(sealed).read(file, max(begin, file.kept), stop))
+        for n, file in enumerate(sealed_files(txn))
+        if file.last >= begin and (stop is None or file.first < stop)
+    ]
+    heads.append((b"", -1, None, stored))
+    heapq.heapify(heads)
+    while heads:
+        _, n, answer, rest = heads[0]
+        if answer is not None:
+            yield answer
+        following = next(rest, None)
+        if following is None:
+            heapq.heappop(heads)
+        else:
+            heapq.heapreplace(heads, (following[0], n, following[1], rest))
+
+
+def count_predictions(txn: Transaction) -> int:
+    """How many answers there are, in the store and in files."""
+    return txn.count(PREDICTIONS) + sum(file.rows - file.gone for file in sealed_files(txn))
+
+
+def sealed_files(txn: Transaction) -> list[SealedFile]:
+    """The files that hold answers, in the order of their keys, which do not overlap."""
+    return [_FILES.decode(raw) for _, raw in txn.scan(META, _SEALED, _SEALED + b"\xff" * 25)]
+
+
+def name_file(txn: Transaction, file: SealedFile) -> None:
+    """Have the store name a file: its answers are read from there."""
+    txn.put(META, _SEALED + file.first, msgspec.msgpack.encode(file))
+
+
+def unname_file(txn: Transaction, file: SealedFile) -> None:
+    """Have the store name a file no more."""
+    txn.delete(META, _SEALED + file.first)
+
+
+def _require(sealed: Sealed | None) -> Sealed:
+    if sealed is None:
+        raise StoreError(
+            "answers of this time are in the files of the home's folder `predictions`: read them with it"
+        )
+    return sealed
 
 
 def decode_prediction(raw: bytes, name: str) -> Prediction:

@@ -12,6 +12,8 @@ from itertools import islice
 import msgspec
 import numpy as np
 
+from sevenfold.serving.rotation import drop_before
+from sevenfold.serving.sealed_answers import SealedAnswers
 from sevenfold.spec.system import System
 from sevenfold.spec.units import parse_duration
 from sevenfold.stores.block import decode_block, encode_block, key_of, position_of
@@ -41,7 +43,10 @@ class Removed(msgspec.Struct):
 
 
 class Retention:
-    """The job: keeps what the declaration says, no longer. `now_us` is told the snapshot it may read."""
+    """The job: keeps what the declaration says, no longer. `now_us` is told the snapshot it may read.
+
+    `sealed` are the files of answers, where the home has any.
+    """
 
     name = "retention"
 
@@ -49,6 +54,7 @@ class Retention:
         self, store: Store, system: System, now_us: Callable[[Transaction], Instant]
     ) -> None:
         self._store = store
+        self.sealed: SealedAnswers | None = None
         self._now_us = now_us
         self._next_us = -(1 << 62)
         self.removed = Removed()
@@ -125,7 +131,9 @@ class Retention:
         with self._store.read() as txn:
             keys = [key for key, _ in islice(txn.scan(PREDICTIONS, b"", stop), _ROWS)]
         if not keys:
-            return False
+            gone = drop_before(self._store, self.sealed, stop)
+            self.removed.predictions += gone or 0
+            return gone is not None
         with self._store.write() as txn:
             for key in keys:
                 txn.delete(PREDICTIONS, key)

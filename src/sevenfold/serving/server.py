@@ -41,7 +41,9 @@ from sevenfold.serving.order import (
     withdraw_order,
 )
 from sevenfold.serving.pools import keep_to_one_thread
+from sevenfold.serving.rotation import LOG_HEAD
 from sevenfold.serving.routes.table import ADMIN_ROUTES, PUBLIC_ROUTES
+from sevenfold.serving.sealed_answers import PREDICTIONS_FOLDER
 from sevenfold.serving.service import Service
 from sevenfold.serving.site import Site
 from sevenfold.serving.supervisor import Place, Supervisor, end_with
@@ -72,7 +74,7 @@ class Way:
     `load` reads a declaration anew when the home orders a change (see `order`). With `admission` a live server refuses
     what it has no time for (see `Gate`); without, it answers all in the order of arrival, however late. Only models of
     `kinds` are loaded; None for all that this version knows. `tracing` says which answers are traced, and where to; it
-    ends with the server.
+    ends with the server. The newest `log_head` answers stay in the store, older ones go to files (0: all stay).
     """
 
     replay: bool = False
@@ -82,6 +84,7 @@ class Way:
     kinds: frozenset[str] | None = None
     tracing: Tracing | None = None
     beside: Beside | None = None
+    log_head: int = LOG_HEAD
 
 
 def serve(
@@ -109,6 +112,7 @@ def serve(
         try:
             registry = Registry(home / "registry", way.kinds)
             service = Service(system, store, registry, SystemClock(), way.replay, progress)
+            service.keep_answers(home / PREDICTIONS_FOLDER, way.log_head)
             if way.history_head:
                 service.keep_histories(url, home / HISTORY, way.history_head)
             try:
@@ -171,9 +175,11 @@ def serve_place(
         if place.number:
             declared = partial(_declared, home, way.load)
             service: Service = Worker(system, store, registry, instants, declared, progress)
+            service.keep_answers(home / PREDICTIONS_FOLDER)  # the owner moves them
         else:
             service = Service(system, store, registry, clock, False, progress)
             service.share(instants)
+            service.keep_answers(home / PREDICTIONS_FOLDER, way.log_head)
             if way.history_head:
                 service.keep_histories(url, home / HISTORY, way.history_head)
         with closing(service):

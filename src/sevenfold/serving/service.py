@@ -47,7 +47,9 @@ from sevenfold.serving.request import (
     RecommendRequest,
 )
 from sevenfold.serving.retention import Retention
+from sevenfold.serving.rotation import Bounds, Rotation
 from sevenfold.serving.rungs import FULL, Allowance
+from sevenfold.serving.sealed_answers import SealedAnswers
 from sevenfold.serving.sets import keep_sets
 from sevenfold.serving.slate_table import Slate, SlateTable, served_table
 from sevenfold.spec.system import System
@@ -110,6 +112,8 @@ class Service:
         )
         self.changing.hold = self._is_forgetting
         self.keeping: Keeping | None = None
+        self.rotation: Rotation | None = None
+        self._sealed: SealedAnswers | None = None
         self.retention = Retention(store, system, self._now_us)
         self.forgetting = Forgetting(store, system, lambda: self._ingest.views, self._has_left)
         self._asked_s = -math.inf
@@ -127,8 +131,16 @@ class Service:
     @property
     def jobs(self) -> tuple[Job, ...]:
         """The work to be done beside the answers."""
-        kept = () if self.keeping is None else (self.keeping,)
-        return (self.forgetting, self.changing, self.audit, self.retention, self.scoring, *kept)
+        beside = [job for job in (self.rotation, self.keeping) if job is not None]
+        return (self.forgetting, self.changing, self.audit, self.retention, self.scoring, *beside)
+
+    def keep_answers(self, folder: Path, head: int = 0) -> None:
+        """Read answers from the files in `folder` too, and have all but the newest `head` moved there; 0 moves none."""
+        self._sealed = SealedAnswers(folder)
+        self.audit.sealed = self.retention.sealed = self.forgetting.sealed = self._sealed
+        if head:
+            bounds = Bounds(head, min(Bounds().rows, head))
+            self.rotation = Rotation(self.store, self._sealed, bounds, self._is_forgetting)
 
     def keep_histories(self, url: str, folder: Path, head_events: int) -> None:
         """Have histories by key kept in `folder` from now on; `url` is the store's address."""
@@ -157,6 +169,8 @@ class Service:
         self.retrieval.close()
         if self.keeping is not None:
             self.keeping.close()
+        if self.rotation is not None:
+            self.rotation.close()
 
     def _adopt(self, definition: Definition) -> None:
         """Answer by `definition` from now on; its states are there."""
@@ -395,7 +409,7 @@ class Service:
             return waiting.again()
         moment = self._moment()
         with self.store.read() as txn:
-            given = find_prediction(txn, request.request_id)
+            given = find_prediction(txn, request.request_id, self._sealed)
             if given is not None:
                 _check_same(request, items, given)
                 return Draft(given, None)
