@@ -24,13 +24,14 @@ from sevenfold.clock import SystemClock, elapsed_s
 from sevenfold.engines.offline import read_at
 from sevenfold.errors import RunError, ServingError
 from sevenfold.features.frame import Spine
-from sevenfold.loop.client import Client
+from sevenfold.loop.client import Client, admin_client
 from sevenfold.loop.server_process import ServerProcess
 from sevenfold.models.rule import RuleModel
 from sevenfold.registry.registry import Registry
 from sevenfold.serving.audit import audit_all
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.listening import connect_home
+from sevenfold.serving.order import ChangeOrder, write_order
 from sevenfold.serving.prediction_log import read_predictions
 from sevenfold.stores.log import blocks, read_stream
 from sevenfold.stores.open import open_store
@@ -309,6 +310,43 @@ def test_a_model_is_swapped_in_all_of_them_under_load_with_no_request_lost_or_mi
         assert versions == sorted(versions)
 
 
+ALTERED = (
+    "sf.aggregate([customer, item], sales, sf.count()",
+    'sf.aggregate(customer, sales, sf.count(windows=["30 d"])),'
+    "sf.aggregate([customer, item], sales, sf.count()",
+)
+
+
+def test_another_declaration_is_taken_over_by_all_with_no_request_lost(
+    life: Life, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    text = Path(life.system).read_text("utf-8")
+    assert text.count(ALTERED[0]) == 1
+    new = tmp_path_factory.mktemp("altered") / "stall.py"
+    new.write_text(text.replace(*ALTERED), "utf-8")
+    log = life.home / "server.log"
+    askers = [Asker(life, f"change{number}", number, 4_000) for number in range(WORKERS)]
+    for asker in askers:
+        asker.start()
+    try:
+        write_order(life.home, ChangeOrder(str(new)))
+        client = admin_client(life.home)
+        life.clients.append(client)
+        client.post("/v1/change", {})
+        wait_for(lambda: client.get("/v1/change")["state"] == "none", "the change is done")
+        for number in range(WORKERS):  # from now on no answer is by the old one
+            read = life.member(number).post("/v1/features", {"rows": [{**askers[0].read[0][0]}]})
+            assert read["definition"] == Definition(load_system(str(new))).name
+        wait_for(
+            lambda: log.read_text().count("change followed") == WORKERS - 1, "all have followed"
+        )
+    finally:
+        for asker in askers:
+            asker.ended()
+    life.system = str(new)
+    assert [asker.failures for asker in askers] == [[]] * WORKERS
+
+
 def connections_of(pid: int) -> set[int]:
     """The ports of the clients that a process has connections with."""
     sockets = set()
@@ -427,6 +465,9 @@ def test_while_the_owner_is_away_answers_go_on_and_events_are_told_to_come_back(
     assert [asker.failures for asker in askers] == [[], []]
     assert all(asker.given for asker in askers)
     assert life.pids()[0] != pid
+    key = {"customer": "c1", "item": "i1"}  # started again, it serves what was changed to
+    read = life.member(0).post("/v1/features", {"rows": [key]})
+    assert read["definition"] == Definition(load_system(life.system)).name
 
 
 def test_asked_to_end_it_finishes_what_it_has_begun_and_leaves_nobody_behind(life: Life) -> None:
@@ -482,12 +523,11 @@ def test_all_that_was_answered_is_what_the_log_says(life: Life) -> None:
             scores = model.scores(np.ascontiguousarray(one.logged_vectors()[:, columns]))
             of_row = dict(zip(one.logged_rows().tolist(), scores.tolist(), strict=True))
             assert [of_row[row] for row in one.shown_rows().tolist()] == one.shown_scores().tolist()
-    names = life.read[0][1]["features"]
-    keys = {
-        entity: Texts.of([key[entity] for key, _ in life.read]) for entity in ("customer", "item")
-    }
-    spine = Spine(np.array([answer["t"] for _, answer in life.read]), keys)
-    expected = read_at(definition.plan, names, spine, {"sales": events}).values
-    found = [[np.nan if v is None else v for v in answer["values"][0]] for _, answer in life.read]
-    np.testing.assert_array_equal(expected, np.array(found))
+    for names in {tuple(answer["features"]) for _, answer in life.read}:
+        mine = [(key, answer) for key, answer in life.read if tuple(answer["features"]) == names]
+        keys = {name: Texts.of([key[name] for key, _ in mine]) for name in ("customer", "item")}
+        spine = Spine(np.array([answer["t"] for _, answer in mine]), keys)
+        expected = read_at(definition.plan, names, spine, {"sales": events}).values
+        found = [[np.nan if v is None else v for v in answer["values"][0]] for _, answer in mine]
+        np.testing.assert_array_equal(expected, np.array(found))
     assert len(life.given) > 100

@@ -91,7 +91,7 @@ class Neighbour:
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._asked(raw)
-        except (OSError, EOFError, ValueError, KeyError, TimeoutError, asyncio.LimitOverrunError):
+        except (OSError, EOFError, ValueError, LookupError, asyncio.LimitOverrunError):
             raise HttpError(
                 503,
                 "owner_away",
