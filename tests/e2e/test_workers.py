@@ -470,28 +470,33 @@ def test_while_the_owner_is_away_answers_go_on_and_events_are_told_to_come_back(
     assert read["definition"] == Definition(load_system(life.system)).name
 
 
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
 def test_asked_to_end_it_finishes_what_it_has_begun_and_leaves_nobody_behind(life: Life) -> None:
     pids = list(life.pids().values())
     body = msgspec.json.encode({"request_id": "last", "keys": {"customer": "c4"}, "items": ITEMS})
     raw = socket.create_connection(("127.0.0.1", life.server.port), timeout=60)
-    head = f"POST /v1/rank HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
-    raw.sendall(head.encode() + body[:10])
-    idle = http.client.HTTPConnection("127.0.0.1", life.server.port, timeout=60)
-    idle.request("GET", "/healthz")
-    idle.getresponse().read()
-    time.sleep(0.2)  # so that its head has been read: what has not begun is not to be finished
-    os.kill(life.server.pid, signal.SIGTERM)
-    time.sleep(0.2)
-    raw.sendall(body[10:])
+    raw.sendall(
+        b"POST /v1/rank HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n"
+        b"content-length: %d\r\n\r\n" % len(body)
+    )
     with raw, raw.makefile("rb") as file:
+        assert file.readline().startswith(b"HTTP/1.1 100 ")  # it has begun
+        assert file.readline() == b"\r\n"
+        os.kill(life.server.pid, signal.SIGTERM)
+        wait_for(lambda: any(map(is_gone, pids)), "a process that has nothing to finish ends")
+        raw.sendall(body)
         answer = file.read()
-    idle.close()
     assert answer.startswith(b"HTTP/1.1 200 "), answer
     life.given["last"] = msgspec.json.decode(answer.partition(b"\r\n\r\n")[2])
     life.server.stop(60)
-    for pid in pids:
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+    assert all(map(is_gone, pids))
     assert not list(life.home.glob("*.sock"))
 
 

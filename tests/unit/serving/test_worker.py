@@ -15,6 +15,8 @@ import sevenfold as sf
 from sevenfold.engines.offline import read_at
 from sevenfold.errors import InputError, ServingError
 from sevenfold.features.frame import Spine
+from sevenfold.models.probe import Probe
+from sevenfold.models.rule import RuleModel
 from sevenfold.registry.registry import Registry
 from sevenfold.serving.audit import audit_all
 from sevenfold.serving.definition import Definition
@@ -328,3 +330,29 @@ def test_whatever_the_order_what_is_logged_is_what_the_log_says(
             assert repeated
             assert kept.slate() == draft.prediction.slate()
     assert fleet.audited()[1] == 0
+
+
+def test_a_model_whose_scores_are_not_those_that_were_stored_is_not_ready(fleet: Fleet) -> None:
+    rule = RuleModel("item__sum_pieces", None, ("item__sum_pieces",))
+    folder = fleet.folder / "model"
+    rule.save(folder)
+    made = fleet.registry.register(
+        folder,
+        name="rule",
+        feature_names=["item__sum_pieces"],
+        feature_hashes=fleet.owner.plan.definition_hashes(["item__sum_pieces"]),
+        metrics={},
+        lineage={},
+        created_us=START_US,
+    )
+    fleet.registry.set_alias("champion", made.version, "test", START_US)
+    for service in fleet.all:
+        assert service.ready() is None
+        loaded = service.champion.loaded
+        assert loaded is not None
+        assert loaded.differs() is None
+        other = Probe(loaded.probe.rows, np.nextafter(loaded.probe.scores, np.inf))
+        service.champion.loaded = replace(loaded, probe=other)
+        reason = service.ready()
+        assert reason is not None
+        assert reason.startswith("version 1: 1 of 1 rows score otherwise")
