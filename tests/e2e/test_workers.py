@@ -3,15 +3,12 @@
 One server lives through all of it; the tests are in the order of its life.
 """
 
-import http.client
 import os
 import signal
 import socket
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,213 +17,57 @@ import numpy as np
 import pytest
 
 from sevenfold.cli.load import load_system
-from sevenfold.clock import SystemClock, elapsed_s
 from sevenfold.engines.offline import read_at
-from sevenfold.errors import RunError, ServingError
+from sevenfold.errors import ServingError
 from sevenfold.features.frame import Spine
 from sevenfold.loop.client import Client, admin_client
 from sevenfold.loop.server_process import ServerProcess
-from sevenfold.models.rule import RuleModel
 from sevenfold.registry.registry import Registry
 from sevenfold.serving.audit import audit_all
 from sevenfold.serving.definition import Definition
-from sevenfold.serving.listening import connect_home
 from sevenfold.serving.order import ChangeOrder, write_order
 from sevenfold.serving.prediction_log import read_predictions
 from sevenfold.stores.log import blocks, read_stream
 from sevenfold.stores.open import open_store
 from sevenfold.types import Texts
+from tests.e2e.several import (
+    ITEMS,
+    PATIENCE_S,
+    WORKERS,
+    Asker,
+    Door,
+    Life,
+    Plain,
+    Sender,
+    connections_of,
+    is_gone,
+    promote,
+    sales,
+    wait_for,
+)
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.in_order]
-
-WORKERS = 3
-ITEMS = [f"i{n}" for n in range(12)]
-PATIENCE_S = 120
-
-
-class Door(http.client.HTTPConnection):
-    """A connection to one of the processes, over its own socket in the home."""
-
-    def __init__(self, home: Path, number: int) -> None:
-        super().__init__("localhost", timeout=30)
-        self._home, self._number = home, number
-
-    def connect(self) -> None:
-        self.sock = connect_home(self._home, 30, f"worker-{self._number}.sock")
-
-
-@dataclass
-class Life:
-    """The server, its home, and all that it has answered."""
-
-    server: ServerProcess
-    home: Path
-    system: str
-    events: set[str] = field(default_factory=set)
-    given: dict[str, dict[str, Any]] = field(default_factory=dict)
-    read: list[tuple[dict[str, str], dict[str, Any]]] = field(default_factory=list)
-    clients: list[Client] = field(default_factory=list)
-
-    @property
-    def token(self) -> str:
-        return (self.home / "token").read_text().strip()
-
-    def port(self) -> Client:
-        self.clients.append(Client(self.server.port, self.token, timeout_s=30))
-        return self.clients[-1]
-
-    def member(self, number: int) -> Client:
-        """A client of one of the processes; 0 is the owner."""
-        self.clients.append(Client(0, self.token, connection=Door(self.home, number)))
-        return self.clients[-1]
-
-    def pids(self) -> dict[int, int]:
-        """The processes by their numbers."""
-        listed = subprocess.run(
-            ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(self.server.pid)],
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout
-        found = {}
-        for line in listed.splitlines():
-            pid, _, arguments = line.strip().partition(" ")
-            if "--place " in arguments:
-                found[int(arguments.rpartition("--place ")[2].partition("/")[0])] = int(pid)
-        return found
-
-    def metrics(self) -> dict[str, float]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=30)
-        connection.request("GET", "/metrics")
-        lines = connection.getresponse().read().decode().splitlines()
-        connection.close()
-        pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
-        return {name: float(value) for name, _, value in pairs}
-
-    def is_back(self, number: int, before: int) -> bool:
-        """Whether a process that was killed has another in its place, which answers."""
-        if self.pids().get(number, before) == before:
-            return False
-        try:
-            return self.member(number).get("/healthz") == {"status": "ok"}
-        except RunError:
-            return False
-
-
-def wait_for(what: Callable[[], bool], words: str) -> None:
-    until_s = elapsed_s() + PATIENCE_S
-    while not what():
-        assert elapsed_s() < until_s, f"not in {PATIENCE_S} s: {words}"
-        time.sleep(0.05)
-
-
-def sales(rng: np.random.Generator, names: list[str]) -> dict[str, Any]:
-    """Events of the last hours."""
-    now_us = SystemClock().now_us()
-    rows = [
-        {
-            "line": name,
-            "sold_at": str(np.datetime64(now_us - int(rng.integers(0, 3 * 3_600_000_000)), "us")),
-            "customer": f"c{rng.integers(5)}",
-            "item": str(rng.choice(ITEMS)),
-            "pieces": int(rng.integers(1, 9)),
-            "price": round(float(rng.lognormal(1)), 2),
-            "basket": "b",
-        }
-        for name in names
-    ]
-    return {"stream": "sales", "events": rows}
-
-
-class Sender(threading.Thread):
-    """Sends events until stopped, by one of the processes."""
-
-    def __init__(self, life: Life, number: int, most: int) -> None:
-        super().__init__()
-        self.life, self.number, self.most = life, number, most
-        self.stopped = threading.Event()
-        self.sent: list[str] = []
-        self.failures: list[str] = []
-
-    def run(self) -> None:
-        rng = np.random.default_rng(self.number)
-        client = self.life.member(self.number)
-        for post in range(self.most):
-            if self.stopped.is_set():
-                return
-            names = [f"s{self.number}-{id(self)}-{post}-{i}" for i in range(3)]
-            try:
-                client.post("/v1/events", sales(rng, names))
-                self.sent += names
-            except (RunError, ServingError) as error:
-                self.failures.append(str(error))
-
-
-class Asker(threading.Thread):
-    """Asks one process, or the port, for rankings and features until stopped, and keeps every answer and failure."""
-
-    def __init__(self, life: Life, name: str, number: int | None, most: int) -> None:
-        super().__init__()
-        self.life, self.name_, self.number, self.most = life, name, number, most
-        self.stopped = threading.Event()
-        self.given: dict[str, dict[str, Any]] = {}
-        self.read: list[tuple[dict[str, str], dict[str, Any]]] = []
-        self.failures: list[str] = []
-        self.n = 0
-
-    def run(self) -> None:
-        client = self.life.port() if self.number is None else self.life.member(self.number)
-        while self.n < self.most and not self.stopped.is_set():
-            name, customer = f"{self.name_}-{self.n}", f"c{self.n % 5}"
-            self.n += 1
-            try:
-                body = {"request_id": name, "keys": {"customer": customer}, "items": ITEMS}
-                self.given[name] = client.post("/v1/rank", body)
-                key = {"customer": customer, "item": ITEMS[self.n % len(ITEMS)]}
-                self.read.append((key, client.post("/v1/features", {"rows": [key]})))
-            except (RunError, ServingError) as error:
-                self.failures.append(str(error))
-
-    def ended(self) -> "Asker":
-        self.stopped.set()
-        self.join()
-        self.life.given |= self.given
-        self.life.read += self.read
-        return self
 
 
 @pytest.fixture(scope="module")
 def life(stall: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     """A server of three processes that has sold something."""
     home = tmp_path_factory.mktemp("workers")
+    system = (
+        home / "stall.py"
+    )  # with time enough on any machine: what is late is answered by no model
+    text = stall.read_text("utf-8")
+    assert text.count('p99="1 s"') == 1
+    system.write_text(text.replace('p99="1 s"', 'p99="60 s"'), "utf-8")
     arguments = ["--workers", str(WORKERS), "--no-admission"]
-    with ServerProcess(str(stall), home, arguments, timeout_s=240) as server:
-        made = Life(server, home, str(stall))
+    with ServerProcess(str(system), home, arguments, timeout_s=240) as server:
+        made = Life(server, home, str(system))
         names = [f"first{i}" for i in range(100)]
         made.port().post("/v1/events", sales(np.random.default_rng(0), names))
         made.events.update(names)
         yield made
         for client in made.clients:
             client.close()
-
-
-def promote(life: Life, by: str) -> int:
-    """The version of a rule that is the champion from now on."""
-    registry = Registry(life.home / "registry")
-    folder = life.home / f"model{len(registry.versions())}"
-    RuleModel(by, None, (by,)).save(folder)
-    hashes = Definition(load_system(life.system)).plan.definition_hashes([by])
-    made = registry.register(
-        folder,
-        name="rule",
-        feature_names=[by],
-        feature_hashes=hashes,
-        metrics={},
-        lineage={},
-        created_us=0,
-    )
-    registry.set_alias("champion", made.version, "test", 0)
-    return made.version
 
 
 def test_every_process_is_ready_and_one_page_has_the_counters_of_all(life: Life) -> None:
@@ -347,55 +188,6 @@ def test_another_declaration_is_taken_over_by_all_with_no_request_lost(
     assert [asker.failures for asker in askers] == [[]] * WORKERS
 
 
-def connections_of(pid: int) -> set[int]:
-    """The ports of the clients that a process has connections with."""
-    sockets = set()
-    for file in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            target = os.readlink(file)
-        except FileNotFoundError:
-            continue
-        if target.startswith("socket:["):
-            sockets.add(target[8:-1])
-    found = set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        columns = line.split()
-        if columns[9] in sockets and columns[3] == "01":
-            found.add(int(columns[2].rpartition(":")[2], 16))
-    return found
-
-
-class Plain(threading.Thread):
-    """Asks the port on one connection that it never makes anew, until that fails or all is asked."""
-
-    def __init__(self, life: Life, name: str) -> None:
-        super().__init__()
-        self.life, self.name_ = life, name
-        self.stopped = threading.Event()
-        self.connection = http.client.HTTPConnection("127.0.0.1", life.server.port, timeout=60)
-        self.connection.connect()
-        assert self.connection.sock is not None
-        self.local = self.connection.sock.getsockname()[1]
-        self.statuses: list[int] = []
-        self.lost: str | None = None
-
-    def run(self) -> None:
-        while not self.stopped.is_set() and len(self.statuses) < 5_000:
-            name = f"{self.name_}-{len(self.statuses)}"
-            body = {"request_id": name, "keys": {"customer": "c2"}, "items": ITEMS}
-            try:
-                self.connection.request("POST", "/v1/rank", msgspec.json.encode(body))
-                response = self.connection.getresponse()
-                raw = response.read()
-            except (OSError, http.client.HTTPException) as error:
-                self.lost = repr(error)
-                break
-            self.statuses.append(response.status)
-            if response.status == 200:
-                self.life.given[name] = msgspec.json.decode(raw)
-        self.connection.close()
-
-
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="the system has no /proc/net/tcp")
 def test_a_worker_killed_under_load_takes_only_its_own_connections_with_it(life: Life) -> None:
     pid = life.pids()[1]
@@ -468,14 +260,6 @@ def test_while_the_owner_is_away_answers_go_on_and_events_are_told_to_come_back(
     key = {"customer": "c1", "item": "i1"}  # started again, it serves what was changed to
     read = life.member(0).post("/v1/features", {"rows": [key]})
     assert read["definition"] == Definition(load_system(life.system)).name
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def test_asked_to_end_it_finishes_what_it_has_begun_and_leaves_nobody_behind(life: Life) -> None:
