@@ -170,6 +170,7 @@ def test_another_declaration_is_taken_over_by_all_with_no_request_lost(
     for asker in askers:
         asker.start()
     try:
+        wait_for(lambda: all(asker.read for asker in askers), "an answer of each process")
         write_order(life.home, ChangeOrder(str(new)))
         client = admin_client(life.home)
         life.clients.append(client)

@@ -26,6 +26,7 @@ __all__ = ["Patience", "Place", "Supervisor", "end_with"]
 
 _LOG = logging.getLogger(__name__)
 _LOOK_S = 0.5
+_END_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +182,20 @@ class Supervisor:
 
     def _hear(self) -> None:
         """Wait for a word, a death, or until something is due."""
-        for key, _ in self._selector.select(_LOOK_S if self._due_s() is None else 0.02):
-            child = key.data
-            if child is None:
-                with suppress(BlockingIOError):
-                    while self._woken.recv(4096):
-                        pass
-                continue
+        for child in self._wait(_LOOK_S if self._due_s() is None else 0.02):
             raw = os.read(child.said, 65_536)
-            if not raw:
+            if raw:
+                self._said(child, raw)
+            else:
                 self._hush(child)
-                continue
-            self._said(child, raw)
+
+    def _wait(self, timeout_s: float) -> list[_Child]:
+        """The children that have said something, after a signal, or so many seconds at most."""
+        heard = [key.data for key, _ in self._selector.select(timeout_s)]
+        with suppress(BlockingIOError):
+            while self._woken.recv(4096):
+                pass
+        return [child for child in heard if child is not None]
 
     def _said(self, child: _Child, raw: bytes) -> None:
         """Take a child's words: the first line says that it is ready, and what there is to know; others that it lives."""
@@ -269,22 +272,25 @@ class Supervisor:
         """End all: who only answers first, so that what they have passed to the owner is answered."""
         self._stopping = True
         self._port.close()
+        for child in self._children:
+            if child.said >= 0:  # it is not listened to any more, and may still speak
+                self._selector.unregister(child.said)
         owner, others = self._children[0], self._children[1:]
         for some in (others, [owner]):
             alive = [one.process for one in some if one.process is not None]
             for process in alive:
                 process.terminate()
             until_s = elapsed_s() + self._patience.drain_s
+            while (alive := [one for one in alive if one.poll() is None]) and elapsed_s() < until_s:
+                self._wait(_END_S)
             for process in alive:
-                try:
-                    process.wait(max(0.0, until_s - elapsed_s()))
-                except subprocess.TimeoutExpired:
-                    _LOG.error("process %d does not end and is killed", process.pid)
-                    process.kill()
-                    process.wait()
+                _LOG.error("process %d does not end and is killed", process.pid)
+                process.kill()
+                process.wait()
         for child in self._children:
             child.process = None
-            self._hush(child)
+            if child.said >= 0:
+                os.close(child.said)
         os.close(self._life)
         os.close(self._held)
 
