@@ -90,7 +90,7 @@ MUTANTS = {
     ),
     "an id may be used for a list that was cut": (
         "stages",
-        "serving/service.py",
+        "serving/repeated.py",
         "items_digest(items) == given.asked",
         "items[: len(given.items)] == given.items",
     ),

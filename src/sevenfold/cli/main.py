@@ -39,6 +39,8 @@ _COMMANDS = (
     "models",
     "promote",
     "score",
+    "canary",
+    "shadow",
     "run",
 )
 

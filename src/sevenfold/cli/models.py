@@ -62,7 +62,7 @@ def command(system: str, home: Path | None) -> None:
             written(p.at_us),
             p.alias,
             p.before if p.before is not None else "-",
-            p.version,
+            p.version or "-",
             p.kind,
             p.reason,
         ]

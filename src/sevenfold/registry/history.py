@@ -21,7 +21,8 @@ __all__ = ["Promotion", "append", "current", "previous", "read_history", "trim"]
 class Promotion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One move of an alias: from which version to which, when, and why.
 
-    `kind` is `set` or `rollback`; `before` is None the first time.
+    `kind` is `set`, `rollback`, or `clear` where the alias points nowhere from then on, which is version 0; `before`
+    is None the first time.
     """
 
     kind: str
@@ -69,7 +70,7 @@ def trim(path: Path) -> None:
 
 
 def current(history: Iterable[Promotion]) -> dict[str, int]:
-    """The version of every alias.
+    """The version of every alias; 0 for one that was cleared.
 
     >>> current([Promotion("set", "champion", None, 1, 0, "first")])
     {'champion': 1}
@@ -95,6 +96,8 @@ def previous(history: Iterable[Promotion], alias: str) -> int | None:
             continue
         if promotion.kind == "rollback":
             standing = standing[:-1]
+        elif promotion.kind == "clear":
+            standing = []
         elif not standing or standing[-1] != promotion.version:
             standing.append(promotion.version)
     return standing[-2] if len(standing) > 1 else None

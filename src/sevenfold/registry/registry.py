@@ -207,6 +207,21 @@ class Registry:
         """
         return self._move("rollback", name, None, reason, at_us)
 
+    def clear_alias(
+        self, name: str, reason: str, at_us: int, expected: int | None = None
+    ) -> Promotion | None:
+        """The move that has `name` point nowhere; None where it does, or not to the `expected` version."""
+        path = self.alias_path(name)
+        _require_reason(name, reason)
+        with self._writing():
+            before = self.alias(name)
+            if before is None or expected not in (None, before):
+                return None
+            promotion = Promotion("clear", name, before, 0, at_us, reason)
+            histories.append(self._history_path, promotion)
+            self._point(path, 0)
+        return promotion
+
     def history(self) -> list[Promotion]:
         """Every promotion, the oldest first."""
         return histories.read_history(self._history_path)
@@ -223,7 +238,7 @@ class Registry:
                 shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
             histories.trim(self._history_path)
             for name, version in histories.current(self.history()).items():
-                if self._points_to(name) != version:
+                if self._points_to(name) != (version or None):
                     self._point(self.alias_path(name), version)
             yield
 
@@ -261,10 +276,7 @@ class Registry:
 
     def _move(self, kind: str, name: str, to: int | None, reason: str, at_us: int) -> Promotion:
         path = self.alias_path(name)
-        if not reason.strip():
-            raise RegistryError(
-                f"alias {name!r} cannot move without a reason: say why in a sentence"
-            )
+        _require_reason(name, reason)
         with self._writing():
             version = histories.previous(self.history(), name) if to is None else to
             if version is None:
@@ -276,7 +288,16 @@ class Registry:
         return promotion
 
     def _point(self, path: Path, version: int) -> None:
+        if not version:
+            path.unlink(missing_ok=True)
+            sync_folder(path.parent)
+            return
         replace_file(path, msgspec.json.encode(_Alias(version)) + b"\n")
+
+
+def _require_reason(name: str, reason: str) -> None:
+    if not reason.strip():
+        raise RegistryError(f"alias {name!r} cannot move without a reason: say why in a sentence")
 
 
 def _first_difference(wanted: Sequence[str], given: Sequence[str]) -> str:

@@ -15,16 +15,17 @@ from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import SevenfoldError, StoreError
 from sevenfold.features.assemble import assemble
 from sevenfold.features.frame import Spine
-from sevenfold.hashing import siphash128
 from sevenfold.retrieval.build import Retrieval
 from sevenfold.retrieval.fusion import Fused, candidate_fields
 from sevenfold.retrieval.protocol import Query
 from sevenfold.serving.ahead import Ahead
 from sevenfold.serving.budget import Budget, Pace, split_of
 from sevenfold.serving.caches import Slates
-from sevenfold.serving.champion import Champion
+from sevenfold.serving.candidates import Candidates, sampled
+from sevenfold.serving.champion import Champion, Loaded
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.filtering import Filters
+from sevenfold.serving.on_trial import Arm
 from sevenfold.serving.pending import Draft
 from sevenfold.serving.prediction_log import Prediction, feature_list, items_digest, packed
 from sevenfold.serving.request import RecommendRequest
@@ -66,6 +67,7 @@ class Answering:
         self.pace = Pace()
         self.scoring = Scoring(definition, champion, self.pace)
         self.item = system.task.item.name
+        self.sample = system.serving.log.sample if system.serving.log else 0
         self.filters = Filters.of(system.serving.filter)
         self.reranking = Reranking(system.serving.rerank, self.features)
         # A replay must not answer otherwise on a slower machine: there only the request's own limit holds.
@@ -91,6 +93,7 @@ class Answering:
         deadline_s = min(arrived_s + budget_s, allowance.deadline_s)
         budget = Budget(self.split, arrived_s, deadline_s)
         made = Answer(self, request, t_us, budget, rungs_from(self.rungs, allowance.best))
+        made.arm = self.scoring.canary.arm(request.request_id, request.keys)
         if allowance.arrived_s is not None:
             made.timing_us["wait"] = max(0, round((elapsed_s() - arrived_s) * 1e6))
         return made
@@ -139,22 +142,6 @@ class Answering:
 _MISSING = int(VectorState.MISSING)
 
 
-@dataclass(slots=True, eq=False)
-class _Candidates:
-    """The candidates that are left, their names, and whether all of their features have been read."""
-
-    fused: Fused
-    items: list[str]
-
-    def only(self, rows: Ints) -> _Candidates:
-        """Those of some rows, in their order."""
-        return _Candidates(self.fused.only(rows), [self.items[row] for row in rows.tolist()])
-
-    def first(self, n: int) -> _Candidates:
-        """The first of them."""
-        return self if n >= len(self.items) else _Candidates(self.fused.first(n), self.items[:n])
-
-
 @dataclass(eq=False)
 class Answer:
     """An answer in the making; `degraded` says by stage what it had to do without."""
@@ -167,6 +154,8 @@ class Answer:
     timing_us: dict[str, int] = field(default_factory=dict)
     degraded: dict[str, str] = field(default_factory=dict)
     made_ahead: Prediction | None = None
+    arm: Arm | None = None
+    ranked: tuple[Vectors | None, Scored | None] = (None, None)
     _since_s: float = field(default_factory=elapsed_s)
 
     @property
@@ -254,9 +243,12 @@ class Answer:
             if cached is not None:
                 return cached
         shown = self._slate(scored, vectors)
+        self.ranked = vectors, scored
         made = self._prediction(found, scored, shown, self.degraded)
         if vectors is not None:  # what was not read cannot be logged
-            logged, made.sample_weight = self._sampled(shown, len(vectors))
+            logged, made.sample_weight = sampled(
+                shown, len(vectors), self.shared.sample, self.request.request_id
+            )
             made.logged = packed(logged, np.int32)
             made.vectors = packed(vectors[logged], np.float32)
         if given is not None and len(given) != len(found.items):
@@ -264,7 +256,7 @@ class Answer:
         return made
 
     def _prediction(
-        self, found: _Candidates, scored: Scored, shown: Ints, degraded: dict[str, str]
+        self, found: Candidates, scored: Scored, shown: Ints, degraded: dict[str, str]
     ) -> Prediction:
         return Prediction(
             request_id=self.request.request_id,
@@ -286,6 +278,8 @@ class Answer:
             sample_weight=0.0,
             degraded=degraded,
             as_of_us=0 if self.made_ahead is None else self.made_ahead.as_of_us,
+            trial="" if self.arm is None else self.arm.trial,
+            arm="" if self.arm is None else self.arm.name,
         )
 
     def _cached(self, txn: Transaction, slates: Slates | None) -> Prediction | None:
@@ -294,7 +288,7 @@ class Answer:
         self._without("cached")  # once is enough
         if slates is None or not allowed:
             return None
-        loaded = self.shared.scoring.champion.follow()
+        loaded = self._on_trial or self.shared.scoring.champion.follow()
         version = 0 if loaded is None else loaded.version
         made = slates.find(version, self.k, self.request.keys, self.t_us)
         if made is None:
@@ -307,7 +301,7 @@ class Answer:
 
     def _as_made(self, txn: Transaction, made: Prediction, rung: str) -> Prediction | None:
         """A slate made before, without what must not be shown any more; None where nothing of it is left."""
-        found = _Candidates(_fused_of(made), made.items)
+        found = Candidates.of(made)
         must = self.shared.filters.that_must()
         scores = np.frombuffer(made.scores)
         if must.keeps:
@@ -334,7 +328,7 @@ class Answer:
         """Leave out a rung that is not to be had."""
         self.rungs = tuple(one for one in self.rungs if one != rung)
 
-    def _found(self, given: list[str] | None) -> _Candidates:
+    def _found(self, given: list[str] | None) -> Candidates:
         retrieval = self.shared.retrieval
         if given is not None or self.rungs[0] == "empty":
             items = given or []
@@ -342,19 +336,19 @@ class Answer:
             scores = np.full((len(items), len(retrieval.names)), np.nan, dtype=np.float32)
             fused = Fused(np.arange(len(items), dtype=np.int64), sources, scores)
             self.mark("retrieve")
-            return _Candidates(fused, items)
+            return Candidates(fused, items)
         if self.made_ahead is not None:
             self.mark("retrieve")
-            return _Candidates(_fused_of(self.made_ahead), self.made_ahead.items)
+            return Candidates.of(self.made_ahead)
         query = Query(self.request.keys, self.t_us)
         until_s = self.budget.until_s(elapsed_s(), "retrieve")
         fused, out = retrieval.candidates_in_time(query, until_s, self.rungs[0] == "popular")
         if out:
             self.degraded["retrieve"] = f"without {', '.join(out)}"
         self.mark("retrieve")
-        return _Candidates(fused, retrieval.catalogue.names(fused.codes))
+        return Candidates(fused, retrieval.catalogue.names(fused.codes))
 
-    def _filtered(self, txn: Transaction, found: _Candidates) -> _Candidates:
+    def _filtered(self, txn: Transaction, found: Candidates) -> Candidates:
         filters = self.shared.filters
         if not filters.keeps or not found.items or self.rungs[0] == "empty":
             return found
@@ -382,10 +376,28 @@ class Answer:
         now_s = elapsed_s()
         left_s = self.budget.until_s(now_s, "features", "score") - now_s
         if not math.isinf(left_s):
+            self._drop_canary(n, left_s)
             self.rungs = self._in_time(n, most, left_s)
         if self.rungs[0] == "empty":
             return 0
         return n if self.rungs[0] == "full" else most
+
+    @property
+    def _on_trial(self) -> Loaded | None:
+        """The model on trial where this answer is to be by it, and nothing has spoken against it yet."""
+        return None if self.arm is None or "canary" in self.degraded else self.arm.model
+
+    def _drop_canary(self, n: int, left_s: float) -> None:
+        """Leave the answer to the champion where the model on trial has no time."""
+        canary = self._on_trial
+        if canary is None or self.rungs[0] not in ("full", "fewer"):
+            return
+        scoring, pace = self.shared.scoring, self.shared.pace
+        needed_s = pace.expected_s("features", n) + scoring.expected_of_s(canary, n)
+        beside_s = pace.expected_s("features", n) + scoring.expected_s("full", n)
+        # What the champion has no time for either speaks not against the canary.
+        if beside_s <= left_s and not pace.fits("canary", needed_s, left_s):
+            self.degraded["canary"] = "no time"
 
     def _in_time(self, n: int, most: int, left_s: float) -> tuple[str, ...]:
         """The rungs from the best one on whose features and scores are expected within the time left."""
@@ -401,7 +413,7 @@ class Answer:
         rungs = rungs_from(self.rungs, "cached")
         return rungs if left_s > 0 else tuple(rung for rung in rungs if rung != "nulls")
 
-    def _scored(self, txn: Transaction, found: _Candidates) -> tuple[Vectors | None, Scored]:
+    def _scored(self, txn: Transaction, found: Candidates) -> tuple[Vectors | None, Scored]:
         """The vectors of the candidates, None where they were not read, and the scores."""
         shared = self.shared
         if not found.items or self.rungs[0] in ("popular", "empty"):
@@ -414,11 +426,14 @@ class Answer:
             rungs = rungs_from(rungs, "baseline")
             self.degraded["score"] = "late"
         # A rung without features is none where there are some.
-        scored = shared.scoring.scored(vectors, [rung for rung in rungs if rung != "nulls"])
+        rungs = tuple(rung for rung in rungs if rung != "nulls")
+        scored = shared.scoring.scored(vectors, rungs, self._on_trial)
+        if scored.without:
+            self.degraded["canary"] = scored.without
         self.mark("score")
         return vectors, scored
 
-    def _features(self, txn: Transaction, found: _Candidates) -> Vectors | None:
+    def _features(self, txn: Transaction, found: Candidates) -> Vectors | None:
         """The vectors of the candidates; None when the store does not give them."""
         begun_s = elapsed_s()
         try:
@@ -432,7 +447,7 @@ class Answer:
         self.mark("features")
         return vectors
 
-    def _without_features(self, found: _Candidates) -> Scored:
+    def _without_features(self, found: Candidates) -> Scored:
         """The scores by what the request and its candidates tell, or else their order."""
         shared = self.shared
         rungs = rungs_from(self.rungs, "nulls")
@@ -455,39 +470,18 @@ class Answer:
         self.mark("rerank")
         return slate
 
-    def _read(self, txn: Transaction, names: Sequence[str], found: _Candidates) -> Vectors:
+    def _read(self, txn: Transaction, names: Sequence[str], found: Candidates) -> Vectors:
         if not names:
             return np.empty((len(found.items), 0), dtype=np.float32)
         return self.shared.read(txn, names, self._spine(found))
 
-    def _spine(self, found: _Candidates) -> Spine:
+    def _spine(self, found: Candidates) -> Spine:
         keys = {name: Texts.of([key]) for name, key in self.request.keys.items()}
         keys[self.shared.item] = Texts.of(found.items)
         fields: dict[str, Floats] = candidate_fields(
             found.fused.scores, self.shared.retrieval.names
         )
         return Spine(np.full(len(found.items), self.t_us, dtype=np.int64), keys, fields)
-
-    def _sampled(self, shown: Ints, n: int) -> tuple[Ints, float]:
-        """The rows whose vectors are logged: the slate, and a sample of the others with its weight."""
-        if not n:
-            return shown[:0], 0.0
-        log = self.shared.system.serving.log
-        is_other = np.ones(n, dtype=bool)
-        is_other[shown] = False
-        others = np.flatnonzero(is_other)
-        size = min(log.sample if log else 0, len(others))
-        if not size:
-            return shown, 0.0
-        # The request's own name draws the sample, so that a replay draws the same.
-        rng = np.random.default_rng(siphash128(self.request.request_id.encode()))
-        sample = np.sort(rng.choice(others, size, replace=False))
-        return np.concatenate([shown, sample]), len(others) / size
-
-
-def _fused_of(made: Prediction) -> Fused:
-    codes = np.arange(len(made.items), dtype=np.int64)
-    return Fused(codes, made.source_masks(), made.generator_scores())
 
 
 _BELOW_CACHED = ("nulls", "popular", "empty")

@@ -17,7 +17,7 @@ from sevenfold.serving.prediction_log import (
 from sevenfold.serving.rotation import replacement, take_place
 from sevenfold.serving.sealed_answers import SealedAnswers
 from sevenfold.stores.kv import Store, Transaction
-from sevenfold.stores.tables import PREDICTIONS, REQUESTS
+from sevenfold.stores.tables import PREDICTIONS, REQUESTS, SHADOWS
 
 __all__ = ["Leaver", "clean_file", "clean_stored"]
 
@@ -50,6 +50,7 @@ def clean_stored(
         cursor = key + b"\0"
         if leaver.is_in(decode_prediction(raw, key.hex())):
             txn.delete(PREDICTIONS, key)
+            txn.delete(SHADOWS, key)
             txn.delete(REQUESTS, key[8:])
             gone += 1
     return (cursor if len(page) == most else None), gone

@@ -29,6 +29,7 @@ _SLICE_S = 0.015  # of a turn at most, and a tenth of the budget
 _SHORT_SLICE_S = 0.002  # while requests are refused: nobody shall wait long to be told
 _SHORT_FOR_S = 1.0
 _LONG = 0.4  # of the budget: a wait that is a reason for cheaper answers
+_PRESSED = 0.5  # of what can be done
 _LOOK_S = 0.05  # between looks at the load
 _FEW_S = 5.0  # of late: as long as nobody was refused, and this many asked at once
 
@@ -89,6 +90,10 @@ class Gate:
     def routes(self) -> tuple[str, ...]:
         """The routes that turns are given to."""
         return tuple(self._groups)
+
+    def is_pressed(self) -> bool:
+        """Whether the server is asked for so much that what nobody waits for is to be left: half of what it can do, or cheaper answers."""
+        return self._load > _PRESSED or self.ladder.level > 0
 
     @property
     def load(self) -> float:

@@ -34,6 +34,7 @@ __all__ = [
     "items_digest",
     "keep_feature_list",
     "name_file",
+    "prediction_key",
     "read_predictions",
     "sealed_files",
     "unname_file",
@@ -52,7 +53,8 @@ class Prediction(msgspec.Struct):
     rows whose vectors follow in `vectors` float32 (r, f), features in the order of `features`; shown rows
     have weight 1, sampled ones stand for `sample_weight` rows each. `asked` is the digest of the items that a
     request gave, where not all of them were ranked. `degraded` says by stage what the answer had to do without.
-    `as_of_us` is when the slate or the candidates were made, where that was ahead, in a table; else 0.
+    `as_of_us` is when the slate or the candidates were made, where that was ahead, in a table; else 0. `trial` is the id of
+    the canary's trial that was under way, and `arm` the side on which the request was: `canary` or `champion`.
     """
 
     request_id: str
@@ -76,6 +78,8 @@ class Prediction(msgspec.Struct):
     asked: str = ""
     degraded: dict[str, str] = {}
     as_of_us: int = 0
+    trial: str = ""
+    arm: str = ""
 
     def source_masks(self) -> npt.NDArray[np.uint32]:
         """Which generators proposed each candidate, uint32 (n,)."""
@@ -198,7 +202,7 @@ def write_prediction(txn: Transaction, prediction: Prediction, raw: bytes | None
 
     `raw` is the answer encoded, where that has been done.
     """
-    key = _key(prediction.t_us, prediction.request_id)
+    key = prediction_key(prediction.t_us, prediction.request_id)
     txn.put(PREDICTIONS, key, encode_prediction(prediction) if raw is None else raw)
     txn.put(REQUESTS, _request_key(prediction.request_id), key)
     raise_frontier(txn, prediction.t_us)
@@ -303,7 +307,8 @@ def decode_prediction(raw: bytes, name: str) -> Prediction:
         raise StoreError(f"the answer under {name} cannot be read: {error}") from error
 
 
-def _key(t_us: Instant, request_id: str) -> bytes:
+def prediction_key(t_us: Instant, request_id: str) -> bytes:
+    """The key of an answer in `predictions`: in order of time."""
     return t_us.to_bytes(8, "big") + _request_key(request_id)
 
 

@@ -20,7 +20,7 @@ from sevenfold.stores.block import decode_block, encode_block, key_of, position_
 from sevenfold.stores.dead_letters import letter_stream, next_letter
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import note_rewrite
-from sevenfold.stores.tables import DEAD, LOG, META, PREDICTIONS, REQUESTS
+from sevenfold.stores.tables import DEAD, LOG, META, PREDICTIONS, REQUESTS, SHADOWS
 from sevenfold.types import US_PER_DAY, US_PER_S, Instant
 
 __all__ = ["Removed", "Retention"]
@@ -137,6 +137,7 @@ class Retention:
         with self._store.write() as txn:
             for key in keys:
                 txn.delete(PREDICTIONS, key)
+                txn.delete(SHADOWS, key)
                 txn.delete(REQUESTS, key[8:])
         self.removed.predictions += len(keys)
         return True

@@ -27,7 +27,7 @@ from sevenfold.serving.prediction_log import (
 from sevenfold.serving.sealed_answers import SealedAnswers, day_of
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import frontier_us
-from sevenfold.stores.tables import PREDICTIONS, REQUESTS
+from sevenfold.stores.tables import PREDICTIONS, REQUESTS, SHADOWS
 
 __all__ = ["LOG_HEAD", "Bounds", "Rotation", "drop_before", "replacement", "take_place"]
 
@@ -175,6 +175,7 @@ def take_place(
     if other is not None:
         name_file(txn, other)
     for key in gone:
+        txn.delete(SHADOWS, key)
         txn.delete(REQUESTS, key[8:])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from sevenfold.models.rule import RuleModel
 from sevenfold.serving.budget import Pace
 from sevenfold.serving.champion import Champion, Loaded
 from sevenfold.serving.definition import Definition
+from sevenfold.serving.on_trial import OnTrial
 from sevenfold.serving.rungs import ladder
 from sevenfold.spec.model import Rule
 from sevenfold.types import Floats
@@ -27,14 +28,16 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """Scores of the candidates (n,), higher is better, and what made them."""
+    """Scores of the candidates (n,), higher is better, what made them, and why the model on trial did not."""
 
     scores: Floats
     model: str
     version: int
     rung: str
+    without: str = ""
 
 
+_BY_CHAMPION = ("full", "fewer")
 _NOTHING = Scored(np.empty(0), "none", 0, "empty")
 
 
@@ -48,8 +51,10 @@ class Scoring:
         self._pace = pace
         self._light: Champion | None = None
         self._features = definition.features
+        hashes = {name: definition.hashes[name] for name in self._features}
+        self.canary = OnTrial(champion.registry, self._features, hashes, "canary")
+        self.canary.follow()  # loaded before the first answer
         if "light" in self.rungs:
-            hashes = {name: definition.hashes[name] for name in self._features}
             self._light = Champion(champion.registry, self._features, hashes, "light")
         baseline = system.baseline
         self._rule: RuleModel | None = None
@@ -61,8 +66,19 @@ class Scoring:
         """Who follows the aliases that answers are scored by."""
         return (self.champion,) if self._light is None else (self.champion, self._light)
 
-    def scored(self, vectors: Vectors, rungs: Sequence[str]) -> Scored:
-        """The scores of the first of `rungs` that can give them; of none, nothing, as `empty`."""
+    def scored(
+        self, vectors: Vectors, rungs: Sequence[str], canary: Loaded | None = None
+    ) -> Scored:
+        """The scores of the first of `rungs` that can give them; of none, nothing, as `empty`.
+
+        Where there is a `canary` it scores in the champion's place, and the champion where it fails.
+        """
+        if canary is not None and rungs[0] in _BY_CHAMPION:
+            made = self._on_trial(canary, rungs[0], vectors)
+            return made or replace(self._scored(vectors, rungs), without="failed")
+        return self._scored(vectors, rungs)
+
+    def _scored(self, vectors: Vectors, rungs: Sequence[str]) -> Scored:
         for rung in rungs:
             if rung == "fewer" and rungs[0] == "full":
                 continue  # the same model, which has just failed
@@ -85,7 +101,18 @@ class Scoring:
         champion = self._champion(rung)
         if champion is None or champion.loaded is None:
             return 0.0
-        return self._pace.expected_s(_kind(champion.loaded), rows)
+        return self.expected_of_s(champion.loaded, rows)
+
+    def expected_of_s(self, loaded: Loaded, rows: int) -> float:
+        """How long the scores of `rows` rows by a model take, by what was measured, in seconds."""
+        return self._pace.expected_s(_kind(loaded), rows)
+
+    def _on_trial(self, canary: Loaded, rung: str, vectors: Vectors) -> Scored | None:
+        try:
+            return self._by_model(canary, rung, vectors)
+        except Exception:  # noqa: BLE001  the edge of what is on trial: whatever it raises, the champion answers
+            _LOG.exception("canary failed name=%s version=%d", canary.name, canary.version)
+            return None
 
     def _champion(self, rung: str) -> Champion | None:
         if rung in ("full", "fewer", "nulls"):

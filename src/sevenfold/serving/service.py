@@ -32,14 +32,15 @@ from sevenfold.serving.histories import Keeping
 from sevenfold.serving.ingest import Ingest, IngestResult, Observer, Post
 from sevenfold.serving.instants import Instants, Moment
 from sevenfold.serving.jobs import Jobs
-from sevenfold.serving.pending import Draft, OvertakenError, Pending
+from sevenfold.serving.on_trial import OnTrial
+from sevenfold.serving.pending import Draft, Pending
 from sevenfold.serving.prediction_log import (
     Prediction,
     find_prediction,
-    is_answered,
-    items_digest,
 )
 from sevenfold.serving.record import keep_record
+from sevenfold.serving.referee import Referee
+from sevenfold.serving.repeated import check_fresh, check_same
 from sevenfold.serving.request import (
     FeaturesAnswer,
     FeaturesRequest,
@@ -51,13 +52,14 @@ from sevenfold.serving.rotation import Bounds, Rotation
 from sevenfold.serving.rungs import FULL, Allowance
 from sevenfold.serving.sealed_answers import SealedAnswers
 from sevenfold.serving.sets import keep_sets
+from sevenfold.serving.shadow import Shadow
 from sevenfold.serving.slate_table import Slate, SlateTable, served_table
 from sevenfold.spec.system import System
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, frontier_us, last_known_us, position
 from sevenfold.types import US_PER_S, Instant, Texts
 
-__all__ = ["Service", "check_fresh"]
+__all__ = ["Service"]
 
 _STATES = ("VALUE", "NULL", "MISSING", "STALE", "ESTIMATE")
 _GRACE_US = 3_600_000_000
@@ -91,6 +93,8 @@ class Service:
         self.retrieval: Retrieval = build_retrieval(system.serving.retrieve, system.serving.limit)
         self._clock = clock
         definition = Definition(system)
+        self.referee = Referee(store, self.now_us, replay)
+        self.shadow = Shadow(store, replay)
         engine = OnlineEngine(definition.plan)
         self.caches = Caches()
         self.table_outcomes: Counter[str] = Counter()
@@ -132,12 +136,14 @@ class Service:
     def jobs(self) -> tuple[Job, ...]:
         """The work to be done beside the answers."""
         beside = [job for job in (self.rotation, self.keeping) if job is not None]
-        return (self.forgetting, self.changing, self.audit, self.retention, self.scoring, *beside)
+        judging = (self.audit, self.referee, self.shadow)
+        return (self.forgetting, self.changing, *judging, self.retention, self.scoring, *beside)
 
     def keep_answers(self, folder: Path, head: int = 0) -> None:
         """Read answers from the files in `folder` too, and have all but the newest `head` moved there; 0 moves none."""
         self._sealed = SealedAnswers(folder)
         self.audit.sealed = self.retention.sealed = self.forgetting.sealed = self._sealed
+        self.referee.sealed = self._sealed
         if head:
             bounds = Bounds(head, min(Bounds().rows, head))
             self.rotation = Rotation(self.store, self._sealed, bounds, self._is_forgetting)
@@ -193,6 +199,9 @@ class Service:
         self._answering = Answering(
             definition, self._engine, self.champion, self.retrieval, slates, not self.replay, ahead
         )
+        self.canary = self._answering.scoring.canary
+        self.referee.use(self.canary, self.champion)
+        self.shadow.use(OnTrial(self.registry, self.features, hashes, "shadow"))
 
     def _switch(self, definition: Definition) -> None:
         self._adopt(definition)
@@ -257,6 +266,11 @@ class Service:
     def _now_us(self, txn: Transaction) -> Instant:
         """The instant that ages are counted from: of a replay, the log's."""
         return last_known_us(txn) if self.replay else self._clock.now_us()
+
+    def now_us(self) -> Instant:
+        """The instant now; of a replay, the log's."""
+        with self.store.read() as txn:
+            return max(self._now_us(txn), 0)
 
     def accept(self, stream: str, rows: list[object], known_us: Instant | None) -> IngestResult:
         """Take events in; durable when it returns."""
@@ -385,6 +399,7 @@ class Service:
     def choices(self) -> dict[str, Choice]:
         """By alias, how the model behind it is scored."""
         loaded = {each.alias: each.loaded for each in self._answering.champions}
+        loaded |= {"canary": self.canary.loaded, "shadow": self.shadow.trial.loaded}
         return {alias: found.choice for alias, found in loaded.items() if found is not None}
 
     def position(self) -> int:
@@ -403,15 +418,16 @@ class Service:
         self._asked_s = elapsed_s()
         self.check_keys(request.keys, "$.keys")
         self._check_instant(request.t)  # of a request given before, too
+        self._judge_before(request.t)
         waiting = self.pending.find(request.request_id)
         if waiting is not None:
-            _check_same(request, items, waiting.prediction)
+            check_same(request, items, waiting.prediction)
             return waiting.again()
         moment = self._moment()
         with self.store.read() as txn:
             given = find_prediction(txn, request.request_id, self._sealed)
             if given is not None:
-                _check_same(request, items, given)
+                check_same(request, items, given)
                 return Draft(given, None)
             self.pending.blocked.require_open()
             basis = self._catch_up(txn)
@@ -423,7 +439,17 @@ class Service:
         draft = self._answering.draft(prediction, answer)
         draft.basis = basis
         self.pending.add(draft)
+        self.shadow.offer(draft, *answer.ranked)
         return draft
+
+    def _judge_before(self, given: Instant | None) -> None:
+        """Have a canary of a replay judged by every answer before this one, however fast they came."""
+        if not self.replay or self.canary.follow() is None:
+            return
+        self.pending.settle()
+        with self.store.read() as txn:
+            t_us = self._instant(txn, given)
+        self.referee.before(t_us)
 
     def _settled(self, draft: Draft) -> tuple[Prediction, bool]:
         self.pending.settle()
@@ -472,21 +498,3 @@ class Service:
                 "an online read cannot go back, use `sevenfold features` for the past"
             )
         return given
-
-
-def check_fresh(txn: Transaction, draft: Draft) -> None:
-    """Refuse a draft whose request another process has answered meanwhile."""
-    if is_answered(txn, draft.prediction.request_id):
-        raise OvertakenError("another process has answered this request; ask it again")
-
-
-def _check_same(request: RecommendRequest, items: list[str] | None, given: Prediction) -> None:
-    """Refuse an id that was used for another question: its answer may be another customer's."""
-    same = request.keys == given.keys
-    if items is not None:
-        same &= items == given.items if not given.asked else items_digest(items) == given.asked
-    if not same:
-        raise ServingError(
-            "$.request_id: this id was used for a request with other keys or items; "
-            "give every request its own"
-        )

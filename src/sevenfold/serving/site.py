@@ -15,7 +15,9 @@ from sevenfold.serving.gate_metrics import GateMetrics
 from sevenfold.serving.gathering import Gathering
 from sevenfold.serving.jobs import JobMetrics
 from sevenfold.serving.metrics import Metrics
+from sevenfold.serving.referee import RefereeMetrics
 from sevenfold.serving.service import Service
+from sevenfold.serving.shadow import ShadowMetrics
 from sevenfold.serving.tracing import Tracing
 
 __all__ = ["Site"]
@@ -46,6 +48,8 @@ class Site:
         if service.owns:
             self.metrics.watch(JobMetrics(service.scoring))
         self.metrics.watch(AheadMetrics(service.table_outcomes, service.table_now))
+        self.metrics.watch(RefereeMetrics(service.referee))
+        self.metrics.watch(ShadowMetrics(service.shadow))
         # A replay is to answer the same on any machine, so nothing there may depend on the load.
         self._gate: Gate | None = None
         self._gated = service.definition
@@ -53,6 +57,7 @@ class Site:
             pending = service.pending
             self._gate = Gate(service.budget_s, service.ladder, commit_s=lambda: pending.commit_s)
             self.metrics.watch(GateMetrics(self._gate))
+            service.shadow.pressed = self._gate.is_pressed
         self.gathering = Gathering(service.accept_posts)
         self.encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 

@@ -22,7 +22,8 @@ from sevenfold.serving.ingest import IngestResult, Post
 from sevenfold.serving.instants import Instants, Moment, seen
 from sevenfold.serving.pending import Draft, OvertakenError
 from sevenfold.serving.record import encoded_record, raw_record
-from sevenfold.serving.service import Service, check_fresh
+from sevenfold.serving.repeated import check_fresh
+from sevenfold.serving.service import Service
 from sevenfold.spec.system import System
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, position
@@ -77,7 +78,7 @@ class Worker(Service):
     @property
     def jobs(self) -> tuple[Job, ...]:
         """The work beside the answers: to keep up with the owner."""
-        return (self._following,)
+        return (self._following, self.shadow)
 
     def rehearse(self) -> None:
         """Have what scores compiled; `ready` does so for what reads."""

@@ -13,6 +13,7 @@ __all__ = [
     "META",
     "PREDICTIONS",
     "REQUESTS",
+    "SHADOWS",
     "SLATES",
     "STATE",
     "TABLES",
@@ -46,9 +47,12 @@ LABELS = "labels"
 SLATES = "slates"
 """Slates made ahead, by table and key."""
 
-TABLES = (LOG, IDS, STATE, META, DEAD, PREDICTIONS, REQUESTS, LABELS, SLATES)
+SHADOWS = "shadows"
+"""The scores of a shadow, under the keys of the answers in `predictions`."""
 
-ADDED = frozenset({SLATES})
+TABLES = (LOG, IDS, STATE, META, DEAD, PREDICTIONS, REQUESTS, LABELS, SLATES, SHADOWS)
+
+ADDED = frozenset({SLATES, SHADOWS})
 """Tables that a store of an earlier version lacks until it is opened to write."""
 
 

@@ -287,13 +287,20 @@ def test_what_was_forgotten_is_in_no_file(log: Log, tmp_path: Path) -> None:
         assert len(left) == 13
 
 
+def test_the_side_of_a_trial_is_in_the_file_too(tmp_path: Path) -> None:
+    made = msgspec.structs.replace(answer(1, START_US), trial="t", arm="canary")
+    file = SealedAnswers(tmp_path / "f").write([(b"k", made)], {})
+    ((_, again),) = SealedAnswers(tmp_path / "f").read(file)
+    assert (again.trial, again.arm) == ("t", "canary")
+
+
 def test_an_answer_with_a_field_that_is_not_known_yet_is_read(tmp_path: Path) -> None:
     class Later(Prediction):
         """An answer of a later version."""
 
-        arm: str = "canary"
+        later: str = "then"
 
-    made = Later(**msgspec.structs.asdict(answer(1, START_US)), arm="shadow")
+    made = Later(**msgspec.structs.asdict(answer(1, START_US)), later="now")
     sealed = SealedAnswers(tmp_path / "f")
     file = sealed.write([(b"k", made)], {})
     ((_, again),) = SealedAnswers(tmp_path / "f").read(file)

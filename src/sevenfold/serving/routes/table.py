@@ -9,10 +9,11 @@ from sevenfold.serving.routes.jobs import JOBS
 from sevenfold.serving.routes.oip import OIP
 from sevenfold.serving.routes.predict import PREDICT
 from sevenfold.serving.routes.state import STATE
+from sevenfold.serving.routes.trials import TRIALS
 
 __all__ = ["ADMIN_ROUTES", "PUBLIC_ROUTES", "ROUTES"]
 
-ROUTES: tuple[Route, ...] = (*EVENTS, *PREDICT, *JOBS, *ADMIN, *STATE, *OIP)
+ROUTES: tuple[Route, ...] = (*EVENTS, *PREDICT, *JOBS, *ADMIN, *TRIALS, *STATE, *OIP)
 # What a port has, and what only the socket in the home has: no listener has both.
 PUBLIC_ROUTES = tuple(route for route in ROUTES if route.scope != "admin")
-ADMIN_ROUTES = (*ADMIN, *STATE)
+ADMIN_ROUTES = (*ADMIN, *TRIALS, *STATE)
