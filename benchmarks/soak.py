@@ -17,6 +17,7 @@ which the outcomes of what was answered are posted, and the memory of the server
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from benchmarks.measure import Report, figure
 from benchmarks.ranking import SYSTEM, prepare
 from benchmarks.ranking_system import system
 from sevenfold.clock import SystemClock
+from sevenfold.errors import ServingError
 from sevenfold.loop.client import Client
 from sevenfold.loop.server_process import ServerProcess
 from sevenfold.models.protocol import Model
@@ -58,6 +60,7 @@ _CLIENTS = 8
 _SLICE_S = 60.0
 _SLICES = 4  # at least, where the whole is short
 _POST_ROWS = 500
+_PATIENCE_S = 60.0
 _ASIDE = 5  # answers of a slice that a client keeps
 _SAMPLED = 20_000  # vectors that are computed again
 _UNREAD = ("cached", "nulls", "popular", "empty")  # what was not read cannot be logged
@@ -135,9 +138,21 @@ def _keep_whole(client: Client, kinds: Sequence[Kind], tag: str, kept: Kept) -> 
     for n in range(_ASIDE):
         body = _asked(kinds[0].bodies[n % len(kinds[0].bodies)])
         body["request_id"] = f"{tag}aside-{n}"
-        answer = client.post("/v1/rank", body)
+        answer = _told(client, "/v1/rank", body)
         kept.answered.add(body["request_id"])
         kept.whole[body["request_id"]] = [(i["item"], i["score"]) for i in answer["items"]]
+
+
+def _told(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a post, which comes back while it is refused for want of time, for a minute at most."""
+    until_s = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return client.post(path, body)
+        except ServingError as error:
+            if "(503)" not in str(error) or time.monotonic() > until_s:
+                raise
+            time.sleep(1)
 
 
 def _asked(body: bytes) -> dict[str, Any]:
@@ -157,7 +172,8 @@ def _post_outcomes(client: Client, kinds: Sequence[Kind], names: Sequence[str], 
         rows.append(row | {"price": 1.0, "basket": name})
         kept.outcomes[line] = (name, item)
     for first in range(0, len(rows), _POST_ROWS):
-        told = client.post("/v1/events", {"stream": "sales", "events": rows[first:][:_POST_ROWS]})
+        batch = {"stream": "sales", "events": rows[first:][:_POST_ROWS]}
+        told = _told(client, "/v1/events", batch)
         assert told["dead_letters"] == 0, told
 
 

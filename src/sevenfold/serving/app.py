@@ -197,6 +197,8 @@ class App:
         refusal = http_error(error)
         if refusal.is_fault and not isinstance(error, HttpError):
             _LOG.error("request failed id=%s path=%s", request_id, path, exc_info=error)
+        if refusal.is_unlogged:
+            self.site.metrics.unlogged(refusal.code)
         body = refusal.text() if path.startswith("/v2") else refusal.body(request_id)
         return refusal.status, Reply(body, JSON, refusal.headers)
 

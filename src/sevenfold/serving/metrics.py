@@ -63,6 +63,12 @@ class Metrics:
         self._dead = Counter(
             "sevenfold_dead_letters", "Rows refused, by reason", ["reason"], registry=self._registry
         )
+        self._unlogged = Counter(
+            "sevenfold_unlogged",
+            "Requests refused because the log cannot be written, by code",
+            ["code"],
+            registry=self._registry,
+        )
         self._alerts = Counter(
             "sevenfold_expectation_breaches",
             "Batches that were not as their stream expects",
@@ -204,6 +210,10 @@ class Metrics:
             self._stages.labels(stage).observe(taken / 1e6)
         for stage in degraded:
             self._degraded.labels(stage).inc()
+
+    def unlogged(self, code: str) -> None:
+        """Note a request that was refused because the log cannot be written."""
+        self._unlogged.labels(code).inc()
 
     def rows(self, events: int, duplicates: int, reasons: list[str]) -> None:
         """Note what became of rows."""

@@ -27,6 +27,7 @@ __all__ = ["Draft", "OvertakenError", "Pending"]
 _LOG = logging.getLogger(__name__)
 _LONGEST_S = 0.01  # that an answer waits for others to be made; what is one more commit by then?
 _MOST_S = 0.05  # the same where the disk is slow
+_MOST = 256  # that are made and not on disk, whatever the disk does
 _KEEP = 0.5  # of what a commit was thought to take
 
 
@@ -89,10 +90,11 @@ class Pending:
     twice as long as a commit takes, so that a slow commit is shared by more. Whoever makes a draft has it settled: an event loop at its next turn, everyone else at once.
     """
 
-    def __init__(self, store: Store, longest_s: float = _LONGEST_S) -> None:
+    def __init__(self, store: Store, longest_s: float = _LONGEST_S, most: int = _MOST) -> None:
         self._store = store
         self.check: Callable[[Transaction, Draft], None] | None = None
         self._longest_s = longest_s
+        self._most = most
         self._commit_s = 0.0
         self._waiting: dict[str, Draft] = {}
         self.blocked = Blocked()
@@ -112,9 +114,10 @@ class Pending:
         return self._waiting.get(request_id)
 
     def add(self, draft: Draft) -> None:
-        """Have a draft wait, and write all that wait where the oldest has waited long."""
+        """Have a draft wait, and write all that wait where the oldest has waited long, or they are as many as may."""
         self._waiting[draft.prediction.request_id] = draft
-        if draft.made_s - next(iter(self._waiting.values())).made_s > self.patience_s:
+        oldest = next(iter(self._waiting.values()))
+        if draft.made_s - oldest.made_s > self.patience_s or len(self._waiting) >= self._most:
             self.settle()
 
     def settle_soon(self) -> None:

@@ -42,7 +42,7 @@ class OipRefusal(msgspec.Struct):
     error: str
 
 
-_LOG = ("log_full", "log_slow", "log_failed")
+_LOG = ("log_full", "log_failed")
 _RETRY_S = 1
 _LATER = ((b"retry-after", b"%d" % _RETRY_S),)
 
@@ -67,7 +67,12 @@ class HttpError(Exception):
     @property
     def is_fault(self) -> bool:
         """Whether a stage of the answer is at fault: not the client, and not a log that cannot be written."""
-        return self.status >= 500 and self.code not in _LOG
+        return self.status >= 500 and not self.is_unlogged
+
+    @property
+    def is_unlogged(self) -> bool:
+        """Whether it was refused because the log cannot be written."""
+        return self.code in _LOG
 
     def body(self, request_id: str) -> bytes:
         """The JSON of the refusal."""

@@ -73,6 +73,7 @@ def test_an_answer_that_cannot_be_written_is_refused_until_it_can(
         assert answer.headers["retry-after"] == "1"
         assert "/" not in said["message"]
     assert failing.tried < 6
+    assert f'sevenfold_unlogged_total{{code="{code}"}} 5.0' in stall.get("/metrics").text
     assert stall.app.site.gate.ladder.level == 0, "no stage is at fault"
     again, repeated = service.recommend(RecommendRequest("r0", {"customer": "ada"}))
     assert (again.slate(), again.t_us, repeated) == (given.slate(), given.t_us, True)
