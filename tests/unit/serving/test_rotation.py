@@ -308,7 +308,7 @@ def test_an_answer_with_a_field_that_is_not_known_yet_is_read(tmp_path: Path) ->
     with duckdb.connect() as connection:
         path = str(tmp_path / "f" / file.name)
         ((more,),) = connection.execute("SELECT more FROM read_parquet(?)", [path]).fetchall()
-    assert msgspec.msgpack.decode(more)["arm"] == "shadow"
+    assert msgspec.msgpack.decode(more)["later"] == "now"
 
 
 def test_nothing_moves_while_somebody_is_forgotten(log: Log) -> None:
