@@ -35,7 +35,7 @@ MUTANTS = {
     ),
     "two answers to one request": (
         "twice",
-        "serving/service.py",
+        "serving/repeated.py",
         "    if is_answered(txn, draft.prediction.request_id):\n",
         "    if draft.repeated:\n",
     ),
