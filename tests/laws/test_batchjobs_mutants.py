@@ -28,11 +28,11 @@ MUTANTS = {
         "        must = self.shared.filters.that_must()\n",
         "        must = Filters(())\n",
     ),
-    "a job begins anew at every step": (
+    "a job begins anew after a restart": (
         "jobs",
         "serving/jobs.py",
-        '        told = {"state": "running", "done": done, "slates": record.slates + len(made)}\n',
-        '        told = {"state": "running", "done": 1, "slates": record.slates + len(made)}\n',
+        "            self._work = _Work(record.id, keys, record.done, elapsed_s())\n",
+        "            self._work = _Work(record.id, keys, 0, elapsed_s())\n",
     ),
     "a cancelled job keeps its slates": (
         "jobs",

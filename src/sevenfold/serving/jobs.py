@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -36,7 +37,8 @@ PAGE = 100
 """Slates of one page of a result."""
 
 _STEP_S = 0.005
-_MOST = 256  # slates a step
+_MOST = 256  # slates a commit
+_WRITE_S = 1.0  # a commit may take longer than many slates
 _REST = 3  # times as long as a step took, while others ask
 _SLICE = 2_048
 _TRIES = 3
@@ -46,13 +48,24 @@ class CrowdedError(ServingError):
     """As many jobs as there may be are waiting."""
 
 
+@dataclass(slots=True)
+class _Work:
+    """What is under way of a job: its keys, how many have been looked at, and the slates that are not on disk yet."""
+
+    id: str
+    keys: list[dict[str, str]]
+    at: int
+    since_s: float
+    made: list[Slate] = field(default_factory=list)
+
+
 class Jobs:
     """The work of `POST /v1/jobs`: jobs one after another, in the order in which they came.
 
     `make` gives the slate of a request's keys now, with at most `k` items; None where there are no candidates. `hold` says
     when to wait: while somebody is forgotten. While not `quiet` a step is followed by a rest, so that others who ask are
-    seldom in its way. How far a job is is on disk with its slates: one that was interrupted goes on after them. A step that
-    fails is tried again, three times in all.
+    seldom in its way. Slates are written some hundred at a time, or once a second, with how far the job is: one that was
+    interrupted goes on after them. A step that fails is tried again, three times in all.
     """
 
     name = "jobs"
@@ -84,7 +97,7 @@ class Jobs:
         """Take in what the store holds, as at the start."""
         with self._store.read() as txn:
             self._records = {record.id: record for record in read_jobs(txn)}
-        self._keys: tuple[str, list[dict[str, str]]] = ("", [])
+        self._work: _Work | None = None
 
     @property
     def records(self) -> Sequence[JobRecord]:
@@ -196,35 +209,44 @@ class Jobs:
         return True
 
     def _score(self, record: JobRecord) -> None:
-        keys = self._keys_of(record)
-        done, made = record.done, []
+        """Make some slates; they are written when there are many, or the first of them is a second old."""
+        work = self._work_on(record)
         begin_s = elapsed_s()
-        while done < record.total and done - record.done < _MOST:
-            slate = self._make(keys[done], record.k) if keys[done] else None
+        while work.at < record.total and work.at - record.done < _MOST:
+            keys = work.keys[work.at]
+            slate = self._make(keys, record.k) if keys else None
             if slate is not None:
-                made.append(slate)
-            done += 1
+                work.made.append(slate)
+            work.at += 1
             if elapsed_s() - begin_s > _STEP_S:
                 break
-        told = {"state": "running", "done": done, "slates": record.slates + len(made)}
-        if done == record.total:
+        is_whole = work.at == record.total
+        if is_whole or work.at - record.done >= _MOST or elapsed_s() - work.since_s > _WRITE_S:
+            self._write(record, work)
+
+    def _write(self, record: JobRecord, work: _Work) -> None:
+        told = {"state": "running", "done": work.at, "slates": record.slates + len(work.made)}
+        if work.at == record.total:
             told |= {"state": "done", "ended_us": self._now_us()}
         after = msgspec.structs.replace(record, **told)
         with self._store.write() as txn:
-            put_slates(txn, record.table, made)
+            put_slates(txn, record.table, work.made)
             keep_job(txn, after)
             # What was read as of then is to stay so.
-            raise_frontier(txn, max((slate.as_of_us for slate in made), default=0))
+            raise_frontier(txn, max((slate.as_of_us for slate in work.made), default=0))
         self._records[record.id] = after
+        work.made, work.since_s = [], elapsed_s()
 
     def _next(self) -> JobRecord | None:
         return next((record for record in self._records.values() if record.is_open), None)
 
-    def _keys_of(self, record: JobRecord) -> list[dict[str, str]]:
-        if self._keys[0] != record.id:
+    def _work_on(self, record: JobRecord) -> _Work:
+        """What is under way of a job, begun where it is on disk."""
+        if self._work is None or self._work.id != record.id:
             with self._store.read() as txn:
-                self._keys = record.id, read_keys(txn, record.id)
-        return self._keys[1]
+                keys = read_keys(txn, record.id)
+            self._work = _Work(record.id, keys, record.done, elapsed_s())
+        return self._work
 
     def _is_over(self, record: JobRecord) -> bool:
         expires_us = self.expires_us(record)
@@ -240,12 +262,12 @@ class Jobs:
             keep_keys(txn, record.id, [])
             keep_job(txn, after)
         self._records[record.id] = after
-        self._frees = True
+        self._work, self._frees = None, True
         return after
 
     def _let_go(self, record: JobRecord) -> None:
         del self._records[record.id]
-        self._frees = True
+        self._work, self._frees = None, True
 
 
 class JobMetrics(Collector):

@@ -11,6 +11,7 @@ import numpy as np
 import sevenfold as sf
 from sevenfold.clock import ManualClock
 from sevenfold.models.dataset import Dataset
+from sevenfold.models.lightgbm import LightGBMModel, LightGBMSettings
 from sevenfold.models.logistic import LogisticModel
 from sevenfold.models.protocol import Model
 from sevenfold.models.rule import RuleModel
@@ -117,6 +118,16 @@ def linear(system: sf.System, seed: int = 1) -> Model:
     y = (rng.random(200) < 0.4).astype(np.float32)
     rows = Dataset.of(x, y, groups=[10] * 20, feature_names=FEATURES)
     return LogisticModel().fit(rows, rng)
+
+
+def trees(system: sf.System, seed: int = 1) -> Model:
+    """Trees of all features, fitted to noise."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(scale=3.0, size=(400, len(FEATURES))).astype(np.float32)
+    x[rng.random(x.shape) < 0.2] = np.nan
+    y = (rng.random(400) < 0.4).astype(np.float32)
+    rows = Dataset.of(x, y, groups=[10] * 40, feature_names=FEATURES)
+    return LightGBMModel(LightGBMSettings(n_trees=20, min_rows_in_leaf=5)).fit(rows, rng)
 
 
 def by_rule() -> Model:

@@ -84,6 +84,18 @@ def test_slates_of_a_rule_and_of_no_model_are_what_the_server_answers(tmp_path: 
     assert same(tmp_path, system, t_us + 1, 7) > 5
 
 
+def test_slates_of_trees_are_what_the_server_answers(tmp_path: Path) -> None:
+    system = shop.shop(limit=19)
+    shop.fill(tmp_path, system, shop.sales_of(80))
+    shop.promote(tmp_path, system, shop.trees(system))
+    t_us = shop.known_at(80)
+    table = score_population(system, tmp_path, Wanted("all", t_us, k=8), NOW_US).table
+    assert (table.model, table.version) == ("test", 1)
+    assert same(tmp_path, system, t_us, 8) > 5
+    different = {slate.scores for slate in shop.slates(tmp_path)[1].values()}
+    assert len(different) > 5
+
+
 def test_what_became_known_later_is_not_in_it(tmp_path: Path, home: Path) -> None:
     system, before = shop.shop(), tmp_path / "before"
     t_us = shop.known_at(80)  # an event became known then: it is not visible yet

@@ -59,8 +59,9 @@ def serving(
 
 @pytest.fixture
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step scores one request."""
+    """A step scores one request, and writes it."""
     monkeypatch.setattr(module, "_STEP_S", -1.0)
+    monkeypatch.setattr(module, "_WRITE_S", -1.0)
 
 
 def work(jobs: Jobs, steps: int = 1_000) -> int:
@@ -304,6 +305,27 @@ def test_while_others_ask_a_step_is_followed_by_a_rest() -> None:
     assert jobs.step()  # nobody asks: without a rest
 
 
+def test_a_commit_is_shared_by_many_slates_and_a_kill_costs_only_those(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_STEP_S", -1.0)
+    monkeypatch.setattr(module, "_WRITE_S", float("inf"))
+    monkeypatch.setattr(module, "_MOST", 4)
+    store = MemoryStore()
+    jobs = Jobs(store, sf.Pipeline.Jobs(), a_slate, lambda: S)
+    keys = [{"who": f"w{i}"} for i in range(10)]
+    jobs.begin(keys, 1, "x")
+    done = []
+    for _ in range(6):
+        jobs.step()
+        done.append(jobs.find("x").done)
+    assert done == [0, 0, 0, 4, 4, 4]
+    again = Jobs(store, sf.Pipeline.Jobs(), a_slate, lambda: S)
+    assert again.find("x").done == 4
+    assert work(again) == 6
+    assert again.page("x", 1) == [(one, a_slate(one, 1)) for one in keys]
+
+
 def test_many_keys_are_pages(one_at_a_time: None) -> None:
     jobs = Jobs(MemoryStore(), sf.Pipeline.Jobs(), a_slate, lambda: S)
     keys = [{"who": f"w{i}"} for i in range(PAGE + 1)]
@@ -324,8 +346,10 @@ OPERATIONS = st.lists(
 )
 
 
-@given(operations=OPERATIONS)
-def test_whatever_happens_a_done_job_is_whole_and_nothing_else_is_left(operations: Any) -> None:
+@given(operations=OPERATIONS, most=st.sampled_from([1, 3, 256]))
+def test_whatever_happens_a_done_job_is_whole_and_nothing_else_is_left(
+    operations: Any, most: int
+) -> None:
     store, clock = MemoryStore(), ManualClock(S)
     declared = sf.Pipeline.Jobs(ttl="10 s", waiting=2, kept=3)
 
@@ -335,6 +359,7 @@ def test_whatever_happens_a_done_job_is_whole_and_nothing_else_is_left(operation
     jobs = opened()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_STEP_S", -1.0)
+        patch.setattr(module, "_MOST", most)
         for what, which, n in operations:
             name = f"j{which}"
             try:
