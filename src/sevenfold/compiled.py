@@ -10,9 +10,10 @@ from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
+import numpy as np
 from numba.extending import intrinsic
 
-__all__ = ["borrowed", "called", "kernel", "released", "sources_stamp"]
+__all__ = ["borrowed", "called", "kernel", "nought", "released", "sources_stamp"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,15 +56,16 @@ def _compiled(function: Callable[P, R], *, inlined: bool, nogil: bool = False) -
 
 
 def _borrow(typing_context: Any, array: Any) -> Any:
-    """The array without its reference count."""
+    """The array without its reference count; one that may not be written to as one that may."""
+    given = array.copy(readonly=False)
 
     def lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        lent = context.make_array(signature.args[0])(context, builder, arguments[0])
+        lent = context.make_array(given)(context, builder, arguments[0])
         lent.meminfo = lent.meminfo.type(None)
         lent.parent = lent.parent.type(None)
         return lent._getvalue()
 
-    return array(array), lower
+    return given(array), lower
 
 
 def _itself(array: Any) -> Any:
@@ -73,7 +75,10 @@ def _itself(array: Any) -> Any:
 # Whatever reads a field of a tuple of arrays counts a reference, atomically: more than half of the time of a
 # loop over events (measured with perf). The caller of a kernel holds its arrays, so nothing is to be counted.
 borrowed: Any = _itself if getattr(numba.config, "DISABLE_JIT", False) else intrinsic(_borrow)
-"""For kernels: the same array, free of reference counts, good until the kernel returns."""
+"""For kernels: the same array, free of reference counts, good until the kernel returns.
+
+Whether it may be written to is no part of its type any more, or each kernel that is called with both would be compiled twice.
+"""
 
 
 @cache
@@ -89,3 +94,9 @@ def _digest(*files: str) -> str:
     return hashlib.blake2b(
         b"".join(Path(file).read_bytes() for file in files), digest_size=16
     ).hexdigest()
+
+
+@kernel
+def nought() -> int:
+    """Zero, for kernels that give it to others: a literal is a type of its own, for which each of them is compiled once more."""
+    return int(np.int64(0))

@@ -11,7 +11,7 @@ from sevenfold.algebra.layout import NEVER_US, Columns, Groups, Layout, Tables
 from sevenfold.algebra.tiles import is_whole, level_words, pack_level, unpack_level
 from sevenfold.algebra.update import clear, lend, lend_columns, settle, update
 from sevenfold.algebra.value import fixed_words, read_state, section_offsets, working_offsets
-from sevenfold.compiled import borrowed, kernel
+from sevenfold.compiled import borrowed, kernel, nought
 from sevenfold.types import Floats, Ints
 
 __all__ = ["apart", "first_damaged", "newest_us", "read_packed", "update_packed"]
@@ -78,7 +78,7 @@ def first_damaged(layout: Layout, packed: Ints, ends: Ints) -> int:
 @kernel
 def _first_damaged(tables: Tables, packed: Ints, ends: Ints) -> int:
     tables, packed, ends = lend(tables), borrowed(packed), borrowed(ends)
-    begin = 0
+    begin = nought()
     for key in range(ends.shape[0]):
         if ends[key] > begin and not _is_whole(tables, packed, begin, ends[key]):
             return key
@@ -123,8 +123,7 @@ def _update_packed(
     old, old_ends = borrowed(before[0]), borrowed(before[1])
     new, ends = borrowed(after[0]), borrowed(after[1])
     starts, rows = borrowed(events.starts), borrowed(events.rows)
-    at = 0
-    begin = 0
+    at = begin = nought()
     floats = work.view(np.float64)
     for key in range(old_ends.shape[0]):
         _unpack(tables, old, begin, old_ends[key], work, floats)
@@ -202,12 +201,12 @@ def _read_packed(
     merged = np.empty((len(tables.spans), 4), dtype=np.float64)
     packed_floats, work_floats = packed.view(np.float64), work.view(np.float64)
     clear(tables, work, work_floats)
-    begin = 0
+    begin = first = nought()
     for key in range(ends.shape[0]):
         if ends[key] == begin:
             # `work` is an empty state; in it every section lies at its working offset.
             read_state(
-                tables, work, work_floats, 0, empty, t_us, merged, values, states, key, False
+                tables, work, work_floats, first, empty, t_us, merged, values, states, key, False
             )
         else:
             section_offsets(tables, packed, begin, offsets)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from sevenfold.algebra.layout import Columns, Groups, Layout, Slices, Tables
 from sevenfold.algebra.update import clear, lend, lend_columns, update
 from sevenfold.algebra.value import read_state, working_offsets
-from sevenfold.compiled import borrowed, released
+from sevenfold.compiled import borrowed, nought, released
 from sevenfold.types import Floats, Ints
 
 __all__ = ["replay"]
@@ -52,6 +52,7 @@ def _replay(
     floats = work.view(np.float64)
     begins, ends = borrowed(keys.begins), borrowed(keys.ends)
     starts, rows = borrowed(reads.starts), borrowed(reads.rows)
+    first = nought()
     for key in range(len(starts) - 1):
         clear(tables, work, floats)
         event, events_end = begins[key], ends[key]
@@ -63,7 +64,17 @@ def _replay(
                     update(tables, work, floats, columns, event)
                     event += 1
                 read_state(
-                    tables, work, floats, 0, offsets, t, merged, row_values, row_states, 0, False
+                    tables,
+                    work,
+                    floats,
+                    first,
+                    offsets,
+                    t,
+                    merged,
+                    row_values,
+                    row_states,
+                    first,
+                    False,
                 )
             for i_read in range(values.shape[0]):
                 values[i_read, rows[i]] = row_values[0, i_read]
