@@ -56,9 +56,13 @@ BAD = {
 
 @dataclass
 class Market:
-    """A server with its home, the declaration it runs, and clients of both of its doors."""
+    """A server with its home, and clients of both of its doors.
+
+    It runs `system`, the `declaration` with faults planted in its models: that file is for its process alone.
+    """
 
     system: Path
+    declaration: Path
     home: Path
     server: ServerProcess
     asked: int = 0
@@ -76,7 +80,7 @@ class Market:
         model = LogisticModel(1.0, 1, NAMES, zeros, ones, given, np.array([intercept]))
         folder = self.home / f"model{len(self.registry.versions())}"
         model.save(folder)
-        hashes = compile_plan(load_system(str(self.system)).features).definition_hashes(NAMES)
+        hashes = compile_plan(load_system(str(self.declaration)).features).definition_hashes(NAMES)
         made = self.registry.register(
             folder,
             name="linear",
@@ -133,7 +137,7 @@ def market(stall: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ma
     system.write_text(PLANTED + stall.read_text("utf-8"), "utf-8")
     home.mkdir()
     server = ServerProcess(str(system), home)
-    made = Market(system, home, server)
+    made = Market(system, stall, home, server)
     with server:
         client = Client(server.port, (home / "token").read_text().strip(), timeout_s=20)
         client.post("/v1/events", {"stream": "sales", "events": sales(1500)})

@@ -3,12 +3,12 @@
 KEYS of every program, all with one hash tag, so that a cluster keeps them together:
 
     1 lock      the token of the writer whose turn it is, gone when it says nothing for a while
-    2 head      hash: version, oldest, n0..n7 (keys in each table), format; of a commit that takes several
-                steps: open (its version), p0..p7 (what it changes the counts by)
+    2 head      hash: version, oldest, n0, n1, ... (keys in each table), format; of a commit that takes several
+                steps: open (its version), p0, p1, ... (what it changes the counts by)
     3 undos     list of "version:milliseconds", the commits whose replaced values are still kept
     4 leases    sorted set of "version:reader" by when they end: the snapshots of long reads
     5, 6        hash and list of the commit being written: what it replaced, and which keys it deleted
-    7 .. 22     for each table: hash of its values, sorted set of its keys
+    7, 8, ...   for each table: hash of its values, sorted set of its keys; behind them what a program forgets
 
 A stored value is the version that wrote it, 8 bytes big-endian, then 01 and the value; after the version
 nothing for a deleted key. What a commit replaced lies in its undo hash under the number of the table and
@@ -18,8 +18,12 @@ to what it was.
 
 from __future__ import annotations
 
+from sevenfold.stores.tables import TABLES
+
 __all__ = ["ACQUIRE", "APPLY", "FENCED", "LEASE", "RECOVERED", "RELEASE", "RESTORE", "STEAL"]
 
+# Ten at most: the number of a table is one digit before a key in an undo hash.
+_COUNTS = ", ".join(f"'p{place}'" for place in range(len(TABLES)))
 FENCED = "FENCED"
 """How the refusal of a writer begins that has lost its turn."""
 
@@ -70,9 +74,9 @@ RECOVERED = (
     _MINE
     + """
 redis.call('UNLINK', KEYS[5], KEYS[6])
-redis.call('HDEL', KEYS[2], 'open', 'p0', 'p1', 'p2', 'p3', 'p4', 'p5', 'p6', 'p7')
+redis.call('HDEL', KEYS[2], 'open', @counts)
 return 1
-"""
+""".replace("@counts", _COUNTS)
 )
 """ARGV: token, milliseconds. Forgets a commit that was cut off, all of whose writes were taken back."""
 
@@ -142,11 +146,11 @@ if ARGV[4] == '0' then
 end
 
 redis.call('HSET', KEYS[2], 'version', version)
-for place = 0, 7 do
+for place = 0, @last do
   local more = redis.call('HGET', KEYS[2], 'p' .. place)
   if more then redis.call('HINCRBY', KEYS[2], 'n' .. place, more) end
 end
-redis.call('HDEL', KEYS[2], 'open', 'p0', 'p1', 'p2', 'p3', 'p4', 'p5', 'p6', 'p7')
+redis.call('HDEL', KEYS[2], 'open', @counts)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('RPUSH', KEYS[3], version .. ':' .. string.format('%.0f', now))
@@ -161,7 +165,7 @@ for i = 1, drops do
   local old = tonumber(ARGV[6 + i])
   local front = redis.call('LINDEX', KEYS[3], 0)
   if old > least or not front or tonumber(string.match(front, '^%d+')) ~= old then break end
-  local undo, gone = KEYS[21 + 2 * i], KEYS[22 + 2 * i]
+  local undo, gone = KEYS[@behind + 2 * i - 1], KEYS[@behind + 2 * i]
   local header = struct.pack('>I8', old)
   for _, place in ipairs(redis.call('LRANGE', gone, 0, -1)) do
     local data = 7 + 2 * (string.byte(place) - 48)
@@ -183,9 +187,11 @@ for _, entry in ipairs(redis.call('LRANGE', KEYS[3], 0, 7)) do
 end
 redis.call('DEL', KEYS[1])
 return due
-"""
+""".replace("@counts", _COUNTS)
+    .replace("@last", str(len(TABLES) - 1))
+    .replace("@behind", str(6 + 2 * len(TABLES)))
 )
 """ARGV: token, milliseconds, version, last step or not, milliseconds to keep what was replaced, how many
-commits to forget and which (their undo hash and list of deleted keys are KEYS 23, 24, ...), then for each
+commits to forget and which (their undo hash and list of deleted keys are the KEYS behind those of the tables), then for each
 table its number, how many keys, and key and stored value of each. With the last step all of the commit is
 there at once; it says which commits may be forgotten by the next one."""

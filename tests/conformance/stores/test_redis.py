@@ -20,7 +20,7 @@ from sevenfold.stores.open import open_store
 from sevenfold.stores.redis import RedisStore
 from sevenfold.stores.redis_scripts import APPLY
 from sevenfold.stores.redis_wire import Wire
-from sevenfold.stores.tables import META, STATE
+from sevenfold.stores.tables import META, STATE, TABLES
 from sevenfold.testing.redis_server import RedisServer, redis_server
 from sevenfold.testing.store_suite import ITEMS, DurableSuite, in_thread, put, told
 
@@ -199,6 +199,28 @@ def test_a_commit_cut_off_between_its_steps_is_taken_back(redis, monkeypatch) ->
         assert list(txn.scan(STATE)) == [*ITEMS, (b"\xff" * 4, b"")]
     raw = client(redis)
     assert not raw.hexists("{sevenfold:cut_off}:head", "open")
+    raw.close()
+    store.close()
+
+
+def test_a_table_has_one_digit() -> None:
+    assert len(TABLES) <= 10, "the programs of redis_scripts read it so"
+
+
+def test_every_table_is_counted_and_what_it_replaced_forgotten(redis) -> None:
+    """Also those that came later: their keys lie before those that a commit forgets."""
+    store = RedisStore(redis.url("tables", keep="20ms"))
+    for n in range(6):
+        time.sleep(0.03)
+        with store.write() as txn:
+            for table in TABLES:
+                txn.put(table, b"k", b"%d" % n)
+                txn.put(table, b"other%d" % n, b"")
+    with store.read() as txn:
+        assert [txn.count(table) for table in TABLES] == [7] * len(TABLES)
+        assert {txn.get(table, b"k") for table in TABLES} == {b"5"}
+    raw = client(redis)
+    assert len(raw.keys("{sevenfold:tables}:undo:*")) <= 3
     raw.close()
     store.close()
 

@@ -1,5 +1,6 @@
 """A population scored ahead: the same as the server's answers, switched to at once, gone on with, nothing left over."""
 
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -172,7 +173,7 @@ def test_it_goes_on_where_it_was(pages: int, home: Path, monkeypatch: pytest.Mon
 
 
 def test_another_begins_anew_and_frees_what_lies_there(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system = shop.shop()
     monkeypatch.setattr(score, "_PAGE", 2)
@@ -189,9 +190,14 @@ def test_another_begins_anew_and_frees_what_lies_there(
         assert not shop.left_over(home)
     with pytest.raises(_KilledError):
         score_population(system, home, Wanted("all", T_US), NOW_US, killed)
-    shop.promote(home, system, shop.linear(system, seed=2))
-    assert score_population(system, home, Wanted("all", T_US), NOW_US).resumed == 0
-    same(home, system, T_US)
+    promoted = tmp_path / "promoted"  # the other tests have the home as it was
+    shutil.copytree(home, promoted)
+    shop.promote(promoted, system, shop.linear(system, seed=2))
+    assert score_population(system, promoted, Wanted("all", T_US), NOW_US).resumed == 0
+    same(promoted, system, T_US)
+    assert not shop.left_over(promoted)
+    score_population(system, home, Wanted("all", T_US), NOW_US)
+    assert not shop.left_over(home)
 
 
 def test_nothing_becomes_known_before_the_instant_afterwards(tmp_path: Path) -> None:
