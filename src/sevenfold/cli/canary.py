@@ -9,7 +9,7 @@ import click
 
 from sevenfold.cli.home import home_option
 from sevenfold.cli.output import json_option
-from sevenfold.cli.trial import begin_option, registry_of, show_trial
+from sevenfold.cli.trial import add_status_and_ends, begin_option, begin_trial
 
 
 @click.group("canary")
@@ -46,54 +46,18 @@ def start(
     Who is in is decided by a stable hash: always the same, others in the next canary, and whoever is in stays in when the
     share is raised.
     """
-    from sevenfold.clock import SystemClock
-    from sevenfold.serving.definition import Definition
-    from sevenfold.serving.trials import TrialRequest, begin
+    from sevenfold.serving.trials import TrialRequest
 
     limits = dict(_limit(text) for text in guardrails)
-    declared, place, registry = registry_of(system, home)
-    asked = TrialRequest(version, share, on, limits)
-    begin(registry, Definition(declared), "canary", asked, SystemClock().now_us())
-    show_trial(declared, place, registry, "canary")
+    begin_trial(system, home, "canary", TrialRequest(version, share, on, limits))
 
 
-@command.command("status")
-@click.argument("system")
-@home_option
-@json_option
-def status(system: str, home: Path | None) -> None:
-    """Show the canary, what its guardrails have seen, and how the one before it ended."""
-    show_trial(*registry_of(system, home), "canary")
-
-
-@command.command("promote")
-@click.argument("system")
-@home_option
-@click.option("--reason", required=True, help="Why; kept in the history.")
-@json_option
-def promoted(system: str, home: Path | None, reason: str) -> None:
-    """Make the canary the champion."""
-    from sevenfold.clock import SystemClock
-    from sevenfold.serving.trials import EndRequest, promote
-
-    declared, place, registry = registry_of(system, home)
-    promote(registry, "canary", EndRequest(reason), SystemClock().now_us())
-    show_trial(declared, place, registry, "canary")
-
-
-@command.command("stop")
-@click.argument("system")
-@home_option
-@click.option("--reason", required=True, help="Why; kept in the history.")
-@json_option
-def stop(system: str, home: Path | None, reason: str) -> None:
-    """Have the champion answer all again."""
-    from sevenfold.clock import SystemClock
-    from sevenfold.serving.trials import EndRequest, finish
-
-    declared, place, registry = registry_of(system, home)
-    finish(registry, "canary", EndRequest(reason), SystemClock().now_us())
-    show_trial(declared, place, registry, "canary")
+add_status_and_ends(
+    command,
+    "canary",
+    status="Show the canary, what its guardrails have seen, and how the one before it ended.",
+    stop="Have the champion answer all again.",
+)
 
 
 def _limit(text: str) -> tuple[str, float | None]:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sevenfold.cli.home import home_of
-from sevenfold.cli.output import show, table
+from sevenfold.cli.home import home_of, home_option
+from sevenfold.cli.output import json_option, show, table
 from sevenfold.cli.times import written
 
 if TYPE_CHECKING:
     from sevenfold.registry.registry import Registry
     from sevenfold.registry.trial import Kind
     from sevenfold.serving.shadow import ShadowReport
-    from sevenfold.serving.trials import TrialAnswer
+    from sevenfold.serving.trials import TrialAnswer, TrialRequest
     from sevenfold.spec.system import System
 
-__all__ = ["begin_option", "registry_of", "show_trial"]
+__all__ = ["add_status_and_ends", "begin_option", "begin_trial"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,7 +45,61 @@ def begin_option(command: F) -> F:
     return command
 
 
-def registry_of(system: str, home: Path | None) -> tuple[System, Path, Registry]:
+def begin_trial(system: str, home: Path | None, kind: Kind, asked: TrialRequest) -> None:
+    """Begin a trial, or change the one that there is, and print it."""
+    from sevenfold.clock import SystemClock
+    from sevenfold.serving.definition import Definition
+    from sevenfold.serving.trials import begin
+
+    declared, place, registry = _registry_of(system, home)
+    begin(registry, Definition(declared), kind, asked, SystemClock().now_us())
+    _show_trial(declared, place, registry, kind)
+
+
+def add_status_and_ends(group: click.Group, kind: Kind, status: str, stop: str) -> None:
+    """Give a group its commands `status`, `promote` and `stop`; what they do is said by `status` and `stop`."""
+    reason = click.option("--reason", required=True, help="Why; kept in the history.")
+
+    @group.command("status", help=status)
+    @click.argument("system")
+    @home_option
+    @json_option
+    def shown(system: str, home: Path | None) -> None:
+        _show_trial(*_registry_of(system, home), kind)
+
+    @group.command("promote", help=f"Make the {kind} the champion.")
+    @click.argument("system")
+    @home_option
+    @reason
+    @json_option
+    def promoted(system: str, home: Path | None, reason: str) -> None:
+        from sevenfold.serving.trials import promote
+
+        _end(system, home, kind, promote, reason)
+
+    @group.command("stop", help=stop)
+    @click.argument("system")
+    @home_option
+    @reason
+    @json_option
+    def stopped(system: str, home: Path | None, reason: str) -> None:
+        from sevenfold.serving.trials import finish
+
+        _end(system, home, kind, finish, reason)
+
+
+def _end(
+    system: str, home: Path | None, kind: Kind, end: Callable[..., object], reason: str
+) -> None:
+    from sevenfold.clock import SystemClock
+    from sevenfold.serving.trials import EndRequest
+
+    declared, place, registry = _registry_of(system, home)
+    end(registry, kind, EndRequest(reason), SystemClock().now_us())
+    _show_trial(declared, place, registry, kind)
+
+
+def _registry_of(system: str, home: Path | None) -> tuple[System, Path, Registry]:
     """The declaration, its home and the registry in it; RunError where there is none."""
     from sevenfold.cli.load import load_system
     from sevenfold.errors import RunError
@@ -58,7 +112,7 @@ def registry_of(system: str, home: Path | None) -> tuple[System, Path, Registry]
     return declared, place, Registry(place / "registry")
 
 
-def show_trial(declared: System, place: Path, registry: Registry, kind: Kind) -> TrialAnswer:
+def _show_trial(declared: System, place: Path, registry: Registry, kind: Kind) -> None:
     """Print the trial of a kind, with what the store has kept of it."""
     import msgspec
 
@@ -82,7 +136,6 @@ def show_trial(declared: System, place: Path, registry: Registry, kind: Kind) ->
         answer = told(registry, kind, None) if kind == "canary" else told_shadow(registry, None)
     built: Mapping[str, Any] = msgspec.to_builtins(answer)
     show({"system": declared.name, "kind": kind, **built}, _text(kind, answer))
-    return answer
 
 
 def _text(kind: str, answer: TrialAnswer) -> str:
