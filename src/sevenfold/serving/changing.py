@@ -18,6 +18,7 @@ from typing import Literal
 from sevenfold.clock import Clock, elapsed_s
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.features.plan import Plan
+from sevenfold.registry.registry import Registry
 from sevenfold.serving.backfill import Filled, expire, fill, free, leave_out
 from sevenfold.serving.definition import Definition, require_changeable
 from sevenfold.serving.ingest import Ingest
@@ -25,7 +26,7 @@ from sevenfold.serving.schema import keep_schemas
 from sevenfold.serving.sets import keep_sets
 from sevenfold.stores.kv import Store
 
-__all__ = ["ChangeStatus", "Changing"]
+__all__ = ["ChangeStatus", "Changing", "obstacle"]
 
 _LOG = logging.getLogger(__name__)
 _SLICE_S = 0.010  # the longest a request should wait for a slice
@@ -183,3 +184,18 @@ class Changing:
         now = self.status
         done, total = (filled.done, filled.total) if filled else (now.done, now.total)
         return ChangeStatus(state, now.target, now.views, done, total, reason)
+
+
+def obstacle(registry: Registry, definition: Definition) -> str | None:
+    """Why the model that is to serve cannot read `definition`; None when it can, or there is none."""
+    version = registry.alias("champion")
+    if version is None:
+        return None
+    manifest = registry.get(version).manifest
+    changed = definition.unreadable(manifest.feature_names, manifest.feature_hashes)
+    if not changed:
+        return None
+    return (
+        f"version {version} reads {', '.join(changed)} as declared before: train a version with the new "
+        "declaration and promote it, or switch without a model"
+    )

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sevenfold.algebra.layout import NEVER_US
 from sevenfold.clock import Clock, elapsed_s
 from sevenfold.engines.online import OnlineEngine
-from sevenfold.errors import InputError, NotFoundError, ServingError, StoreFullError
+from sevenfold.errors import InputError, ServingError, StoreFullError
 from sevenfold.features.frame import Spine
 from sevenfold.models.paths import Choice
 from sevenfold.models.trees import rehearse_trees
@@ -25,19 +24,17 @@ from sevenfold.serving.audit import Audit
 from sevenfold.serving.background import Job
 from sevenfold.serving.caches import Caches, hot_states, slates_of
 from sevenfold.serving.champion import Champion
-from sevenfold.serving.changing import ChangeStatus, Changing
+from sevenfold.serving.changing import ChangeStatus, Changing, obstacle
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.forgetting import Forgetting, Forgotten, forgotten, orders
 from sevenfold.serving.histories import Keeping
 from sevenfold.serving.ingest import Ingest, IngestResult, Observer, Post
 from sevenfold.serving.instants import Instants, Moment
 from sevenfold.serving.jobs import Jobs
+from sevenfold.serving.named import asked_rows, check_keys
 from sevenfold.serving.on_trial import OnTrial
 from sevenfold.serving.pending import Draft, Pending
-from sevenfold.serving.prediction_log import (
-    Prediction,
-    find_prediction,
-)
+from sevenfold.serving.prediction_log import Prediction, find_prediction
 from sevenfold.serving.record import keep_record
 from sevenfold.serving.referee import Referee
 from sevenfold.serving.repeated import check_fresh, check_same
@@ -57,11 +54,10 @@ from sevenfold.serving.slate_table import Slate, SlateTable, served_table
 from sevenfold.spec.system import System
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, frontier_us, last_known_us, position
-from sevenfold.types import US_PER_S, Instant, Texts
+from sevenfold.types import Instant, Texts
 
 __all__ = ["Service"]
 
-_STATES = ("VALUE", "NULL", "MISSING", "STALE", "ESTIMATE")
 _GRACE_US = 3_600_000_000
 _QUIET_S = 0.1
 
@@ -110,7 +106,7 @@ class Service:
             self._ingest,
             clock,
             definition,
-            self._obstacle,
+            lambda changed: obstacle(registry, changed),
             self._switch,
             grace_us,
         )
@@ -211,20 +207,6 @@ class Service:
         self.scoring.use(definition.system.serving.jobs)
         if self.keeping is not None:
             self.keeping.use(definition.plan)
-
-    def _obstacle(self, definition: Definition) -> str | None:
-        """Why the model that is to serve cannot read `definition`; None when it can, or there is none."""
-        version = self.registry.alias("champion")
-        if version is None:
-            return None
-        manifest = self.registry.get(version).manifest
-        changed = definition.unreadable(manifest.feature_names, manifest.feature_hashes)
-        if not changed:
-            return None
-        return (
-            f"version {version} reads {', '.join(changed)} as declared before: train a version with the new "
-            "declaration and promote it, or switch without a model"
-        )
 
     def change(
         self, system: System, force: bool = False, ended: Callable[[], None] = lambda: None
@@ -349,28 +331,13 @@ class Service:
     def read_features(self, request: FeaturesRequest) -> FeaturesAnswer:
         """The values of the given keys now."""
         self._mind_forgetting()
-        names = tuple(request.features or self._stored())
-        entities = sorted({name for row in request.rows for name in row})
-        for name in entities:
-            if name not in self.plan.entities:
-                known = ", ".join(self.plan.entities)
-                raise NotFoundError(f"$.rows: no entity {name!r}; there are {known}")
-        keys = {name: Texts.of([row.get(name) for row in request.rows]) for name in entities}
+        asked = asked_rows(request, self.plan)
         moment = self._moment()
         with self.store.read() as txn:
             self._catch_up(txn)
             t_us = self._instant(txn, request.t, moment)
             self._ingest.read_at(t_us)
-            spine = Spine(np.full(len(request.rows), t_us, dtype=np.int64), keys)
-            frame, newest = self._engine.read_dated(txn, names, spine)
-            end = position(txn)
-        values = [[None if v != v else v for v in row] for row in frame.values.tolist()]
-        states = [[_STATES[s] for s in row] for row in frame.states.tolist()]
-        ages_s = {
-            view: [None if us == NEVER_US else (t_us - us) / US_PER_S for us in at.tolist()]
-            for view, at in newest.items()
-        }
-        return FeaturesAnswer(list(names), values, states, t_us, end, self.definition.name, ages_s)
+            return asked.read(txn, self._engine, t_us, self.definition.name)
 
     def ready(self) -> str | None:
         """Why the service cannot answer, after asking it to score a probe row; None when it can.
@@ -406,9 +373,6 @@ class Service:
         """How many events the log holds."""
         with self.store.read() as txn:
             return position(txn)
-
-    def _stored(self) -> list[str]:
-        return list(self.plan.stored)
 
     def _answer(
         self, request: RecommendRequest, items: list[str] | None, allowance: Allowance
@@ -458,17 +422,7 @@ class Service:
 
     def check_keys(self, keys: Mapping[str, str], path: str) -> None:
         """Raise InputError unless a request may name these keys; `path` is where they stand."""
-        for entity in self.system.task.query:
-            if entity.name not in keys:
-                raise InputError(
-                    f"{path}: the key of {entity.name!r} is missing; a request names it"
-                )
-        known = [entity.name for entity in self.system.task.query]
-        for name in keys:
-            if name not in known:
-                raise InputError(
-                    f"{path}.{name}: no such entity; a request names {', '.join(known)}"
-                )
+        check_keys(keys, [entity.name for entity in self.system.task.query], path)
 
     def _check_instant(self, given: Instant | None) -> None:
         if given is not None and not self.replay:
