@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,7 +146,7 @@ class Improver:
         digests = [self.steps.load(n) for n in range(self.state.steps_done + 1)]
         dataset = self.learner.training_set(digests, valid_us - parse_duration(split.gap))
         specs = [spec for spec in self.scenario.system.models if not isinstance(spec, Rule)]
-        fitted = {spec.name: self._fit(spec, dataset, now_us) for spec in specs}
+        fitted = self._fitted(specs, dataset, now_us)
         judged = digest_between(valid_us, now_us, fitted | self._opponents())
         verdicts = {spec.name: self._verdict(spec.name, judged) for spec in specs}
         primary = self.scenario.system.evaluation.primary
@@ -168,6 +170,14 @@ class Improver:
             line = PromotionLine(now_us, spec.name, version, spec.name == best, reason, reasons)
             self.state.promotions.append(line)
         return best is not None
+
+    def _fitted(
+        self, specs: Sequence[ModelSpec], dataset: Dataset, now_us: Instant
+    ) -> dict[str, Model]:
+        """Every model, each by its own randomness, so that it does not matter which are fitted side by side."""
+        with ThreadPoolExecutor(min(len(specs), os.cpu_count() or 1) or 1) as threads:
+            models = list(threads.map(lambda spec: self._fit(spec, dataset, now_us), specs))
+        return {spec.name: model for spec, model in zip(specs, models, strict=True)}
 
     def _fit(self, spec: ModelSpec, dataset: Dataset, now_us: Instant) -> Model:
         rng = np.random.default_rng([self.scenario.seed, now_us // 1_000_000])

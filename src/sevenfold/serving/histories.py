@@ -54,6 +54,7 @@ class Keeping:
         self._head_events = head_events
         self._hold = hold
         self._wanted: dict[str, list[tuple[str, ...]]] = {}
+        self._history = History(folder, {})
         self._process: subprocess.Popen[bytes] | None = None
         self._next_s = self._survey_s = self._verify_s = 0.0
         self._stop = 0
@@ -73,6 +74,8 @@ class Keeping:
     def use(self, plan: Plan) -> None:
         """Keep what `plan` reads from now on; histories by other keys are deleted."""
         self._wanted = wanted_keys(plan)
+        # One for all looks: it remembers which segments it has compared with the log, block by block.
+        self._history = History(self.folder, self._wanted)
         self._is_new = self.folder.is_dir()
         self._verify_s = 0.0
         self.close()
@@ -153,9 +156,8 @@ class Keeping:
             self._process.stdin.flush()
 
     def _survey(self) -> None:
-        history = History(self.folder, self._wanted)
         with self._store.read() as txn:
-            self._kept = history.kept(txn)
+            self._kept = self._history.kept(txn)
             self._stop = position(txn) - self._kept.behind
             self._generation = generation(txn)
         self._survey_s = elapsed_s() + _SURVEY_S

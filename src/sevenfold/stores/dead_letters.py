@@ -21,6 +21,7 @@ _NEXT = b"dead_letters"
 _COUNT = b"dead_letters/"
 _DEPTH = 16  # how deep a row is kept; what lies deeper is kept as its text
 _INT64 = 1 << 63
+_AS_IT_IS = frozenset({type(None), bool, float, bytes})
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -128,11 +129,13 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _plain(value: Any, depth: int) -> Any:
     """`value` as what MessagePack can hold: a number or text it cannot hold is kept as its spelling."""
+    if type(value) in _AS_IT_IS:  # nearly all that is not text
+        return value
     match value:
-        case None | bool() | float() | bytes():
-            return value
         case str():
             return _text(value)
+        case bool() | float() | bytes():
+            return value
         case date():
             return value.isoformat()
         case int() if -_INT64 <= value < _INT64:
@@ -152,4 +155,6 @@ def _spelling(value: Any) -> str:
 
 
 def _text(value: str) -> str:
+    if value.isascii():
+        return value
     return value.encode("utf-8", "backslashreplace").decode()  # a lone surrogate has no bytes

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from sevenfold.errors import StoreError
 from sevenfold.features.plan import compile_plan
 from sevenfold.serving.background import Background
 from sevenfold.serving.histories import Keeping, wanted_keys
+from sevenfold.stores import history
 from sevenfold.stores.history import History, Kept
-from sevenfold.stores.kv import Store
+from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.lmdb import LmdbStore
 from sevenfold.stores.log import append, note_rewrite, position
 from sevenfold.types import EventBatch, Texts
@@ -74,11 +76,11 @@ def keeping(tmp_path: Path, store: LmdbStore, root: Path, held: list[bool]) -> I
 def until(keeping: Keeping, store: Store, reached: Callable[[Kept], bool]) -> Kept:
     """Work as the server does until that is so."""
     deadline = elapsed_s() + 200
-    history = History(keeping.folder, wanted_keys(BY_USER))
+    kept_there = History(keeping.folder, wanted_keys(BY_USER))
     while elapsed_s() < deadline:
         keeping.step()
         with store.read() as txn:
-            kept = history.kept(txn)
+            kept = kept_there.kept(txn)
         if reached(kept):
             return kept
         time.sleep(0.05)
@@ -98,6 +100,30 @@ def test_few_events_are_left_where_they_are(keeping: Keeping, store: LmdbStore) 
     assert not keeping.step()
     assert keeping.pid == 0
     assert not keeping.folder.exists()
+
+
+def test_a_look_at_what_is_kept_decodes_no_block_twice(
+    keeping: Keeping, store: LmdbStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(store, 3 * HEAD)
+    until(keeping, store, lambda kept: kept.behind < HEAD)
+    asked: list[str] = []
+    plain = history.blocks
+
+    def counted(txn: Transaction, stream: str, start: int, stop: int) -> Any:
+        asked.append(stream)
+        return plain(txn, stream, start, stop)
+
+    monkeypatch.setattr(history, "blocks", counted)
+    looks = []
+    while len(looks) < 3:
+        asked.clear()
+        keeping.look_again()
+        keeping.step()
+        if not keeping.running():
+            looks.append(len(asked))
+    assert keeping.kept().segments > 0
+    assert looks[1:] == [0, 0]
 
 
 def test_events_are_kept_as_they_arrive_and_what_is_damaged_is_made_again(
