@@ -52,6 +52,8 @@ _SHARES = (0.75, 0.45, 0.2)
 class Ticket:
     """A request that wants a turn: what it is, what it is expected to take, when it came, until when it is of use.
 
+    One that is `hurried` has less time than is declared, because its caller has.
+
     Whoever answers it says what it took (`work_s`, without what it shares with others) and how it ended: it was `done`, by which `rung`, and whether a cheaper one than asked for is
     `excused`; or the server `failed`. What ended otherwise, as a request that was wrong, teaches nothing.
     """
@@ -62,6 +64,7 @@ class Ticket:
     cost_s: float
     arrived_s: float
     deadline_s: float
+    is_hurried: bool = False
     level: int = 0
     work_s: float = 0.0
     done: bool = False
@@ -220,11 +223,19 @@ class Admission:
         spread_s = (self._refused * _GOLDEN % 1.0) * max(load, 1.0)
         return Rejection(reason, min(_LONGEST_RETRY_S, 1 + math.floor(backlog_s + spread_s)))
 
-    def ticket(self, kind: Kind, priority: Priority, size: int, arrived_s: float) -> Ticket:
-        """The ticket of a request: let in when `ask` says nothing against it."""
+    def ticket(
+        self,
+        kind: Kind,
+        priority: Priority,
+        size: int,
+        arrived_s: float,
+        left_s: float = math.inf,
+    ) -> Ticket:
+        """The ticket of a request: let in when `ask` says nothing against it; of use for `left_s` at most."""
         cost_s = self.costs.expected(kind, self._level)
-        deadline_s = arrived_s + self._group_of[kind[0]].budget_s
-        return Ticket(kind, priority, size, cost_s, arrived_s, deadline_s)
+        budget_s = self._group_of[kind[0]].budget_s
+        deadline_s = arrived_s + min(budget_s, left_s)
+        return Ticket(kind, priority, size, cost_s, arrived_s, deadline_s, left_s < budget_s)
 
     def join(self, ticket: Ticket) -> None:
         """Have a request wait for its turn."""

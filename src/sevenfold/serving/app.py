@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -20,7 +21,7 @@ from sevenfold.clock import elapsed_s
 from sevenfold.serving.background import Background
 from sevenfold.serving.connection import HEARD
 from sevenfold.serving.guard import Guard
-from sevenfold.serving.head import CLOSE, check_length, priority, read_headers, too_large
+from sevenfold.serving.head import CLOSE, check_length, left_s, priority, read_headers, too_large
 from sevenfold.serving.limits import Limits
 from sevenfold.serving.narrowed import narrowed
 from sevenfold.serving.openapi import description, openapi
@@ -134,7 +135,8 @@ class App:
         size = check_length(headers, limit)
         gate, ticket = self.site.gate, None
         if route.turn is not None and gate is not None:
-            ticket = gate.enter(route.path, priority(headers, holder is not None), size)
+            wanted_s = left_s(headers) if route.has_deadline else math.inf
+            ticket = gate.enter(route.path, priority(headers, holder is not None), size, wanted_s)
         heard.route, heard.limit = route, limit
         heard.asked = Asked(b"", headers, names, heard.arrived_s, ticket)
 

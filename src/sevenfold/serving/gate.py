@@ -100,8 +100,11 @@ class Gate:
         """What was asked for of late, as a share of what can be done at the level of now."""
         return self._load
 
-    def enter(self, route: str, priority: Priority, size: int) -> Ticket:
-        """The ticket of a request whose head has come; `size` is that of its body in bytes. Raises HttpError 503."""
+    def enter(self, route: str, priority: Priority, size: int, left_s: float = math.inf) -> Ticket:
+        """The ticket of a request whose head has come; `size` is that of its body in bytes. Raises HttpError 503.
+
+        `left_s` is how long its caller waits for it, where that is less than the budget.
+        """
         now_s = self._now_s()
         kind = kind_of(route, size)
         if priority < Priority.LOW:
@@ -110,7 +113,7 @@ class Gate:
             self._look(now_s)
         # What is heard of right after a turn may have come when that began.
         arrived_s = self._began_s if self._rounds or self._holding else now_s
-        ticket = self.admission.ticket(kind, priority, size, arrived_s)
+        ticket = self.admission.ticket(kind, priority, size, arrived_s, left_s)
         self._ask(ticket, now_s)
         return ticket
 
@@ -187,10 +190,11 @@ class Gate:
             raise self._refused(ticket, rejection)
 
     def _refused(self, ticket: Ticket, rejection: Rejection) -> HttpError:
-        # Nobody's answer gets worse for the sake of the low class.
-        self._refused_s = self._now_s()
-        if ticket.priority < Priority.LOW:
-            self._crowded, self._crowded_s = True, self._refused_s
+        # Nobody's answer gets worse for the sake of the low class, or of who has less time than is declared.
+        if not ticket.is_hurried:
+            self._refused_s = self._now_s()
+            if ticket.priority < Priority.LOW:
+                self._crowded, self._crowded_s = True, self._refused_s
         self.refused[ticket.route, ticket.priority, rejection.reason] += 1
         return overloaded(rejection.reason, rejection.retry_s)
 

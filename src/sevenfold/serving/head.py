@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -9,9 +10,10 @@ from sevenfold.serving.admission import Priority
 from sevenfold.serving.problem import HttpError
 from sevenfold.serving.route import Headers
 
-__all__ = ["CLOSE", "check_length", "priority", "read_headers", "too_large"]
+__all__ = ["CLOSE", "check_length", "left_s", "priority", "read_headers", "too_large"]
 
 _URGENCY = re.compile(rb"(?:^|[,;\s])u=([0-7])(?:$|[,;\s])")
+_DEADLINE = b"x-deadline-ms"
 CLOSE: Headers = ((b"connection", b"close"),)
 # Two of these are a quarrel about who asks, or where a body ends: whoever stands before us may read the other one.
 _ONCE = (
@@ -66,6 +68,21 @@ def priority(headers: Mapping[bytes, bytes], is_holder: bool) -> Priority:
     if urgency < 3 and is_holder:
         return Priority.HIGH
     return Priority.NORMAL
+
+
+def left_s(headers: Mapping[bytes, bytes]) -> float:
+    """The seconds that the caller has left, from the arrival on, by `x-deadline-ms`; infinite where it says nothing.
+
+    Raises HttpError 400 where that is no number.
+    """
+    given = headers.get(_DEADLINE)
+    if given is None:
+        return math.inf
+    # Digits with a point only: `float` would take `nan`, `1e9` and `1_000` too.
+    if not re.fullmatch(rb"\d{1,8}(\.\d{1,6})?", given):
+        message = "x-deadline-ms: give the milliseconds that are left, such as 80"
+        raise HttpError(400, "invalid_header", message)
+    return float(given) / 1000
 
 
 def too_large(limit: int) -> HttpError:

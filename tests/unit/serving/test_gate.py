@@ -1,6 +1,7 @@
 """Turns on a real event loop, at instants that the test sets."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -41,11 +42,16 @@ class Desk:
         self.gate.admission.costs.note(ticket.kind, 0, seconds, self.now_s)
 
     async def ask(
-        self, name: Any, route: str = RANK, priority: Priority = Priority.NORMAL, **more: Any
+        self,
+        name: Any,
+        route: str = RANK,
+        priority: Priority = Priority.NORMAL,
+        left_s: float = math.inf,
+        **more: Any,
     ) -> None:
-        """One request, answered in `taken_s`."""
+        """One request, answered in `taken_s`; its caller waits for `left_s`."""
         try:
-            ticket = self.gate.enter(route, priority, 700)
+            ticket = self.gate.enter(route, priority, 700, left_s)
             await self.gate.turn(ticket)
         except HttpError as error:
             self.refused.append((name, f"{error.status} {error.code}"))
@@ -107,6 +113,32 @@ def test_who_waited_too_long_is_refused_when_the_turn_comes() -> None:
     run(*(lambda i=i: desk.ask(i, taken_s=0.2) for i in range(2)))
     assert desk.served == [0]
     assert desk.refused == [(1, "503 late")]
+
+
+def test_who_has_less_time_is_refused_sooner_and_makes_nobodys_answer_worse() -> None:
+    desk = Desk()
+    desk.cost(RANK, 0.02)
+    short = {"left_s": 0.05, "taken_s": 0.02}
+    run(
+        lambda: desk.ask("first", taken_s=0.02),
+        *(lambda i=i: desk.ask(i, **short) for i in range(30)),
+        lambda: desk.ask("usual", taken_s=0.02),
+    )
+    assert desk.served == ["first", 0, "usual"], (
+        "whom nobody waits before, and whose time is enough"
+    )
+    assert desk.refused == [(i, "503 overloaded") for i in range(1, 30)]
+    assert not desk.gate._crowded
+    desk = Desk()
+    run(
+        lambda: desk.ask("first", taken_s=0.06, pause=True),
+        lambda: desk.ask("no longer waited for", left_s=0.06),
+        lambda: desk.ask("usual", taken_s=0.01),
+    )
+    assert (desk.served, desk.refused) == (
+        ["first", "usual"],
+        [("no longer waited for", "503 late")],
+    )
 
 
 def test_between_two_turns_the_loop_hears_what_has_arrived() -> None:
@@ -291,6 +323,18 @@ def test_a_server_asked_for_too_much_says_when_to_come_back(stall: Any) -> None:
     assert f'sevenfold_admitted_total{{class="normal",route="/v1/recommend"}} {len(good)}.0' in text
     assert 'sevenfold_capacity{route="/v1/recommend"}' in text
     assert "sevenfold_level " in text
+
+
+def test_the_header_of_a_deadline_bounds_the_wait(stall: Any) -> None:
+    gate = stall.app.site.gate
+    gate.admission.costs.note(("/v1/recommend", 0), 0, 0.02, 0.0)
+    *answers, _ = hurried(stall, 6, **{"x-deadline-ms": "30"})
+    codes = [answer.json().get("error", {}).get("code") for answer in answers]
+    assert codes[0] is None, "whom nobody is before is let in"
+    assert "overloaded" in codes
+    assert not set(codes) - {None, "overloaded", "late"}
+    *answers, _ = hurried(stall, 2, **{"x-deadline-ms": "soon"})
+    assert {answer.json()["error"]["code"] for answer in answers} == {"invalid_header"}
 
 
 def test_a_replay_refuses_nobody(make_stall: Callable[..., Any]) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Awaitable
 
 import msgspec
 
 from sevenfold.serving.encoding import ARROW, encoded
+from sevenfold.serving.head import left_s
 from sevenfold.serving.pending import Draft
 from sevenfold.serving.prediction_log import Prediction
-from sevenfold.serving.problem import HttpError, decoded
+from sevenfold.serving.problem import decoded
 from sevenfold.serving.request import (
     FeaturesAnswer,
     FeaturesRequest,
@@ -27,7 +28,6 @@ from sevenfold.types import US_PER_S
 
 __all__ = ["PREDICT", "allowance", "recommend_answer"]
 
-_DEADLINE = b"x-deadline-ms"
 _RECOMMEND = msgspec.json.Decoder(RecommendRequest)
 _RANK = msgspec.json.Decoder(RankRequest)
 _FEATURES = msgspec.json.Decoder(FeaturesRequest)
@@ -61,15 +61,8 @@ async def _kept(site: Site, asked: Asked, request: RecommendRequest, draft: Draf
 
 def allowance(asked: Asked, best: str = "full") -> Allowance:
     """What the caller leaves an answer: its time runs from the arrival; raises HttpError 400."""
-    given = asked.headers.get(_DEADLINE)
     arrived_s = asked.arrived_s if asked.ticket is None else asked.ticket.arrived_s
-    if given is None:
-        return Allowance(best, arrived_s)
-    # Digits with a point only: `float` would take `nan`, `1e9` and `1_000` too.
-    if not re.fullmatch(rb"\d{1,8}(\.\d{1,6})?", given):
-        message = "x-deadline-ms: give the milliseconds that are left, such as 80"
-        raise HttpError(400, "invalid_header", message)
-    return Allowance(best, arrived_s, arrived_s + float(given) / 1000)
+    return Allowance(best, arrived_s, arrived_s + left_s(asked.headers))
 
 
 def _answered(
@@ -80,7 +73,7 @@ def _answered(
         as_asked = _best(site, asked) if prediction.rung == "batch" else prediction.rung
         asked.ticket.rung = as_asked
         # No fault of a stage: who asks left little time, there is nothing to rank, or no model to rank it with.
-        hurried = request.timeout_ms is not None or _DEADLINE in asked.headers
+        hurried = request.timeout_ms is not None or math.isfinite(left_s(asked.headers))
         slate = site.service.system.serving.slate
         wanted = prediction.rung == "cached" and slate is not None and slate.always
         nothing = not prediction.items or not site.version_now()
