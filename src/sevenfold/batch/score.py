@@ -190,7 +190,9 @@ def _run(asked: _Asked, now_us: Instant) -> Scored:
         scoring,
         partial(_vectors, plan, kept.events, asked.memory_bytes),
         asked.k,
-        Reranking(system.serving.rerank, definition.features) if table.reranked else None,
+        Reranking(system.serving.rerank, definition.features, system.task.k)
+        if table.reranked
+        else None,
     )
     with _store(asked.home) as store:
         resumed = table.done

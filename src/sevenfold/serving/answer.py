@@ -69,7 +69,7 @@ class Answering:
         self.item = system.task.item.name
         self.sample = system.serving.log.sample if system.serving.log else 0
         self.filters = Filters.of(system.serving.filter)
-        self.reranking = Reranking(system.serving.rerank, self.features)
+        self.reranking = Reranking(system.serving.rerank, self.features, system.task.k)
         # A replay must not answer otherwise on a slower machine: there only the request's own limit holds.
         self.split = split_of(system)
         self.budget_s = self.split.whole_s if in_time else math.inf

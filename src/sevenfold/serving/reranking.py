@@ -24,13 +24,19 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Reranking:
-    """The declared steps, over vectors with the features `names`."""
+    """The declared steps, over vectors with the features `names`, for slates of `usual` items.
+
+    A shorter slate is the beginning of the usual one: the item of a place is the same however many are asked for, and
+    whether they were made ahead. Longer ones are made for their own length.
+    """
 
     steps: Sequence[Rerank]
     names: Sequence[str]
+    usual: int = 1
 
     def order(self, scores: Floats, vectors: Vectors, k: int) -> Ints:
         """The rows of a slate of `k`, and those after it, from scores (n,) and vectors (n, f); int64 (n,)."""
+        k = max(k, self.usual)
         order = np.argsort(-scores, kind="stable")
         worth = share_of_range(scores)
         for step in self.steps:

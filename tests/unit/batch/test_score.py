@@ -30,6 +30,13 @@ PIPELINES = {
             sf.Pipeline.Cap("item__count_1d", most=1),
         ]
     },
+    "pinned": {
+        "rerank": [
+            sf.Pipeline.Spread(["item__count_1d", "item__mean_pieces_7d"], relevance=0.3),
+            sf.Pipeline.Cap("item__count_1d", most=1),
+            sf.Pipeline.Pin(2, sf.Pipeline.Keep("item__mean_pieces_7d", low=2.5)),
+        ]
+    },
     "both": {
         "filter": [sf.Pipeline.Keep("own_score", low=0.0, nulls=True)],
         "rerank": [sf.Pipeline.Spread(["item__count_1d", "item__mean_pieces_7d"])],
@@ -71,6 +78,23 @@ def test_slates_are_what_the_server_answers_bit_for_bit(
     assert done.table.slates == same(home, system, T_US)
     assert done.resumed == 0
     assert not shop.left_over(home)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("name", PIPELINES)
+def test_fewer_than_a_slate_has_are_its_beginning_as_the_server_answers_them(
+    name: str, k: int, home: Path
+) -> None:
+    """Whichever was asked for fewer, the run or the request."""
+    system = shop.shop(**PIPELINES[name])
+    score_population(system, home, Wanted("all", T_US), NOW_US)
+    _, made = shop.slates(home)
+    told = shop.answers(home, system, USERS, T_US, k)
+    assert {user: slate.items[:k] for user, slate in made.items()} == {
+        user: items for user, (items, *_) in told.items() if items
+    }
+    score_population(system, home, Wanted("all", T_US, k=k), NOW_US)
+    assert same(home, system, T_US, k) == len(made)
 
 
 def test_slates_of_a_rule_and_of_no_model_are_what_the_server_answers(tmp_path: Path) -> None:

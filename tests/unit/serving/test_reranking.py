@@ -1,10 +1,11 @@
 """Filters and reranks give what their definitions say: known answers, and a second way of computing each."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sevenfold.serving.filtering import Filters, kept
@@ -16,7 +17,7 @@ from sevenfold.serving.reranking import (
     share_of_range,
     spread,
 )
-from sevenfold.spec.stage import Cap, Fresh, Keep, Pin
+from sevenfold.spec.stage import Cap, Fresh, Keep, Pin, Spread
 
 NAN = math.nan
 
@@ -196,3 +197,34 @@ def test_a_pin_keeps_the_order_of_the_others(fits: list[bool], position: int) ->
     else:
         assert got[position - 1] == found
         assert [row for row in got if row != found] == [row for row in range(n) if row != found]
+
+
+STEPS = st.lists(
+    st.sampled_from(
+        [
+            Fresh("age", half_life="2 s", weight=0.5),
+            Spread(["kind", "age"], relevance=0.3),
+            Cap("kind", most=1),
+            Pin(2, Keep("kind", one_of=[1])),
+            Pin(4, Keep("age", low=2)),
+        ]
+    ),
+    max_size=3,
+    unique_by=id,
+)
+
+
+@given(STEPS, st.lists(st.tuples(small, small, small), max_size=9), st.integers(1, 6))
+@example(
+    [Cap("kind", most=1), Pin(2, Keep("age", low=2))],
+    [(2, 2, 0), (1, 2, 2), (0, 3, 1), (0, 0, 2)],
+    2,
+)
+def test_fewer_are_the_beginning_of_the_usual_slate(
+    steps: list[Any], rows: list[tuple[int, int, int]], k: int
+) -> None:
+    scores = np.array([row[0] for row in rows], dtype=np.float64)
+    vectors = np.array([row[1:] for row in rows], dtype=np.float32).reshape(len(rows), 2)
+    reranking = Reranking(steps, ["kind", "age"], 6)
+    usual = reranking.order(scores, vectors, 6)
+    assert reranking.order(scores, vectors, k)[:k].tolist() == usual[:k].tolist()
