@@ -99,7 +99,7 @@ def connect() -> Iterator[Callable[[ServerProcess, Path], Client]]:
     clients = []
 
     def to(server: ServerProcess, home: Path) -> Client:
-        clients.append(Client(server.port, (home / "token").read_text().strip(), timeout_s=20))
+        clients.append(Client(server.port, (home / "token").read_text().strip(), timeout_s=120))
         return clients[-1]
 
     yield to

@@ -44,7 +44,8 @@ class Guardrails(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     more than `slower` times the champion's p99 of the score stage. `disagreement` is the share of pairs of items that
     it may order otherwise than the champion, `shift` the largest distance (Kolmogorov and Smirnov) of its best scores
     from the champion's, beyond what lies between the first and the last item of an answer; over at least `minimum`
-    answers of each. All of them together raise a false alarm with a
+    answers of each. `outcome`, unless it is given not watched, is by how much less of its answers may come true than of the
+    champion's, as a part of those: see the task's label. All of them together raise a false alarm with a
     probability of at most `alpha` in the life of a canary.
     """
 
@@ -56,6 +57,7 @@ class Guardrails(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fallback: _Share | None = 0.1
     disagreement: _Share | None = 0.6
     shift: _Share | None = 0.3
+    outcome: _Share | None = None
     minimum: Annotated[int, msgspec.Meta(ge=20)] = 100
     alpha: _Share = 0.01
 

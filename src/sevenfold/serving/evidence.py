@@ -21,7 +21,7 @@ from sevenfold.types import Floats
 
 __all__ = ["Evidence", "Finding", "discordance"]
 
-_WATCHED = ("errors", "slow", "constant", "empty", "fallback", "disagreement", "shift")
+_WATCHED = ("errors", "slow", "constant", "empty", "fallback", "disagreement", "outcome", "shift")
 _KEEP = 0.98  # of the champion's share of late: fifty answers
 _BINS = 64
 _FLOOR_US = 1_000  # a stage of less than a millisecond is not slow, however fast the champion is
@@ -155,6 +155,21 @@ class _Spread(msgspec.Struct):
         return self.gap - band(n, alpha / 2, minimum) - band(m, alpha / 2, minimum)
 
 
+class _Taken(msgspec.Struct):
+    """Answers that came true, of both sides, and of the champion's since the last one of the canary's."""
+
+    champion: _Reference = msgspec.field(default_factory=_Reference)
+    canary: _Reference = msgspec.field(default_factory=_Reference)
+    block: _Reference = msgspec.field(default_factory=_Reference)
+
+    def pair(self) -> float | None:
+        """The champion's share since it was asked for last; None where it gave no answer since."""
+        if not self.block.n:
+            return None
+        share, self.block = self.block.mean, _Reference()
+        return share
+
+
 class Evidence(msgspec.Struct):
     """All that was seen of the answers of `trial` since `champion` is the champion; `since` counts the champions.
 
@@ -176,6 +191,29 @@ class Evidence(msgspec.Struct):
     times: _Times = msgspec.field(default_factory=_Times)
     canary_times: _Times = msgspec.field(default_factory=_Times)
     spread: _Spread = msgspec.field(default_factory=_Spread)
+    taken: _Taken = msgspec.field(default_factory=_Taken)
+
+    def note_outcome(self, answer: Prediction, took: bool, rails: Guardrails) -> None:
+        """Take in whether an answer came true, once its label's time is over.
+
+        Each of the canary's is set against those of the champion since the one before. With a loss of at most r allowed the
+        mean of (1 - r) * theirs - its own is at most 0 while it keeps to that, whatever either share is and however it
+        moves: no share is estimated.
+        """
+        by_champion = answer.arm == "champion" and answer.version == self.champion
+        if answer.trial != self.trial or not (by_champion or answer.version == self.version):
+            return
+        if by_champion:
+            self.taken.champion.add(float(took))
+            self.taken.block.add(float(took))
+            return
+        self.taken.canary.add(float(took))
+        beside = self.taken.pair()
+        if beside is not None and rails.outcome is not None:
+            kept = 1.0 - rails.outcome
+            wealth = self.wealths.setdefault("outcome", Wealth())
+            # The same, moved and scaled to lie in [0, 1] as bets do.
+            wealth.add((kept * beside - float(took) + 1) / (1 + kept), 1 / (1 + kept))
 
     def note(
         self,
@@ -283,9 +321,13 @@ class Evidence(msgspec.Struct):
         alpha = self._alpha(rails)
         for name, wealth in self.wealths.items():
             limit = getattr(rails, name)
+            evidence = 0.0 if limit is None else max(0.0, wealth.peak / -math.log(alpha))
+            if name == "outcome":
+                canary, champion = self.taken.canary, self.taken.champion
+                yield Finding(name, limit, canary.mean, champion.mean, canary.n, evidence)
+                continue
             reference = self.references.get(name)
             beside = None if reference is None else reference.mean
-            evidence = 0.0 if limit is None else max(0.0, wealth.peak / -math.log(alpha))
             yield Finding(name, limit, wealth.mean, beside, wealth.n, evidence)
         sure = self.spread.sure(alpha, rails.minimum)
         evidence = 0.0

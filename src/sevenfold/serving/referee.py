@@ -16,9 +16,11 @@ from sevenfold.serving.alerts import count_alerts
 from sevenfold.serving.champion import Champion, Loaded
 from sevenfold.serving.evidence import Evidence, Finding
 from sevenfold.serving.on_trial import OnTrial
+from sevenfold.serving.outcomes import Outcomes
 from sevenfold.serving.prediction_log import Prediction, read_predictions
 from sevenfold.serving.sealed_answers import SealedAnswers
 from sevenfold.sources.expectations import Alert
+from sevenfold.spec.task import Ranking
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import frontier_us
 from sevenfold.stores.tables import META
@@ -29,15 +31,17 @@ __all__ = ["Referee", "RefereeMetrics", "read_evidence"]
 _LOG = logging.getLogger(__name__)
 _KEY = b"canary"
 _LOOK = 64  # answers in a step of the job
+_STEP_S = 0.005  # of a step: a canary on trial for being slow scores again here, and answers wait meanwhile
 _KEEP_S = 2.0
 _LAG_US = 1_000_000  # an answer is on disk so long after its instant at the latest, whichever process gave it
 
 
 class _Kept(msgspec.Struct):
-    """The evidence of the answers before `until_us`, as it is kept from one process to the next."""
+    """The evidence of the answers before `until_us`, and of what came of those before `told_us`, as it is kept from one process to the next."""
 
     until_us: int
     evidence: Evidence
+    told_us: int = -1
 
 
 class Referee:
@@ -60,9 +64,10 @@ class Referee:
         self.rollbacks: Counter[str] = Counter()
         self.sealed: SealedAnswers | None = None
 
-    def use(self, canary: OnTrial, champion: Champion) -> None:
-        """Judge these from now on."""
+    def use(self, canary: OnTrial, champion: Champion, task: Ranking) -> None:
+        """Judge these from now on, by the outcomes of a task."""
         self.canary, self.champion = canary, champion
+        self._outcomes = Outcomes(task)
 
     @property
     def evidence(self) -> Evidence | None:
@@ -76,11 +81,12 @@ class Referee:
         """Read some answers of the log and judge; whether there were any."""
         if self._replay:
             return False
-        return self._judge(self._now_us() - _LAG_US)
+        stop_us = self._now_us() - _LAG_US
+        return self._judge(stop_us) or self._judge_outcomes(stop_us)
 
     def before(self, t_us: Instant) -> None:
         """Judge by all answers before an instant: what a replay does before each answer."""
-        while self._replay and self._judge(t_us):
+        while self._replay and (self._judge(t_us) or self._judge_outcomes(t_us)):
             pass
 
     def failed(self, error: Exception) -> None:
@@ -98,25 +104,53 @@ class Referee:
             self._roll_back(trial, "load", f"it cannot be loaded: {self.canary.refused}")
             return False
         kept = self._of(trial)
-        n = 0
+        begun_us = kept.until_us
         with self._store.read() as txn:
-            last_us = None
-            for answer in read_predictions(txn, kept.until_us, stop_us, self.sealed):
-                if n >= _LOOK and answer.t_us != last_us:
-                    break
-                last_us, n = answer.t_us, n + 1
+            for answer in self._some(txn, begun_us, stop_us):
                 kept.until_us = answer.t_us + 1
                 if self._is_broken(trial, kept.evidence, answer):
                     return True
-        self._changed |= n > 0
+        return self._noted(kept, kept.until_us > begun_us)
+
+    def _judge_outcomes(self, stop_us: Instant) -> bool:
+        """Take in what came of answers whose label's time is over by then; whether there were any."""
+        trial, kept, outcomes = self.canary.trial, self._kept, self._outcomes
+        if trial is None or kept is None or trial.guardrails.outcome is None:
+            return False
+        begun_us = kept.told_us
+        with self._store.read() as txn:
+            if not outcomes.follow(txn, begun_us):
+                return True
+            for answer in self._some(txn, begun_us, stop_us - outcomes.within_us):
+                kept.told_us = answer.t_us + 1
+                kept.evidence.note_outcome(answer, outcomes.took(answer), trial.guardrails)
+                if self._is_over(trial, kept.evidence, answer):
+                    return True
+        return self._noted(kept, kept.told_us > begun_us)
+
+    def _some(self, txn: Transaction, start_us: Instant, stop_us: Instant) -> Iterator[Prediction]:
+        """The answers of a step; those of one instant are all of the same one."""
+        n, last_us, begun_s = 0, None, elapsed_s()
+        for answer in read_predictions(txn, start_us, stop_us, self.sealed):
+            is_enough = n >= _LOOK or (n > 0 and elapsed_s() - begun_s > _STEP_S)
+            if is_enough and answer.t_us != last_us:
+                return
+            last_us, n = answer.t_us, n + 1
+            yield answer
+
+    def _noted(self, kept: _Kept, moved: bool) -> bool:
+        self._changed |= moved
         if self._changed and elapsed_s() - self._kept_s > _KEEP_S:
             self._keep(kept)
-        return n > 0
+        return moved
 
     def _is_broken(self, trial: Trial, evidence: Evidence, answer: Prediction) -> bool:
         """Take an answer in; whether the canary is taken back for it."""
         models = self._models(evidence)
         evidence.note(answer, trial.guardrails, models, not self._replay)
+        return self._is_over(trial, evidence, answer)
+
+    def _is_over(self, trial: Trial, evidence: Evidence, answer: Prediction) -> bool:
         broken = evidence.breach(trial.guardrails) if answer.arm == "canary" else None
         if broken is None:
             return False
@@ -139,8 +173,10 @@ class Referee:
         if kept is None or kept.evidence.trial != trial.id:
             # A trial begins by the clock of the machine, which says nothing of the instants of a replay.
             since_us = frontier if self._replay else max(trial.started_us - _LAG_US, 0)
-            kept = _Kept(since_us, Evidence(trial.id, trial.version))
+            kept = _Kept(since_us, Evidence(trial.id, trial.version), since_us)
             self._keep(kept)
+        if kept.told_us < 0:  # of before there were outcomes
+            kept.told_us = kept.until_us
         self._kept = kept
         return kept
 

@@ -196,7 +196,7 @@ class Service:
             definition, self._engine, self.champion, self.retrieval, slates, not self.replay, ahead
         )
         self.canary = self._answering.scoring.canary
-        self.referee.use(self.canary, self.champion)
+        self.referee.use(self.canary, self.champion, self.system.task)
         self.shadow.use(OnTrial(self.registry, self.features, hashes, "shadow"))
 
     def _switch(self, definition: Definition) -> None:

@@ -1,5 +1,6 @@
 """A canary answers its share and nobody else; one that breaks a guardrail is taken back, a good one is not."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -194,6 +195,33 @@ def test_a_canary_that_raises_anything_harms_nobody(
     assert set(serve(shop, 10)) == {1}
     assert "guardrail errors 1" in last_reason(shop)
     assert ended_trials(shop.registry, "canary")[-1].before == version
+
+
+def test_a_canary_that_is_slow_is_judged_a_little_at_a_time(
+    shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It scores again what is logged, on the thread that answers: nobody is to wait for all of that."""
+    begin(shop, linear((1.01, 0.1)))
+    versions = serve(shop, 0)
+    for i in range(24):
+        shop.clock.advance(10_000)
+        versions.append(shop.service.recommend(request(f"r{i}", f"c{i}"))[0].version)
+    shop.clock.advance(2_000_000)
+    right, calls = LogisticModel.scores, []
+    slow = shop.service.canary.loaded.model
+
+    def scores(self: LogisticModel, x: Any) -> Any:
+        if self is slow:
+            calls.append(len(x))
+            time.sleep(0.02)
+        return right(self, x)
+
+    monkeypatch.setattr(LogisticModel, "scores", scores)
+    before = 0
+    while shop.service.referee.step():
+        assert len(calls) - before <= 1, "more than one of those calls in a step"
+        before = len(calls)
+    assert len(calls) == versions.count(2) > 4
 
 
 def test_a_canary_that_cannot_be_loaded_is_taken_back(shop: Any) -> None:
