@@ -33,6 +33,7 @@ from benchmarks.ranking_system import FEATURES, system
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.features.frame import Spine
 from sevenfold.loop.server_process import ServerProcess
+from sevenfold.models.paths import choose
 from sevenfold.registry.registry import Registry
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.request import RankRequest
@@ -200,13 +201,14 @@ def _stages(report: Report, prepared: Prepared, me: Server, scale: float) -> Non
 
 
 def _floors(prepared: Prepared) -> dict[str, Callable[[int], Any]]:
-    """The bare work of a request: its JSON both ways, the read of its states, its trees, a durable write of as many bytes."""
+    """The bare work of a request: its JSON, the read of its states, its trees by LightGBM and by the path that serves, a durable write of as many bytes."""
     bodies = prepared.rank_bodies()
     decoder = msgspec.json.Decoder(RankRequest)
     store = open_store(f"lmdb:{prepared.home / 'store'}", readonly=True)
     engine = OnlineEngine(Definition(system).plan)
     registry = Registry(prepared.home / "registry")
     model = registry.load(registry.versions()[-1])
+    path = choose(model).path
     with store.read() as txn:
         t_us = max(last_known_us(txn), frontier_us(txn)) + 1
     scratch = open_store(f"lmdb:{prepared.home / 'scratch'}")
@@ -226,6 +228,7 @@ def _floors(prepared: Prepared) -> dict[str, Callable[[int], Any]]:
         "json": lambda at: decoder.decode(bodies[at % len(bodies)]),
         "store": read,
         "model": lambda at: model.scores(prepared.vectors[at % len(prepared.vectors)]),
+        "path": lambda at: path.scores(prepared.vectors[at % len(prepared.vectors)]),
         "commit": commit,
     }
 

@@ -27,8 +27,10 @@ from sevenfold.serving.audit import audit_all
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.order import ChangeOrder, write_order
 from sevenfold.serving.prediction_log import read_predictions
+from sevenfold.serving.sealed_answers import PREDICTIONS_FOLDER, SealedAnswers
 from sevenfold.stores.log import blocks, read_stream
 from sevenfold.stores.open import open_store
+from sevenfold.stores.tables import PREDICTIONS
 from sevenfold.types import Texts
 from tests.e2e.several import (
     ITEMS,
@@ -47,6 +49,7 @@ from tests.e2e.several import (
 )
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.in_order]
+HEAD = 40  # answers left in the store: all others move to files while it lives
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +62,7 @@ def life(stall: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life
     text = stall.read_text("utf-8")
     assert text.count('p99="1 s"') == 1
     system.write_text(text.replace('p99="1 s"', 'p99="60 s"'), "utf-8")
-    arguments = ["--workers", str(WORKERS), "--no-admission"]
+    arguments = ["--workers", str(WORKERS), "--no-admission", "--log-head", str(HEAD)]
     with ServerProcess(str(system), home, arguments, timeout_s=240) as server:
         made = Life(server, home, str(system))
         names = [f"first{i}" for i in range(100)]
@@ -263,6 +266,26 @@ def test_while_the_owner_is_away_answers_go_on_and_events_are_told_to_come_back(
     assert read["definition"] == Definition(load_system(life.system)).name
 
 
+def test_answers_that_have_moved_to_files_are_given_again_by_every_process(life: Life) -> None:
+    """The owner has moved them, most while all were answering; whoever gave them, and whoever is asked."""
+    store = open_store(f"lmdb:{life.home / 'store'}", readonly=True)
+
+    def left() -> int:
+        with store.read() as txn:
+            return txn.count(PREDICTIONS)
+
+    wait_for(lambda: left() <= 2 * HEAD, "all but the newest have moved")
+    store.close()
+    assert list((life.home / PREDICTIONS_FOLDER).glob("*.parquet"))
+    oldest = [name for name in life.given if name.startswith("swap")][:12]
+    for at, name in enumerate(oldest):
+        before, customer = life.given[name], f"c{int(name.rpartition('-')[2]) % 5}"
+        body = {"request_id": name, "keys": {"customer": customer}, "items": ITEMS}
+        again = life.member(at % WORKERS).post("/v1/rank", body)
+        assert again["repeated"]
+        assert (again["items"], again["t"]) == (before["items"], before["t"])
+
+
 def test_asked_to_end_it_finishes_what_it_has_begun_and_leaves_nobody_behind(life: Life) -> None:
     pids = list(life.pids().values())
     body = msgspec.json.encode({"request_id": "last", "keys": {"customer": "c4"}, "items": ITEMS})
@@ -290,10 +313,14 @@ def test_all_that_was_answered_is_what_the_log_says(life: Life) -> None:
     store = open_store(f"lmdb:{life.home / 'store'}", readonly=True)
     registry = Registry(life.home / "registry")
     with store.read() as txn:
-        logged = {one.request_id: one for one in read_predictions(txn)}
+        sealed = SealedAnswers(life.home / PREDICTIONS_FOLDER)
+        every = list(read_predictions(txn, sealed=sealed))
+        logged = {one.request_id: one for one in every}
+        assert len(logged) == len(every), "each is in the store or in one file"
+        assert txn.count(PREDICTIONS) < len(every)
         events = read_stream(txn, "sales")
         ids = [name for _, batch in blocks(txn) for name in batch.event_ids.to_list()]
-        *_, audited = audit_all(txn, definition, 1.0)
+        *_, audited = audit_all(txn, definition, 1.0, sealed=sealed)
     store.close()
     assert events is not None
     assert life.events <= set(ids)

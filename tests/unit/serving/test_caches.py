@@ -43,8 +43,11 @@ def keeping(
         system = anew()
         requirements = replace(system.requirements, latency=sf.Latency(p99="1 h"))
         rungs = DEGRADE if "slate" in pipeline else ("baseline", "popular", "empty")
+        more = {
+            name: pipeline.pop(name) for name in ("data", "features", "models") if name in pipeline
+        }
         serving = replace(system.serving, **{"degrade": rungs, **pipeline})
-        system = replace(system, requirements=requirements, serving=serving)
+        system = replace(system, requirements=requirements, serving=serving, **more)
         stall = make_stall(replay=replay, system=system)
         rows = [
             sale(f"{item}{i}", item, customer="eve")
@@ -281,6 +284,48 @@ def test_vectors_from_states_in_memory_are_those_of_the_offline_engine(
         assert then(stall, given).tobytes() == given.logged_vectors().tobytes(), step
     states = stall.service.caches.counts()["states"]
     assert states.hits > states.misses > 0
+
+
+def test_an_embedding_comes_from_memory_until_another_is_sent(
+    keeping: Any, anew: Callable[[], sf.System]
+) -> None:
+    """As any state of a hot entity: found by its key, dropped by an event of that, counted on `/metrics`."""
+    system = anew()
+    item = system.task.item
+    looks = sf.Stream(
+        "looks", time="at", keys=[item], fields={"v": sf.Vector(width=4)}, timezone="UTC"
+    )
+    features = [*system.features, sf.attribute(item, looks, "v", name="look")]
+    read = ["item__count_7d", *(f"look__v_{i}" for i in range(1, 5))]
+    models = [system.models[0], sf.LogisticRegression(features=read)]
+    data = [*system.data, looks]
+    stall = keeping(hot=Hot([item]), data=data, features=features, models=models)
+
+    def send(vector: list[float]) -> None:
+        at = str(np.datetime64(stall.clock.now_us(), "us"))
+        rows = [{"at": at, "item": name, "v": vector} for name in "abcd"]
+        assert stall.service.accept("looks", rows, None).events == len(rows)
+        stall.clock.advance(S)
+
+    def looked() -> list[list[float]]:
+        given = ask()
+        names = list(stall.service.features)
+        columns = [names.index(f"look__v_{i}") for i in range(1, 5)]
+        found: list[list[float]] = given.logged_vectors()[:, columns].tolist()
+        return found
+
+    ask = Asking(stall)
+    for vector in ([1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0]):
+        send(vector)
+        before = stall.service.caches.counts()["states"]
+        assert looked() == [vector] * len(looked())
+        stall.clock.advance(S)
+        assert looked() == [vector] * len(looked())
+        after = stall.service.caches.counts()["states"]
+        assert after.hits > before.hits
+        assert after.misses > before.misses, "the other one was dropped"
+    text = stall.call("GET", "/metrics").text
+    assert f'sevenfold_cache_total{{cache="states",outcome="hit"}} {float(after.hits)}' in text
 
 
 def test_states_in_memory_are_bounded_and_leave_with_their_events(
