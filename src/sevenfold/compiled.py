@@ -13,7 +13,16 @@ import numba
 import numpy as np
 from numba.extending import intrinsic
 
-__all__ = ["borrowed", "called", "kernel", "nought", "released", "sources_stamp"]
+__all__ = [
+    "COMPILES",
+    "at_address",
+    "borrowed",
+    "called",
+    "kernel",
+    "nought",
+    "released",
+    "sources_stamp",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,11 +83,28 @@ def _itself(array: Any) -> Any:
 
 # Whatever reads a field of a tuple of arrays counts a reference, atomically: more than half of the time of a
 # loop over events (measured with perf). The caller of a kernel holds its arrays, so nothing is to be counted.
-borrowed: Any = _itself if getattr(numba.config, "DISABLE_JIT", False) else intrinsic(_borrow)
+COMPILES = not getattr(numba.config, "DISABLE_JIT", False)
+"""False when kernels run as they are written, as functions of Python."""
+
+borrowed: Any = intrinsic(_borrow) if COMPILES else _itself
 """For kernels: the same array, free of reference counts, good until the kernel returns.
 
 Whether it may be written to is no part of its type any more, or each kernel that is called with both would be compiled twice.
 """
+
+
+def _at(typing_context: Any, address: Any) -> Any:
+    def lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return numba.types.voidptr(address), lower
+
+
+at_address: Any = intrinsic(_at)
+"""For kernels: the pointer to an address."""
+
+array_at: Any = numba.carray  # type: ignore[attr-defined]  # it is, without saying so
+"""For kernels: the array at a pointer, of a shape and a type."""
 
 
 @cache

@@ -32,6 +32,7 @@ Hashes = npt.NDArray[np.uint64]
 
 # The key is fixed, so that one event has one identity everywhere; it is not a secret.
 _KEY = (0x0706050403020100, 0x0F0E0D0C0B0A0908)
+_HALVES = np.uint64(_KEY[0]), np.uint64(_KEY[1])
 
 
 def digest(data: bytes, size: int = 16) -> str:
@@ -77,14 +78,14 @@ def _number(value: Any) -> int | float:
 def hash128(texts: Texts) -> Hashes:
     """The 128-bit hash of each string, uint64 (n, 2); a null hashes to (0, 0)."""
     out = np.zeros((len(texts), 2), dtype=np.uint64)
-    _hash_texts(texts.data, texts.offsets, texts.valid, np.uint64(_KEY[0]), np.uint64(_KEY[1]), out)
+    _hash_texts(texts.data, texts.offsets, texts.valid, *_HALVES, out)
     return out
 
 
 def siphash128(data: bytes) -> tuple[int, int]:
     """The SipHash-2-4-128 of `data` under the fixed key, as two 64-bit integers."""
     raw = np.frombuffer(data, dtype=np.uint8)
-    low, high = _siphash(raw, 0, len(raw), np.uint64(_KEY[0]), np.uint64(_KEY[1]))
+    low, high = _siphash(raw, 0, len(raw), *_HALVES)
     return int(low), int(high)
 
 
@@ -100,7 +101,7 @@ def combine128(parts: list[Hashes]) -> Hashes:
     for i, part in enumerate(parts):
         joined[:, 2 * i : 2 * i + 2] = part
     out = np.zeros((n, 2), dtype=np.uint64)
-    _hash_rows(joined.view(np.uint8), np.uint64(_KEY[0]), np.uint64(_KEY[1]), out)
+    _hash_rows(joined.view(np.uint8), *_HALVES, out)
     for part in parts:
         out[np.broadcast_to((part[:, 0] | part[:, 1]) == 0, n)] = 0
     return out

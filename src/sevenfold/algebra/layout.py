@@ -20,7 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,6 +53,7 @@ from sevenfold.algebra.reads import (
     Read,
 )
 from sevenfold.algebra.sections import Section, precision_of, section_of, sections_of
+from sevenfold.compiled import COMPILES
 from sevenfold.types import Floats, Ints
 
 __all__ = [
@@ -134,7 +136,7 @@ class Slices(NamedTuple):
     ends: Ints
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Layout:
     """The state of one view: `fixed` words at the front, `words` of working room, its tables."""
 
@@ -144,6 +146,28 @@ class Layout:
     growth: int
     n_columns: int
     n_marks: int
+
+    @cached_property
+    def lent(self) -> Any:
+        """The tables for a kernel that is called often, which takes them by `lent_tables`.
+
+        To hand over twelve arrays takes as long as reading a state: their addresses and shapes are one array.
+        """
+        if not COMPILES:
+            return self.tables
+        rows = [(table.ctypes.data, *table.shape, 1)[:3] for table in self.tables]
+        return np.array(rows, dtype=np.int64)
+
+    @cached_property
+    def blank(self) -> Ints:
+        """The packed state of a key which has seen nothing, int64 (least,)."""
+        state = np.zeros(self.least, dtype=np.int64)
+        state[0] = NEVER_US
+        for offset in [*self.tables.lasts[:, 2], *self.tables.decays[:, 2]]:
+            state[offset] = NEVER_US
+        for offset in self.tables.lasts[:, 2]:
+            state.view(np.float64)[offset + 1] = np.nan
+        return state
 
     @property
     def n_reads(self) -> int:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from sevenfold.algebra.layout import NEVER_US, Columns, Groups, Layout, Tables
 from sevenfold.algebra.tiles import is_whole, level_words, pack_level, unpack_level
-from sevenfold.algebra.update import clear, lend, lend_columns, settle, update
+from sevenfold.algebra.update import clear, lend, lend_columns, lent_tables, settle, update
 from sevenfold.algebra.value import fixed_words, read_state, section_offsets, working_offsets
 from sevenfold.compiled import borrowed, kernel, nought
 from sevenfold.types import Floats, Ints
@@ -36,21 +36,24 @@ def update_packed(
     return new[:size], ends
 
 
-def read_packed(layout: Layout, packed: Ints, ends: Ints, t_us: int) -> tuple[Floats, States]:
-    """The values float64 (g, f) and states uint8 (g, f) of g packed states at `t_us`; empty: unknown key."""
-    values = np.empty((len(ends), layout.n_reads), dtype=np.float64)
-    states = np.empty((len(ends), layout.n_reads), dtype=np.uint8)
-    work = np.zeros(layout.words, dtype=np.int64)
-    _read_packed(layout.tables, (packed, ends), t_us, work, (values, states))
-    return values, states
+def read_packed(layout: Layout, words: Ints, places: Ints, t_us: int) -> tuple[Floats, States, int]:
+    """The values float64 (g, f) and states uint8 (g, f) of g packed states at `t_us`, and which is damaged.
+
+    The i-th lies from byte `places[i, 0]` of `words` up to byte `places[i, 1]`; an empty one is an unknown key.
+    The last is the first of them that does not end where its own counts say, -1 when all do: another one would have the
+    kernel read outside of it. From that one on nothing is read.
+    """
+    values = np.empty((len(places), layout.n_reads), dtype=np.float64)
+    states = np.empty((len(places), layout.n_reads), dtype=np.uint8)
+    damaged = _read_packed(layout.lent, layout.blank, words, places, t_us, values, states)
+    return values, states, damaged
 
 
-def newest_us(packed: Ints, ends: Ints) -> Ints:
+def newest_us(words: Ints, places: Ints) -> Ints:
     """When the newest event of each of g packed states happened (g,); NEVER_US for an empty one."""
-    out = np.full(len(ends), NEVER_US, dtype=np.int64)
-    begins = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])
-    there = ends > begins
-    out[there] = packed[begins[there]]
+    out = np.full(len(places), NEVER_US, dtype=np.int64)
+    there = places[:, 1] > places[:, 0]
+    out[there] = words[places[there, 0] >> 3]
     return out
 
 
@@ -67,22 +70,23 @@ def apart(packed: Ints, ends: Ints) -> list[bytes]:
     return [raw[begin:end] for begin, end in zip([0, *stops], stops, strict=False)]
 
 
-def first_damaged(layout: Layout, packed: Ints, ends: Ints) -> int:
-    """The first of g packed states that does not end where its own counts say; -1 when all do.
+def first_damaged(layout: Layout, words: Ints, places: Ints) -> int:
+    """The first of g packed states, as in `read_packed`, that does not end where its own counts say; -1 when all do.
 
     Another one would have the kernels read, and write, outside of it.
     """
-    return _first_damaged(layout.tables, packed, ends)
+    return _first_damaged(layout.lent, words, places)
 
 
 @kernel
-def _first_damaged(tables: Tables, packed: Ints, ends: Ints) -> int:
-    tables, packed, ends = lend(tables), borrowed(packed), borrowed(ends)
-    begin = nought()
-    for key in range(ends.shape[0]):
-        if ends[key] > begin and not _is_whole(tables, packed, begin, ends[key]):
-            return key
-        begin = ends[key]
+def _first_damaged(lent: Any, words: Ints, places: Ints) -> int:
+    tables, words, places = lent_tables(lent), borrowed(words), borrowed(places)
+    for key in range(places.shape[0]):
+        begin, end = places[key, 0], places[key, 1]
+        if begin != end and (
+            (begin | end) & 7 or not _is_whole(tables, words, begin >> 3, end >> 3)
+        ):
+            return int(key)
     return -1
 
 
@@ -187,40 +191,32 @@ def _pack(tables: Tables, work: Ints, packed: Ints, at: int) -> int:
 
 @kernel
 def _read_packed(
-    tables: Tables,
-    stored: tuple[Ints, Ints],
+    lent: Any,
+    blank: Ints,
+    words: Ints,
+    places: Ints,
     t_us: int,
-    work: Ints,
-    out: tuple[Floats, States],
-) -> None:
-    tables, work = lend(tables), borrowed(work)
-    packed, ends = borrowed(stored[0]), borrowed(stored[1])
-    values, states = borrowed(out[0]), borrowed(out[1])
+    values: Floats,
+    states: States,
+) -> int:
+    tables, blank, words, places = (
+        lent_tables(lent),
+        borrowed(blank),
+        borrowed(words),
+        borrowed(places),
+    )
+    values, states = borrowed(values), borrowed(states)
     offsets = working_offsets(tables)
-    empty = working_offsets(tables)
     merged = np.empty((len(tables.spans), 4), dtype=np.float64)
-    packed_floats, work_floats = packed.view(np.float64), work.view(np.float64)
-    clear(tables, work, work_floats)
-    begin = first = nought()
-    for key in range(ends.shape[0]):
-        if ends[key] == begin:
-            # `work` is an empty state; in it every section lies at its working offset.
-            read_state(
-                tables, work, work_floats, first, empty, t_us, merged, values, states, key, False
-            )
-        else:
-            section_offsets(tables, packed, begin, offsets)
-            read_state(
-                tables,
-                packed,
-                packed_floats,
-                begin,
-                offsets,
-                t_us,
-                merged,
-                values,
-                states,
-                key,
-                True,
-            )
-        begin = ends[key]
+    words_floats, blank_floats = words.view(np.float64), blank.view(np.float64)
+    for key in range(places.shape[0]):
+        begin, end = places[key, 0], places[key, 1]
+        state, floats = words, words_floats
+        if begin == end:
+            state, floats, begin = blank, blank_floats, nought()
+        elif (begin | end) & 7 or not _is_whole(tables, words, begin >> 3, end >> 3):
+            return int(key)
+        start = begin >> 3
+        section_offsets(tables, state, start, offsets)
+        read_state(tables, state, floats, start, offsets, t_us, merged, values, states, key, True)
+    return -1

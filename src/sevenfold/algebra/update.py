@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from sevenfold.algebra.cardinality import update_distinct
@@ -11,10 +13,10 @@ from sevenfold.algebra.moments import add_deviation
 from sevenfold.algebra.reads import LAST_K, QUANTILE, SKETCH, VECTOR
 from sevenfold.algebra.recent import add_recent
 from sevenfold.algebra.vectors import keep_vector
-from sevenfold.compiled import borrowed, called, kernel
+from sevenfold.compiled import COMPILES, array_at, at_address, borrowed, called, kernel
 from sevenfold.types import Floats, Ints
 
-__all__ = ["add_compensated", "clear", "lend", "lend_columns", "settle", "update"]
+__all__ = ["add_compensated", "clear", "lend", "lend_columns", "lent_tables", "settle", "update"]
 
 
 @kernel
@@ -45,6 +47,37 @@ def lend(tables: Tables) -> Tables:
         borrowed(tables.reads),
         borrowed(tables.numbers),
     )
+
+
+@kernel
+def _ints(lent: Ints, table: int) -> Any:
+    return array_at(at_address(lent[table, 0]), (lent[table, 1], lent[table, 2]), np.int64)
+
+
+@kernel
+def _lent(lent: Ints) -> Tables:
+    return Tables(
+        _ints(lent, 0),
+        _ints(lent, 1),
+        _ints(lent, 2),
+        _ints(lent, 3),
+        _ints(lent, 4),
+        _ints(lent, 5),
+        _ints(lent, 6),
+        _ints(lent, 7),
+        _ints(lent, 8),
+        array_at(at_address(lent[9, 0]), lent[9, 1], np.float64),
+        _ints(lent, 10),
+        array_at(at_address(lent[11, 0]), (lent[11, 1], lent[11, 2]), np.float64),
+    )
+
+
+def _themselves(tables: Any) -> Any:
+    return tables
+
+
+lent_tables: Any = _lent if COMPILES else _themselves
+"""For a kernel to take at its start: the tables of what `Layout.lent` is."""
 
 
 @kernel

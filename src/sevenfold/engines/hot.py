@@ -7,16 +7,16 @@ same bits as without.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
 from sevenfold.features.columns import HashedBatch
 from sevenfold.features.plan import ViewPlan
 from sevenfold.hashing import key_bytes
-from sevenfold.stores.kv import Transaction
+from sevenfold.stores.kv import Hashes, Transaction, Words, laid_out
 from sevenfold.stores.log import position
-from sevenfold.types import EventBatch, Ints
+from sevenfold.types import EventBatch
 
 __all__ = ["HotStates"]
 
@@ -71,8 +71,9 @@ class HotStates:
         self._states.clear()
         self.bytes = 0
 
-    def gather(self, txn: Transaction, table: str, keys: Sequence[bytes]) -> tuple[bytes, Ints]:
-        """What `txn.gather` gives for keys of a view that `has` states here."""
+    def words(self, txn: Transaction, table: str, asked: tuple[bytes, Hashes]) -> Words:
+        """What `txn.words` gives for keys of a view that `has` states here."""
+        keys = key_bytes(asked[1], asked[0])
         found = list(map(self._states.get, keys))
         missing = [place for place, state in enumerate(found) if state is None]
         self.hits += len(keys) - len(missing)
@@ -85,7 +86,7 @@ class HotStates:
                 end += length
                 self._keep(keys[place], raw[end - length : end])
         states = [state for state in found if state is not None]
-        return b"".join(states), np.fromiter(map(len, states), np.int64, len(states))
+        return laid_out(b"".join(states), np.fromiter(map(len, states), np.int64, len(states)))
 
     def _keep(self, key: bytes, state: bytes) -> None:
         size = len(state) + _ENTRY_BYTES

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 
 from sevenfold.algebra.grouping import bucket, byte_order, group
 from sevenfold.algebra.layout import Groups
@@ -22,12 +21,11 @@ from sevenfold.features.frame import FeatureFrame, Spine
 from sevenfold.features.plan import Plan, Reading, ViewPlan
 from sevenfold.features.reach import reading_hashes
 from sevenfold.hashing import key_bytes
-from sevenfold.stores.kv import Transaction
+from sevenfold.stores.kv import Hashes, Transaction, Words, laid_out
 from sevenfold.types import EventBatch, Ints
 
 __all__ = ["OnlineEngine"]
 
-Hashes = npt.NDArray[np.uint64]
 _TABLE = "state"
 
 
@@ -52,7 +50,7 @@ class OnlineEngine:
         tiled = [view for view in views if not view.kept]
         hashed = HashedBatch(batch)
         touched = [entry for view in tiled if (entry := _touch(view, hashed)) is not None]
-        states = _gather(txn, [(entry.view, entry.keys) for entry in touched])
+        states = _old_states(txn, touched)
         # An iterator: a tuple for every key, all alive at once, would have the collector of garbage run often.
         items: Iterator[tuple[bytes, bytes]] = iter(())
         for entry, (old, ends) in zip(touched, states, strict=True):
@@ -86,7 +84,7 @@ class OnlineEngine:
     def _read(
         self, txn: Transaction, names: Sequence[str], spine: Spine, newest: dict[str, Ints] | None
     ) -> FeatureFrame:
-        wanted = tuple(names)
+        wanted = names if type(names) is tuple else tuple(names)
         rounds = self._rounds_for.get(wanted)
         if rounds is None:
             self.plan.require(wanted)
@@ -96,12 +94,20 @@ class OnlineEngine:
         if self.hot is not None:
             self.hot.follow(txn)
         for together in rounds:
-            hashes = [reading_hashes(reading, spine, found) for reading in together]
-            for reading, (packed, ends) in _fetched(txn, together, hashes, self.hot):
-                found[reading.name] = read_packed(reading.view.layout, packed, ends, t_us)
+            asked = [
+                (reading.view.view_id, reading_hashes(reading, spine, found))
+                for reading in together
+            ]
+            states = _fetched(txn, together, asked, self.hot)
+            for reading, hashed, (words, places) in zip(together, asked, states, strict=True):
+                values, kinds, damaged = read_packed(reading.view.layout, words, places, t_us)
+                if damaged >= 0:
+                    raise _damage(reading.view, key_bytes(hashed[1], hashed[0])[damaged])
+                found[reading.name] = values, kinds
                 if newest is not None:
-                    newest[reading.name] = newest_us(packed, ends)
-                require_exact(reading, found[reading.name][0])
+                    newest[reading.name] = newest_us(words, places)
+                if reading.view.whole:
+                    require_exact(reading, values)
         return assemble(self.plan, wanted, spine, found)
 
 
@@ -142,49 +148,40 @@ def _rounds(readings: Sequence[Reading]) -> list[list[Reading]]:
 
 
 def _fetched(
-    txn: Transaction, readings: Sequence[Reading], hashes: Sequence[Hashes], hot: HotStates | None
-) -> Iterator[tuple[Reading, tuple[Ints, Ints]]]:
-    """Each reading with the states under its keys, all fetched in one go but for those in memory."""
-    asked = [(r.view, key_bytes(h, r.view.view_id)) for r, h in zip(readings, hashes, strict=True)]
+    txn: Transaction,
+    readings: Sequence[Reading],
+    asked: Sequence[tuple[bytes, Hashes]],
+    hot: HotStates | None,
+) -> Iterable[Words]:
+    """The states of each reading under its keys, all fetched in one go but for those in memory."""
     if hot is None:
-        yield from zip(readings, _gather(txn, asked), strict=True)
-        return
+        return txn.words(_TABLE, asked)
     here = [hot.has(reading.view) and not reading.links for reading in readings]
-    stored = _gather(txn, [one for one, is_hot in zip(asked, here, strict=True) if not is_hot])
-    for reading, (view, keys), is_hot in zip(readings, asked, here, strict=True):
-        if is_hot:
-            data, lengths = hot.gather(txn, _TABLE, keys)
-            yield reading, _packed(view, keys, data, lengths)
-        else:
-            yield reading, next(stored)
+    rest = [one for one, is_hot in zip(asked, here, strict=True) if not is_hot]
+    stored = iter(txn.words(_TABLE, rest) if rest else [])
+    return [
+        hot.words(txn, _TABLE, one) if is_hot else next(stored)
+        for one, is_hot in zip(asked, here, strict=True)
+    ]
 
 
-def _gather(
-    txn: Transaction, asked: Sequence[tuple[ViewPlan, list[bytes]]]
-) -> Iterator[tuple[Ints, Ints]]:
+def _old_states(txn: Transaction, touched: Sequence[_Touched]) -> Iterator[tuple[Ints, Ints]]:
     """The packed states of each view under its keys, and their ends, all fetched in one go."""
-    data, lengths = txn.gather(_TABLE, [key for _, keys in asked for key in keys])
+    data, lengths = txn.gather(_TABLE, [key for entry in touched for key in entry.keys])
     row = at = 0
-    for view, keys in asked:
-        sizes = lengths[row : row + len(keys)]
+    for entry in touched:
+        sizes = lengths[row : row + len(entry.keys)]
         end = at + int(sizes.sum())
-        yield _packed(view, keys, memoryview(data)[at:end], sizes)
-        row, at = row + len(keys), end
+        words, places = laid_out(memoryview(data)[at:end], sizes)
+        damaged = first_damaged(entry.view.layout, words, places)
+        if damaged >= 0:
+            raise _damage(entry.view, entry.keys[damaged])
+        yield words, places[:, 1] >> 3
+        row, at = row + len(entry.keys), end
 
 
-def _packed(
-    view: ViewPlan, keys: Sequence[bytes], data: bytes | memoryview, lengths: Ints
-) -> tuple[Ints, Ints]:
-    cut = np.flatnonzero(lengths % 8)
-    if len(cut):
-        damaged = int(cut[0])
-    else:
-        packed = np.frombuffer(data, dtype=np.int64)
-        ends = np.cumsum(lengths // 8)
-        damaged = first_damaged(view.layout, packed, ends)
-        if damaged < 0:
-            return packed, ends
-    raise StoreError(
-        f"the state of view {view.name!r} under key {keys[damaged].hex()} is not one of that view; "
+def _damage(view: ViewPlan, key: bytes) -> StoreError:
+    return StoreError(
+        f"the state of view {view.name!r} under key {key.hex()} is not one of that view; "
         "the store is damaged: rebuild the state from the log"
     )

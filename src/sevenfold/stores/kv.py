@@ -7,11 +7,28 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from sevenfold.errors import StoreError
+from sevenfold.hashing import key_bytes
 from sevenfold.types import Ints
 
-__all__ = ["MAX_KEY_BYTES", "Store", "Transaction", "bad_key", "ended", "joined"]
+__all__ = [
+    "MAX_KEY_BYTES",
+    "Hashes",
+    "Store",
+    "Transaction",
+    "Words",
+    "bad_key",
+    "ended",
+    "joined",
+    "laid_out",
+    "spread",
+]
+
+Hashes = npt.NDArray[np.uint64]
+Words = tuple[Ints, Ints]
+"""Words (m,) and where in them values lie, (n, 2): the first byte and the one after the last, the same for no value."""
 
 MAX_KEY_BYTES = 511
 
@@ -33,6 +50,14 @@ class Transaction(Protocol):
 
     def gather(self, table: str, keys: Sequence[bytes]) -> tuple[bytes, Ints]:
         """The values under `keys` one after the other, and their lengths (n,), 0 where there is none."""
+        ...
+
+    def words(self, table: str, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
+        """The values of many hashed keys, all found in one go, as words where they lie.
+
+        Asked for are the keys of a prefix of 8 bytes and hashes uint64 (n, 2), as `key_bytes` makes them, a prefix after the
+        other. They are good until the transaction ends.
+        """
         ...
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
@@ -88,6 +113,24 @@ def bad_key(table: str, key: bytes) -> StoreError:
 def ended() -> StoreError:
     """The error for a transaction used after its `with`."""
     return StoreError("this transaction has ended: use it inside its `with`")
+
+
+def spread(txn: Transaction, table: str, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
+    """What `words` gives, from what `gather` does."""
+    keys = [key for prefix, hashes in asked for key in key_bytes(hashes, prefix)]
+    words, places = laid_out(*txn.gather(table, keys))
+    if len(asked) < 2:
+        return [(words, places)] * len(asked)
+    ends = np.cumsum([len(hashes) for _, hashes in asked])
+    return [(words, part) for part in np.split(places, ends[:-1])]
+
+
+def laid_out(data: bytes | memoryview, lengths: Ints) -> Words:
+    """Values that lie one after the other, as words and places."""
+    places = np.empty((len(lengths), 2), dtype=np.int64)
+    np.cumsum(lengths, out=places[:, 1])
+    np.subtract(places[:, 1], lengths, out=places[:, 0])
+    return np.frombuffer(data, dtype=np.int64, count=len(data) // 8), places
 
 
 def joined(values: Sequence[Any]) -> tuple[bytes, Ints]:

@@ -11,7 +11,7 @@ import os
 import resource
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from typing import Any
 import lmdb
 
 from sevenfold.errors import StoreError, StoreFullError
-from sevenfold.stores.kv import Transaction, ended, joined
+from sevenfold.stores.kv import Hashes, Transaction, Words, ended, joined, spread
+from sevenfold.stores.lmdb_pages import Pages, pages_of
 from sevenfold.stores.tables import ADDED, TABLES, unknown_table
 from sevenfold.types import Ints
 
@@ -41,12 +42,13 @@ _LEAST_ROOM_BYTES = 1 << 20
 class _Reading:
     """A read transaction. It is begun with buffers: what it finds is copied once, and not when it is gathered."""
 
-    __slots__ = ("_dbs", "_get", "_txn")
+    __slots__ = ("_dbs", "_get", "_pages", "_txn")
 
-    def __init__(self, txn: Any, dbs: dict[str, Any]) -> None:
+    def __init__(self, txn: Any, dbs: dict[str, Any], pages: Pages | None = None) -> None:
         self._txn = txn
         self._get = txn.get
         self._dbs = dbs
+        self._pages = pages
 
     def get(self, table: str, key: bytes) -> bytes | None:
         found = self._get(key, None, self._db(table))
@@ -63,6 +65,20 @@ class _Reading:
         if table == _STATES:
             return joined(list(map(get, keys)))
         return joined([get(key, b"", db) for key in keys])
+
+    def words(self, table: str, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
+        pages = self._pages
+        if pages is None or not asked:
+            return spread(self, table, asked)
+        self._db(table)
+        record = self._get(table.encode(), None, pages.names)
+        found = []
+        for prefix, hashes in asked:
+            places = pages.find(record, prefix, hashes)
+            if places is None:
+                return spread(self, table, asked)
+            found.append((pages.words, places))
+        return found
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         raise StoreError("this is a read transaction: write inside `with store.write() as txn`")
@@ -83,8 +99,9 @@ class _Reading:
         return entries
 
     def end(self) -> None:
-        """Make any further use an error."""
+        """Let go of the snapshot of a read, and make any further use an error."""
         self._dbs = {}
+        self._txn.abort()
 
     def _db(self, table: str) -> Any:
         found = self._dbs.get(table)
@@ -101,6 +118,10 @@ class _Writing(_Reading):
     """
 
     __slots__ = ()
+
+    def end(self) -> None:
+        """Make any further use an error; it is committed, or not, by whoever began it."""
+        self._dbs = {}
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         self._txn.put(key, value, db=self._db(table))
@@ -126,6 +147,27 @@ class _Writing(_Reading):
                 stop = page[-1][0]
             else:
                 start = page[-1][0] + b"\0"
+
+
+class _Snapshot:
+    """The `with` of a read; one made of generators takes as long as the search for a key."""
+
+    __slots__ = ("_reading", "_store")
+
+    def __init__(self, store: LmdbStore) -> None:
+        self._store = store
+
+    def __enter__(self) -> Transaction:
+        try:
+            self._reading = self._store.begun()
+        except lmdb.Error as error:
+            raise self._store.named(error) from error
+        return self._reading
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self._reading.end()
+        if isinstance(error, lmdb.Error):
+            raise self._store.named(error) from error
 
 
 class LmdbStore:
@@ -167,20 +209,23 @@ class LmdbStore:
                 f"the store in {str(self.path)!r} cannot be opened: {error}"
             ) from error
         self._dbs = self._open_tables()
+        self._pages = pages_of(self._env)
         self._file = self.path / "data.mdb"
         self._identity = _identity(self._file)
 
-    @contextmanager
-    def read(self) -> Iterator[Transaction]:
+    def read(self) -> AbstractContextManager[Transaction]:
         """A snapshot of what is committed now, by any process."""
-        with self._faults():
-            try:
-                txn = self._env.begin(self._dbs[_STATES], buffers=True)
-            except lmdb.MapResizedError:  # another process reserved more: take over its size
-                self._env.set_mapsize(0)
-                txn = self._env.begin(self._dbs[_STATES], buffers=True)
-            with txn, _ending(_Reading(txn, self._dbs)) as reading:
-                yield reading
+        return _Snapshot(self)
+
+    def begun(self) -> _Reading:
+        """A read transaction, to be ended by whoever asked for it."""
+        try:
+            txn = self._env.begin(self._dbs[_STATES], buffers=True)
+        except lmdb.MapResizedError:  # another process reserved more: take over its size
+            self._env.set_mapsize(0)
+            self._pages = pages_of(self._env)
+            txn = self._env.begin(self._dbs[_STATES], buffers=True)
+        return _Reading(txn, self._dbs, self._pages)
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -202,11 +247,16 @@ class LmdbStore:
                 txn = self._env.begin(self._dbs[_STATES], write=True)
             except lmdb.MapResizedError:
                 self._env.set_mapsize(0)
+                self._pages = pages_of(self._env)
                 txn = self._env.begin(self._dbs[_STATES], write=True)
             self._writer = threading.get_ident()
             try:
-                with txn, _ending(_Writing(txn, self._dbs)) as writing:
-                    yield writing
+                with txn:
+                    writing = _Writing(txn, self._dbs)
+                    try:
+                        yield writing
+                    finally:
+                        writing.end()
             finally:
                 self._writer = None
 
@@ -241,18 +291,22 @@ class LmdbStore:
     def _faults(self) -> Iterator[None]:
         try:
             yield
-        except lmdb.BadValsizeError as error:
-            raise StoreError(f"a key has 1 to 511 bytes: {error}") from error
-        except lmdb.MapFullError as error:
-            raise StoreFullError(
-                f"the store in {str(self.path)!r} is full: open it with a larger map_bytes"
-            ) from error
         except lmdb.Error as error:
-            if self._has_no_room(error.code):
-                raise StoreFullError(
-                    f"the disk has no room for the store in {str(self.path)!r}: {error}; make room, it goes on by itself"
-                ) from error
-            raise StoreError(f"the store in {str(self.path)!r} failed: {error}") from error
+            raise self.named(error) from error
+
+    def named(self, error: lmdb.Error) -> StoreError:
+        """What an error of LMDB means here."""
+        if isinstance(error, lmdb.BadValsizeError):
+            return StoreError(f"a key has 1 to 511 bytes: {error}")
+        if isinstance(error, lmdb.MapFullError):
+            return StoreFullError(
+                f"the store in {str(self.path)!r} is full: open it with a larger map_bytes"
+            )
+        if self._has_no_room(error.code):
+            return StoreFullError(
+                f"the disk has no room for the store in {str(self.path)!r}: {error}; make room, it goes on by itself"
+            )
+        return StoreError(f"the store in {str(self.path)!r} failed: {error}")
 
     def _has_no_room(self, code: int) -> bool:
         if code != errno.EIO:
@@ -273,14 +327,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-@contextmanager
-def _ending(transaction: _Reading) -> Iterator[_Reading]:
-    try:
-        yield transaction
-    finally:
-        transaction.end()
 
 
 def _walk(

@@ -13,7 +13,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from sevenfold.errors import StoreError
-from sevenfold.stores.kv import MAX_KEY_BYTES, Transaction, bad_key, ended, joined
+from sevenfold.stores.kv import (
+    MAX_KEY_BYTES,
+    Hashes,
+    Transaction,
+    Words,
+    bad_key,
+    ended,
+    joined,
+    spread,
+)
 from sevenfold.stores.tables import TABLES, unknown_table
 from sevenfold.types import Ints
 
@@ -128,6 +137,9 @@ class _Snapshot:
     def gather(self, table: str, keys: Sequence[bytes]) -> tuple[bytes, Ints]:
         return joined(self.get_many(table, keys))
 
+    def words(self, table: str, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
+        return spread(self, table, asked)
+
     def put(self, table: str, key: bytes, value: bytes) -> None:
         raise self._refuse()
 
@@ -175,6 +187,9 @@ class _Draft:
 
     def gather(self, table: str, keys: Sequence[bytes]) -> tuple[bytes, Ints]:
         return joined(self.get_many(table, keys))
+
+    def words(self, table: str, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
+        return spread(self, table, asked)
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         if not 0 < len(key) <= MAX_KEY_BYTES:

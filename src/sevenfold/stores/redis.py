@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sevenfold.errors import StoreError
-from sevenfold.stores.kv import Transaction, ended, joined
+from sevenfold.stores.kv import Hashes, Transaction, Words, ended, joined, spread
 from sevenfold.stores.redis_address import Address, parse_address
 from sevenfold.stores.redis_scripts import ACQUIRE, LEASE, RECOVERED, RELEASE, RESTORE, STEAL
 from sevenfold.stores.redis_wire import NotAllowedError, Pool, Wire
@@ -74,6 +74,9 @@ class _Reading:
 
     def gather(self, table: str, keys: Sequence[bytes]) -> tuple[bytes, Ints]:
         return joined(self.get_many(table, keys))
+
+    def words(self, table: str, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
+        return spread(self, table, asked)
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         raise _read_only()

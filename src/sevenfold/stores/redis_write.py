@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sevenfold.stores.kv import MAX_KEY_BYTES, bad_key, ended, joined
+from sevenfold.stores.kv import MAX_KEY_BYTES, Hashes, Words, bad_key, ended, joined, spread
 from sevenfold.stores.redis_scripts import APPLY
 from sevenfold.stores.redis_wire import Wire
 from sevenfold.stores.tables import TABLES, unknown_table
@@ -123,6 +123,10 @@ class Writing:
     def gather(self, table: str, keys: Sequence[bytes]) -> tuple[bytes, Ints]:
         """The values under `keys` one after the other, and their lengths."""
         return joined(self.get_many(table, keys))
+
+    def words(self, table: str, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
+        """The values of many hashed keys as words."""
+        return spread(self, table, asked)
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         """Set the value under `key`."""

@@ -20,7 +20,8 @@ from typing import IO
 import numpy as np
 
 from sevenfold.errors import StoreError
-from sevenfold.stores.kv import Store, Transaction
+from sevenfold.hashing import key_bytes
+from sevenfold.stores.kv import Hashes, Store, Transaction
 from sevenfold.stores.tables import META, STATE, TABLES
 
 __all__ = ["DurableSuite", "StoreSuite"]
@@ -82,6 +83,23 @@ class StoreSuite:
                     assert data == b"".join(values)
                     assert lengths.tolist() == [len(value) for value in values]
                 assert list(txn.scan(STATE)) == list(txn.scan(META))
+
+    def test_hashed_keys_are_found_as_words(self, tmp_path: Path) -> None:
+        """`words` says where the values of `get_many` lie, for any number of prefixes, by a reader and by the writer."""
+        hashes = np.array([[1, 2], [3, 1 << 63], [1, 2], [9, 9]], dtype=np.uint64)
+        asked = [(b"prefix-a", hashes), (b"prefix-b", hashes[:2]), (b"prefix-c", hashes[:0])]
+        keys = [key for prefix, some in asked for key in key_bytes(some, prefix)]
+        with self.opened(tmp_path) as store:
+            with store.write() as txn:
+                txn.put(STATE, keys[0], bytes(range(80)))
+                txn.put(STATE, keys[4], bytes(range(8)))
+                require_words(txn, asked, keys)
+                txn.put(STATE, keys[5], bytes(range(200)) * 40)
+                txn.put(STATE, keys[3] + b"!", b"of no whole words")
+                require_words(txn, asked, keys)
+            with store.read() as txn:
+                require_words(txn, asked, keys)
+                assert txn.words(STATE, []) == []
 
     def test_tables_are_apart(self, tmp_path: Path) -> None:
         """A key of one table is not a key of another."""
@@ -276,6 +294,14 @@ class DurableSuite(StoreSuite):
                 yield process, process.stdout
             finally:
                 process.kill()
+
+
+def require_words(txn: Transaction, asked: list[tuple[bytes, Hashes]], keys: list[bytes]) -> None:
+    """Fail unless `words` gives what `get_many` does."""
+    found = []
+    for words, places in txn.words(STATE, asked):
+        found += [words[begin // 8 : end // 8].tobytes() for begin, end in places.tolist()]
+    assert found == [value or b"" for value in txn.get_many(STATE, keys)]
 
 
 def put(store: Store, key: bytes, value: bytes) -> None:

@@ -31,8 +31,8 @@ class OneKey:
 
     def read(self, t_us: int) -> Floats:
         """The values at `t_us`."""
-        ends = np.array([len(self.words)])
-        return read_packed(self.layout, self.words, ends, t_us)[0][0]
+        places = np.array([[0, 8 * len(self.words)]])
+        return read_packed(self.layout, self.words, places, t_us)[0][0]
 
 
 def columns(events: Sequence[Event]) -> Columns:

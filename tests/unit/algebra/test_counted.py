@@ -103,8 +103,8 @@ def test_values_of_tiles_that_have_left_make_room(one_key: Callable[..., Any]) -
 
 
 def count(state: Any, t_us: int) -> tuple[list[float], list[int]]:
-    ends = np.array([len(state.words)])
-    values, states = read_packed(state.layout, state.words, ends, t_us)
+    places = np.array([[0, 8 * len(state.words)]])
+    values, states, _ = read_packed(state.layout, state.words, places, t_us)
     return values[0].tolist(), states[0].tolist()
 
 
@@ -144,7 +144,7 @@ def test_an_estimate_depends_on_what_was_seen_when_and_not_on_the_order_of_arriv
     inside = [(at, 99, 0.0, m) for at, m in drawn if at >= 80]
     alone = count(one_key(layout).apply(inside), 100)
     assert (alone[0][2], alone[1][2]) == (in_order[0][2], in_order[1][2])
-    assert first_damaged(layout, state.words, np.array([len(state.words)])) == -1
+    assert first_damaged(layout, state.words, np.array([[0, 8 * len(state.words)]])) == -1
 
 
 def test_an_error_is_a_number_of_registers() -> None:

@@ -27,6 +27,7 @@ from sevenfold.algebra.layout import (
 )
 from sevenfold.algebra.packed import apart, read_packed, update_packed
 from sevenfold.algebra.replay import replay
+from sevenfold.stores.kv import laid_out
 from sevenfold.types import Floats, Ints, VectorState
 
 States = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
@@ -77,6 +78,11 @@ def replayed(columns: Columns, key: Ints, reads: Groups, t_us: Ints) -> tuple[Fl
     return out[0].T, out[1].T
 
 
+def places(ends: Ints) -> Ints:
+    """Where packed states lie that end at these words."""
+    return laid_out(b"", 8 * np.diff(ends, prepend=0))[1]
+
+
 @given(st.integers(0, 1_000), st.integers(0, 80), st.lists(st.integers(0, 80), max_size=6))
 def test_batches_may_be_cut_anywhere(seed: int, n: int, cuts: list[int]) -> None:
     columns, key = some_log(seed, n)
@@ -91,7 +97,8 @@ def test_the_replay_reads_what_the_packed_states_read(seed: int, n: int, t_us: i
     columns, key = some_log(seed, n)
     now = int(np.searchsorted(columns.known_us, t_us))
     visible = Columns(*(column[:now] for column in columns))
-    packed = read_packed(LAYOUT, *applied(LAYOUT, visible, key[:now], []), t_us)
+    words, ends = applied(LAYOUT, visible, key[:now], [])
+    packed = read_packed(LAYOUT, words, places(ends), t_us)
     reads = bucket(np.arange(KEYS), KEYS)
     then = replayed(columns, key, reads, np.full(KEYS, t_us))
     assert packed[0].tobytes() == then[0].tobytes()
@@ -116,7 +123,8 @@ def test_an_unknown_key_reads_as_empty_windows() -> None:
     columns, key = some_log(5, 60)
     words, ends = applied(LAYOUT, columns, key, [])
     size = int(ends[0])
-    values, states = read_packed(LAYOUT, words[:size], np.array([0, size, size]), 700)
+    at = places(np.array([0, size, size]))
+    values, states, _ = read_packed(LAYOUT, words[:size], at, 700)
     assert values[0].tobytes() == values[2].tobytes()
     nan = np.nan
     np.testing.assert_array_equal(values[0], [0, 0, nan, nan, 0, nan, nan, nan, 0, 0, 0])
@@ -135,7 +143,7 @@ def test_an_attribute_is_kept_while_it_is_younger_than_its_ttl(t_us: int, state:
     words, ends = update_packed(
         layout, np.empty(0, np.int64), np.zeros(1, np.int64), bucket(np.zeros(1, np.int64), 1), rows
     )
-    values, states = read_packed(layout, words, ends, t_us)
+    values, states, _ = read_packed(layout, words, places(ends), t_us)
     assert states[0].tolist() == [state, VectorState.VALUE]
     assert values[0, 1] == 3.0
     assert np.isnan(values[0, 0]) == (state == VectorState.STALE)
@@ -150,7 +158,7 @@ def test_a_known_null_is_not_a_missing_row() -> None:
         layout, np.empty(0, np.int64), np.zeros(1, np.int64), bucket(np.zeros(1, np.int64), 1), rows
     )
     both, ends = np.concatenate([words]), np.array([len(words), len(words)])
-    assert read_packed(layout, both, ends, 60)[1][:, 0].tolist() == [
+    assert read_packed(layout, both, places(ends), 60)[1][:, 0].tolist() == [
         VectorState.NULL,
         VectorState.MISSING,
     ]
