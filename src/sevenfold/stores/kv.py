@@ -23,6 +23,7 @@ __all__ = [
     "ended",
     "joined",
     "laid_out",
+    "parted",
     "spread",
 ]
 
@@ -118,9 +119,14 @@ def ended() -> StoreError:
 def spread(txn: Transaction, table: str, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
     """What `words` gives, from what `gather` does."""
     keys = [key for prefix, hashes in asked for key in key_bytes(hashes, prefix)]
-    words, places = laid_out(*txn.gather(table, keys))
+    return parted(laid_out(*txn.gather(table, keys)), asked)
+
+
+def parted(found: Words, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
+    """The values of all that was asked for, by prefix."""
     if len(asked) < 2:
-        return [(words, places)] * len(asked)
+        return [found] * len(asked)
+    words, places = found
     ends = np.cumsum([len(hashes) for _, hashes in asked])
     return [(words, part) for part in np.split(places, ends[:-1])]
 

@@ -19,8 +19,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from sevenfold.errors import StoreError
-from sevenfold.stores.kv import Hashes, Transaction, Words, ended, joined, spread
+from sevenfold.hashing import key_bytes
+from sevenfold.stores.kv import Hashes, Transaction, Words, ended, joined, parted
 from sevenfold.stores.redis_address import Address, parse_address
 from sevenfold.stores.redis_scripts import ACQUIRE, LEASE, RECOVERED, RELEASE, RESTORE, STEAL
 from sevenfold.stores.redis_wire import NotAllowedError, Pool, Wire
@@ -34,6 +37,7 @@ _FORMAT = b"1"
 _LEASE_MS = 30_000
 _LEASE_AFTER_S = 1.0
 _RENEW_AFTER_S = 5.0
+_BEFORE = 9  # bytes of a stored value before the value: the version, and that it is one
 _MANY = 4_096  # keys in one command
 _TRIES = 5
 _WAIT_S = 0.002
@@ -41,42 +45,87 @@ _LONGEST_WAIT_S = 0.05
 
 
 class _Reading:
-    """A snapshot: what was committed up to one version."""
+    """A snapshot: what was committed up to one version.
 
-    def __init__(self, wire: Wire, keys: Keys, head: dict[bytes, bytes]) -> None:
-        self._wire = wire
+    Which one the server was asked when it began; the answer is taken off with that to the first question, so that one key is read
+    in the time of one.
+    """
+
+    def __init__(self, pool: Pool, keys: Keys) -> None:
+        self._pool = pool
         self._keys = keys
-        self._head = head
-        self._version = int(head.get(b"version", b"0"))
-        self._bound = (self._version + 1).to_bytes(8, "big")
         self._since = self._heard = time.monotonic()
         self._lease = b""
         self._live = True
+        self._begun: dict[bytes, bytes] | None = None
+        self._wire = pool.take()
+        try:
+            self._wire.ask("HGETALL", keys.head)
+        except StoreError:
+            self._again()
 
     def get(self, table: str, key: bytes) -> bytes | None:
         return self.get_many(table, (key,))[0]
 
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
-        data = self._keys.data[self._place(table)]
-        if not keys:
-            return []
-        if time.monotonic() - self._since > _LEASE_AFTER_S:
-            self._hold()
-        commands = [("HMGET", data, *keys[at : at + _MANY]) for at in range(0, len(keys), _MANY)]
-        *parts, (oldest,) = self._wire.call(*commands, ("HMGET", self._keys.head, "oldest"))
-        stored = parts[0] if len(parts) == 1 else [value for part in parts for value in part]
-        bound = self._bound
-        later = [i for i, raw in enumerate(stored) if raw is not None and raw >= bound]
-        if later:
-            self._go_back(self._place(table), keys, stored, later)
-        self._require_kept(oldest)
+        stored = self._stored(table, keys)
         return [raw[9:] if raw is not None and len(raw) > 8 else None for raw in stored]
 
     def gather(self, table: str, keys: Sequence[bytes]) -> tuple[bytes, Ints]:
         return joined(self.get_many(table, keys))
 
     def words(self, table: str, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
-        return spread(self, table, asked)
+        keys = [key for prefix, hashes in asked for key in key_bytes(hashes, prefix)]
+        return parted(_aligned(self._stored(table, keys)), asked)
+
+    def _stored(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """What is kept under `keys` at this version, with the version that wrote it."""
+        place = self._place(table)
+        if not keys:
+            return []
+        if time.monotonic() - self._since > _LEASE_AFTER_S:
+            self._head()
+            self._hold()
+        data = self._keys.data[place]
+        commands = [("HMGET", data, *keys[at : at + _MANY]) for at in range(0, len(keys), _MANY)]
+        *parts, (oldest,) = self._call(*commands, ("HMGET", self._keys.head, "oldest"))
+        stored: list[bytes | None] = (
+            parts[0] if len(parts) == 1 else [value for part in parts for value in part]
+        )
+        bound = self._bound
+        # A newer one is seldom there, and the largest value is found at once.
+        if max(filter(None, stored), default=b"") >= bound:
+            later = [i for i, raw in enumerate(stored) if raw is not None and raw >= bound]
+            self._go_back(place, keys, stored, later)
+        self._require_kept(oldest)
+        return stored
+
+    def _call(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """The replies to `commands`; a connection that the server has left is replaced once, before anything was read."""
+        if self._begun is not None:
+            return self._wire.call(*commands)
+        try:
+            head, *replies = self._wire.call(*commands)
+        except StoreError:
+            self._again()
+            head, *replies = self._wire.call(*commands)
+        self._begun = dict(zip(head[::2], head[1::2], strict=True))
+        self._version = int(self._begun.get(b"version", b"0"))
+        self._bound = (self._version + 1).to_bytes(8, "big")
+        return replies
+
+    def _head(self) -> dict[bytes, bytes]:
+        """What the server said of the store when the snapshot began."""
+        if self._begun is None:
+            self._call()
+        return self._begun or {}
+
+    def _again(self) -> None:
+        """Begin on another connection."""
+        self._wire.close()
+        self._pool.drop()
+        self._wire = self._pool.take()
+        self._wire.ask("HGETALL", self._keys.head)
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         raise _read_only()
@@ -91,6 +140,7 @@ class _Reading:
         self, table: str, start: bytes = b"", stop: bytes | None = None, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
         index = self._keys.index[self._place(table)]
+        self._head()
         self._hold()
         pages = self._keys.pages(self._wire, index, start, stop, reverse)
         for page in pages:
@@ -101,13 +151,20 @@ class _Reading:
                     yield key, value
 
     def count(self, table: str) -> int:
-        return int(self._head.get(b"n%d" % self._place(table), b"0"))
+        place = self._place(table)
+        return int(self._head().get(b"n%d" % place, b"0"))
 
     def end(self) -> None:
-        """Make any further use an error and let the snapshot go."""
+        """Make any further use an error and let the snapshot and the connection go."""
         self._live = False
-        if self._lease and self._wire.clean:
-            self._wire.call(("ZREM", self._keys.leases, self._lease))
+        try:
+            if self._wire.clean:
+                if self._wire.owes:
+                    self._call()
+                if self._lease:
+                    self._wire.call(("ZREM", self._keys.leases, self._lease))
+        finally:
+            self._pool.give(self._wire)
 
     def _place(self, table: str) -> int:
         if not self._live:
@@ -195,12 +252,11 @@ class RedisStore:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """A snapshot of what is committed now, by any process."""
-        with self._begun() as (wire, head):
-            reading = _Reading(wire, self._keys, head)
-            try:
-                yield reading
-            finally:
-                reading.end()
+        reading = _Reading(self._pool, self._keys)
+        try:
+            yield reading
+        finally:
+            reading.end()
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -211,7 +267,7 @@ class RedisStore:
             )
         if self._writer == threading.get_ident():
             raise StoreError("this thread is already inside `store.write()`: use that transaction")
-        with self._turn, self._begun() as (wire, _):
+        with self._turn, self._begun() as wire:
             self._writer = threading.get_ident()
             token = b"%d:%s" % (wire.client_id, secrets.token_hex(8).encode())
             held = True
@@ -241,20 +297,20 @@ class RedisStore:
         self._due = commit(wire, self._keys, (token, version, *times), written, due)
 
     @contextmanager
-    def _begun(self) -> Iterator[tuple[Wire, dict[bytes, bytes]]]:
-        """A connection and the head as it is now; a connection that the server has left is replaced."""
+    def _begun(self) -> Iterator[Wire]:
+        """A connection to write by; one that the server has left is replaced."""
         wired = self._pool.wire()
         wire = wired.__enter__()
         try:
-            head = self._head(wire)
+            self._head(wire)
         except StoreError:
             wired.__exit__(None, None, None)
             self._pool.drop()
             wired = self._pool.wire()
             wire = wired.__enter__()
-            head = self._head(wire)
+            self._head(wire)
         try:
-            yield wire, head
+            yield wire
         finally:
             wired.__exit__(None, None, None)
 
@@ -314,6 +370,21 @@ class RedisStore:
         if not self._readonly:
             _require_safe(wire, self.address)
             wire.call(("HSETNX", self._keys.head, "format", _FORMAT))
+
+
+def _aligned(stored: list[bytes | None]) -> Words:
+    """The values as words: what is before each, nine bytes, is filled up to two words."""
+    there: list[Any] = stored
+    if None in there or min(map(len, there), default=_BEFORE) < _BEFORE:
+        nothing = bytes(_BEFORE)  # of no value, or of a deleted one
+        there = [raw if raw is not None and len(raw) > _BEFORE else nothing for raw in there]
+    fill = bytes(16 - _BEFORE)
+    lengths = np.array(list(map(len, there)), dtype=np.int64)
+    data = fill.join([b"", *there])
+    places = np.empty((len(there), 2), dtype=np.int64)
+    np.cumsum(lengths + len(fill), out=places[:, 1])
+    np.subtract(places[:, 1] + _BEFORE, lengths, out=places[:, 0])
+    return np.frombuffer(data, dtype=np.int64, count=len(data) // 8), places
 
 
 def _require_safe(wire: Wire, address: Address) -> None:

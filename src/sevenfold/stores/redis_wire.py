@@ -48,6 +48,7 @@ class Wire:
         self._connection: Any = _connection(address)
         self.client_id = 0
         self.clean = True
+        self._owed = 0
 
     def connect(self) -> None:
         """Reach the server, authenticate and learn the connection's own number."""
@@ -55,15 +56,32 @@ class Wire:
             self._connection.connect()
         self.client_id = int(self.call(("CLIENT", "ID"))[0])
 
+    @property
+    def owes(self) -> bool:
+        """Whether the server was asked and not listened to yet."""
+        return self._owed > 0
+
+    def ask(self, *command: Any) -> None:
+        """Send a command; its reply comes first in what the next `call` returns."""
+        self.clean = False
+        with self._faults():
+            connection = self._connection
+            packed = connection.pack_command(*command)
+            connection.send_packed_command(packed, check_health=False)
+        self._owed += 1
+        self.clean = True
+
     def call(self, *commands: tuple[Any, ...]) -> list[Any]:
-        """The replies to `commands`, sent together; StoreError for the first that is an error."""
+        """The replies to what was asked before and to `commands`, sent together; StoreError for the first that is an error."""
         connection = self._connection
         replies, failure = [], None
         self.clean = False
         with self._faults():
-            packed = [part for command in commands for part in connection.pack_command(*command)]
-            connection.send_packed_command(packed, check_health=False)
-            for _ in commands:
+            if commands:
+                packed = [part for one in commands for part in connection.pack_command(*one)]
+                connection.send_packed_command(packed, check_health=False)
+            owed, self._owed = self._owed + len(commands), 0
+            for _ in range(owed):
                 try:
                     replies.append(connection.read_response(disable_decoding=True))
                 except ResponseError as error:  # the replies to the others must still be taken off
@@ -125,12 +143,16 @@ class Pool:
     @contextmanager
     def wire(self) -> Iterator[Wire]:
         """A connection for one transaction, kept for the next unless a reply may still be on its way."""
-        wire = self._take()
+        wire = self.take()
         try:
             yield wire
         finally:
-            if not self._keep(wire):
-                wire.close()
+            self.give(wire)
+
+    def give(self, wire: Wire) -> None:
+        """Keep a connection that was taken for the next transaction, unless a reply may still be on its way."""
+        if not self._keep(wire):
+            wire.close()
 
     def close(self) -> None:
         """Leave the server with every connection; none can be had afterwards."""
@@ -153,7 +175,8 @@ class Pool:
                 self._idle.append(wire)
         return kept
 
-    def _take(self) -> Wire:
+    def take(self) -> Wire:
+        """A connection, to be given back."""
         with self._lock:
             if self.closed:
                 raise StoreError("this store is closed: open another")
