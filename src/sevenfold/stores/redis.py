@@ -16,7 +16,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -44,25 +44,54 @@ _WAIT_S = 0.002
 _LONGEST_WAIT_S = 0.05
 
 
+class _Unasked:
+    """The reads of this process that have begun and have not asked the server which version they see."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reads: set[_Reading] = set()
+
+    def add(self, reading: _Reading) -> None:
+        """A read has begun."""
+        with self._lock:
+            self._reads.add(reading)
+
+    def leave(self, reading: _Reading) -> bool:
+        """Whether a read still has to ask; it is no longer waited for."""
+        with self._lock:
+            there = reading in self._reads
+            self._reads.discard(reading)
+        return there
+
+    def ask_all(self) -> None:
+        """Have all of them ask now: what is committed next is later than their beginning."""
+        with self._lock:
+            while self._reads:
+                self._reads.pop().ask()
+
+
 class _Reading:
     """A snapshot: what was committed up to one version.
 
-    Which one the server was asked when it began; the answer is taken off with that to the first question, so that one key is read
-    in the time of one.
+    Which one, the server is asked together with the first question, so that one key is read in the time of one answer; or before
+    this process commits, so that what it began before is not moved.
     """
 
-    def __init__(self, pool: Pool, keys: Keys) -> None:
+    def __init__(self, pool: Pool, keys: Keys, unasked: _Unasked) -> None:
         self._pool = pool
         self._keys = keys
+        self._unasked = unasked
         self._since = self._heard = time.monotonic()
         self._lease = b""
         self._live = True
         self._begun: dict[bytes, bytes] | None = None
         self._wire = pool.take()
-        try:
-            self._wire.ask("HGETALL", keys.head)
-        except StoreError:
-            self._again()
+        unasked.add(self)
+
+    def ask(self) -> None:
+        """Ask which version it is; one that the server has left is told so when it reads."""
+        with suppress(StoreError):
+            self._wire.ask("HGETALL", self._keys.head)
 
     def get(self, table: str, key: bytes) -> bytes | None:
         return self.get_many(table, (key,))[0]
@@ -104,11 +133,15 @@ class _Reading:
         """The replies to `commands`; a connection that the server has left is replaced once, before anything was read."""
         if self._begun is not None:
             return self._wire.call(*commands)
+        which = ("HGETALL", self._keys.head)
+        asked = () if not self._unasked.leave(self) and self._wire.owes else (which,)
         try:
-            head, *replies = self._wire.call(*commands)
+            head, *replies = self._wire.call(*asked, *commands)
         except StoreError:
-            self._again()
-            head, *replies = self._wire.call(*commands)
+            self._wire.close()
+            self._pool.drop()
+            self._wire = self._pool.take()
+            head, *replies = self._wire.call(which, *commands)
         self._begun = dict(zip(head[::2], head[1::2], strict=True))
         self._version = int(self._begun.get(b"version", b"0"))
         self._bound = (self._version + 1).to_bytes(8, "big")
@@ -119,13 +152,6 @@ class _Reading:
         if self._begun is None:
             self._call()
         return self._begun or {}
-
-    def _again(self) -> None:
-        """Begin on another connection."""
-        self._wire.close()
-        self._pool.drop()
-        self._wire = self._pool.take()
-        self._wire.ask("HGETALL", self._keys.head)
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         raise _read_only()
@@ -159,8 +185,8 @@ class _Reading:
         self._live = False
         try:
             if self._wire.clean:
-                if self._wire.owes:
-                    self._call()
+                if self._unasked.leave(self) or self._wire.owes:
+                    self._wire.call()  # nothing was read: only what was asked for it is taken off
                 if self._lease:
                     self._wire.call(("ZREM", self._keys.leases, self._lease))
         finally:
@@ -239,6 +265,7 @@ class RedisStore:
         self._readonly = readonly
         self._keys = Keys(self.address.home)
         self._pool = Pool(self.address)
+        self._unasked = _Unasked()
         self._turn = threading.Lock()
         self._writer: int | None = None
         self._due: list[int] = []  # commits that the next one may forget
@@ -252,7 +279,7 @@ class RedisStore:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """A snapshot of what is committed now, by any process."""
-        reading = _Reading(self._pool, self._keys)
+        reading = _Reading(self._pool, self._keys, self._unasked)
         try:
             yield reading
         finally:
@@ -280,6 +307,7 @@ class RedisStore:
                 finally:
                     writing.end()
                 if written:
+                    self._unasked.ask_all()
                     self._commit(wire, token, version, written)
                     held = False
             finally:

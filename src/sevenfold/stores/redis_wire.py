@@ -78,8 +78,9 @@ class Wire:
         self.clean = False
         with self._faults():
             if commands:
+                # In one piece: a piece each is a call of the system each, and those take longest of all.
                 packed = [part for one in commands for part in connection.pack_command(*one)]
-                connection.send_packed_command(packed, check_health=False)
+                connection.send_packed_command([b"".join(packed)], check_health=False)
             owed, self._owed = self._owed + len(commands), 0
             for _ in range(owed):
                 try:
