@@ -50,7 +50,7 @@ class Pages:
         """
         places = np.empty((len(hashes), 2), dtype=np.int64)
         root = int.from_bytes(record[_RECORD - 8 : _RECORD], "little", signed=True)
-        start = int.from_bytes(prefix, "little", signed=True)
+        start = np.frombuffer(prefix, dtype=np.int64)[0]
         if _find(self.words, self.size, root, start, hashes.view(np.int64), places):
             return places
         return None
@@ -176,7 +176,7 @@ _EIGHTS, _SIXTEENTHS, _HALF = 0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF, 0xFFFFFFFF
 
 
 @kernel
-def _ordered(word: int) -> int:
+def _ordered(word: Any) -> Any:
     """The word whose order among whole numbers is that of the bytes of `word`."""
     word = ((word >> 8) & _EIGHTS) | ((word & _EIGHTS) << 8)
     word = ((word >> 16) & _SIXTEENTHS) | ((word & _SIXTEENTHS) << 16)
@@ -184,14 +184,12 @@ def _ordered(word: int) -> int:
 
 
 @kernel
-def _word(words: Ints, at: int) -> int:
-    """The word that begins at any even byte."""
+def _word(words: Ints, at: int) -> Any:
+    """The word that begins at any even byte: one of numpy, whose bits beyond the 64th fall away."""
     low, shift = words[at >> 3], (at & 7) * 8
     if shift == 0:
-        return int(low)
-    return int(
-        ((low >> shift) & ((1 << (64 - shift)) - 1)) | (words[(at >> 3) + 1] << (64 - shift))
-    )
+        return low
+    return ((low >> shift) & ((1 << (64 - shift)) - 1)) | (words[(at >> 3) + 1] << (64 - shift))
 
 
 @kernel

@@ -56,25 +56,23 @@ class _Unasked:
         with self._lock:
             self._reads.add(reading)
 
-    def leave(self, reading: _Reading) -> bool:
-        """Whether a read still has to ask; it is no longer waited for."""
+    def leave(self, reading: _Reading) -> None:
+        """A read asks now, or has ended."""
         with self._lock:
-            there = reading in self._reads
             self._reads.discard(reading)
-        return there
 
     def ask_all(self) -> None:
-        """Have all of them ask now: what is committed next is later than their beginning."""
+        """Have all of them asked: what is committed next is later than their beginning."""
         with self._lock:
             while self._reads:
-                self._reads.pop().ask()
+                self._reads.pop().begin()
 
 
 class _Reading:
     """A snapshot: what was committed up to one version.
 
     Which one, the server is asked together with the first question, so that one key is read in the time of one answer; or before
-    this process commits, so that what it began before is not moved.
+    this process commits the next, which what began before it must not see.
     """
 
     def __init__(self, pool: Pool, keys: Keys, unasked: _Unasked) -> None:
@@ -88,10 +86,10 @@ class _Reading:
         self._wire = pool.take()
         unasked.add(self)
 
-    def ask(self) -> None:
-        """Ask which version it is; one that the server has left is told so when it reads."""
+    def begin(self) -> None:
+        """Ask which version it is; where the server does not say, the first question finds that out."""
         with suppress(StoreError):
-            self._wire.ask("HGETALL", self._keys.head)
+            self._see(self._wire.call(("HGETALL", self._keys.head))[0])
 
     def get(self, table: str, key: bytes) -> bytes | None:
         return self.get_many(table, (key,))[0]
@@ -131,21 +129,26 @@ class _Reading:
 
     def _call(self, *commands: tuple[Any, ...]) -> list[Any]:
         """The replies to `commands`; a connection that the server has left is replaced once, before anything was read."""
-        if self._begun is not None:
+        if self._begun is None:
+            self._unasked.leave(self)
+        if self._begun is not None:  # it may be since a moment ago
             return self._wire.call(*commands)
         which = ("HGETALL", self._keys.head)
-        asked = () if not self._unasked.leave(self) and self._wire.owes else (which,)
         try:
-            head, *replies = self._wire.call(*asked, *commands)
+            head, *replies = self._wire.call(which, *commands)
         except StoreError:
             self._wire.close()
             self._pool.drop()
             self._wire = self._pool.take()
             head, *replies = self._wire.call(which, *commands)
-        self._begun = dict(zip(head[::2], head[1::2], strict=True))
-        self._version = int(self._begun.get(b"version", b"0"))
-        self._bound = (self._version + 1).to_bytes(8, "big")
+        self._see(head)
         return replies
+
+    def _see(self, head: list[bytes]) -> None:
+        begun = dict(zip(head[::2], head[1::2], strict=True))
+        self._version = int(begun.get(b"version", b"0"))
+        self._bound = (self._version + 1).to_bytes(8, "big")
+        self._begun = begun
 
     def _head(self) -> dict[bytes, bytes]:
         """What the server said of the store when the snapshot began."""
@@ -184,11 +187,9 @@ class _Reading:
         """Make any further use an error and let the snapshot and the connection go."""
         self._live = False
         try:
-            if self._wire.clean:
-                if self._unasked.leave(self) or self._wire.owes:
-                    self._wire.call()  # nothing was read: only what was asked for it is taken off
-                if self._lease:
-                    self._wire.call(("ZREM", self._keys.leases, self._lease))
+            self._unasked.leave(self)
+            if self._lease and self._wire.clean:
+                self._wire.call(("ZREM", self._keys.leases, self._lease))
         finally:
             self._pool.give(self._wire)
 

@@ -48,7 +48,6 @@ class Wire:
         self._connection: Any = _connection(address)
         self.client_id = 0
         self.clean = True
-        self._owed = 0
 
     def connect(self) -> None:
         """Reach the server, authenticate and learn the connection's own number."""
@@ -56,33 +55,16 @@ class Wire:
             self._connection.connect()
         self.client_id = int(self.call(("CLIENT", "ID"))[0])
 
-    @property
-    def owes(self) -> bool:
-        """Whether the server was asked and not listened to yet."""
-        return self._owed > 0
-
-    def ask(self, *command: Any) -> None:
-        """Send a command; its reply comes first in what the next `call` returns."""
-        self.clean = False
-        with self._faults():
-            connection = self._connection
-            packed = connection.pack_command(*command)
-            connection.send_packed_command(packed, check_health=False)
-        self._owed += 1
-        self.clean = True
-
     def call(self, *commands: tuple[Any, ...]) -> list[Any]:
-        """The replies to what was asked before and to `commands`, sent together; StoreError for the first that is an error."""
+        """The replies to `commands`, sent together; StoreError for the first that is an error."""
         connection = self._connection
         replies, failure = [], None
         self.clean = False
         with self._faults():
-            if commands:
-                # In one piece: a piece each is a call of the system each, and those take longest of all.
-                packed = [part for one in commands for part in connection.pack_command(*one)]
-                connection.send_packed_command([b"".join(packed)], check_health=False)
-            owed, self._owed = self._owed + len(commands), 0
-            for _ in range(owed):
+            # In one piece: a piece each is a call of the system each, and those take longest of all.
+            packed = [part for one in commands for part in connection.pack_command(*one)]
+            connection.send_packed_command([b"".join(packed)], check_health=False)
+            for _ in commands:
                 try:
                     replies.append(connection.read_response(disable_decoding=True))
                 except ResponseError as error:  # the replies to the others must still be taken off
