@@ -10,10 +10,10 @@ from sevenfold.serving.admission import Priority
 from sevenfold.serving.problem import HttpError
 from sevenfold.serving.route import Headers
 
-__all__ = ["CLOSE", "check_length", "left_s", "priority", "read_headers", "too_large"]
+__all__ = ["CLOSE", "DEADLINE", "check_length", "left_s", "priority", "read_headers", "too_large"]
 
 _URGENCY = re.compile(rb"(?:^|[,;\s])u=([0-7])(?:$|[,;\s])")
-_DEADLINE = b"x-deadline-ms"
+DEADLINE = b"x-deadline-ms"
 CLOSE: Headers = ((b"connection", b"close"),)
 # Two of these are a quarrel about who asks, or where a body ends: whoever stands before us may read the other one.
 _ONCE = (
@@ -75,7 +75,7 @@ def left_s(headers: Mapping[bytes, bytes]) -> float:
 
     Raises HttpError 400 where that is no number.
     """
-    given = headers.get(_DEADLINE)
+    given = headers.get(DEADLINE)
     if given is None:
         return math.inf
     # Digits with a point only: `float` would take `nan`, `1e9` and `1_000` too.

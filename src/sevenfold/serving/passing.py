@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from sevenfold.clock import elapsed_s
+from sevenfold.serving.head import DEADLINE, left_s
 from sevenfold.serving.listening import connect_home
 from sevenfold.serving.pending import OvertakenError
 from sevenfold.serving.problem import HttpError
@@ -164,9 +165,18 @@ def _passing(route: Route, neighbour: Neighbour) -> Answer:
         path = route.path
         for name, part in asked.names.items():
             path = path.replace("{" + name + "}", quote(part, safe=""))
-        return neighbour.ask(route.method, path, asked.headers, asked.body)
+        headers = _with_what_is_left(asked) if route.has_deadline else asked.headers
+        return neighbour.ask(route.method, path, headers, asked.body)
 
     return answer
+
+
+def _with_what_is_left(asked: Asked) -> Mapping[bytes, bytes]:
+    """The headers of a request, its deadline by as much nearer as it has been here."""
+    if DEADLINE not in asked.headers:
+        return asked.headers
+    left = max(0.0, left_s(asked.headers) - (elapsed_s() - asked.arrived_s))
+    return {**asked.headers, DEADLINE: b"%.3f" % (1000 * left)}
 
 
 def _request(method: str, path: str, headers: Mapping[bytes, bytes], body: bytes) -> bytes:

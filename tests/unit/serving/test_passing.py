@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sevenfold.clock import elapsed_s
 from sevenfold.serving.listening import listen_home
 from sevenfold.serving.members import merged
 from sevenfold.serving.passing import Neighbour, passed, unless_overtaken
@@ -89,6 +90,25 @@ def test_status_kind_headers_and_body_are_given_on_over_one_connection(tmp_path:
     lines = set(head.split(b"\r\n")[1:-2])
     assert lines == {b"authorization: Bearer x", b"host: shop", b"content-length: 4"}
     assert body == b"body"
+
+
+def test_who_is_asked_instead_has_the_time_that_is_left(tmp_path: Path) -> None:
+    other = Other(tmp_path, [GOOD] * 3)
+
+    def route(has_deadline: bool) -> Route:
+        return Route("POST", "/v1/x", None, "", lambda *_: Reply(b""), has_deadline=has_deadline)
+
+    async def work(neighbour: Neighbour) -> None:
+        for passes, given in ((True, b"90000"), (True, b"10"), (False, b"soon")):
+            asked = Asked(b"", {b"x-deadline-ms": given}, {}, elapsed_s() - 30)
+            reply = passed(route(passes), neighbour).answer(None, asked)  # type: ignore[arg-type]
+            assert not isinstance(reply, Reply)
+            assert (await reply).status == 202
+
+    run(tmp_path, other, work)
+    given = [head.partition(b"x-deadline-ms: ")[2].partition(b"\r")[0] for head, _ in other.heard]
+    assert 0 < float(given[0]) <= 60_000
+    assert given[1:] == [b"0.000", b"soon"]
 
 
 def test_a_connection_that_was_closed_meanwhile_is_made_anew(tmp_path: Path) -> None:

@@ -213,12 +213,14 @@ _SCORE = (_infer, InferRequest, InferAnswer)
 
 class _Limits(TypedDict):
     max_body_bytes: int
+    has_deadline: bool
     turn: Literal["answers"]
     also: tuple[str, ...]
 
 
 _LIMITS: _Limits = {
     "max_body_bytes": 16 * 1024 * 1024,
+    "has_deadline": True,
     "turn": "answers",
     "also": ("application/octet-stream",),
 }

@@ -173,6 +173,7 @@ PREDICT = (
         _features,
         FeaturesRequest,
         FeaturesAnswer,
+        has_deadline=True,
         turn="answers",
         also=(ARROW,),
     ),
