@@ -193,10 +193,11 @@ def _idle(folder: Path, home: Path, bodies: Sequence[bytes], rounds: int) -> lis
 
 
 def _memory_mb(pid: int) -> float:
+    """What a process has allocated. Pages of the store's file that it has looked at are the machine's cache, and not in it."""
     status = Path(f"/proc/{pid}/status")
     if not status.exists():
         return float("nan")
-    line = next(row for row in status.read_text().splitlines() if row.startswith("VmRSS"))
+    line = next(row for row in status.read_text().splitlines() if row.startswith("RssAnon"))
     return int(line.split()[1]) / 1024
 
 

@@ -39,8 +39,8 @@ MUTANTS = {
     "up again without a hold": (
         LADDER,
         "serving/ladder.py",
-        "        if now_s - since_s >= self._hold_s:\n",
-        "        if now_s >= since_s:\n",
+        "        elif now_s - wish.since_s >= self._hold_s:\n",
+        "        elif now_s >= wish.since_s:\n",
     ),
     "load leads to an empty answer": (
         LADDER,

@@ -21,8 +21,8 @@ MUTANTS = {
     ),
     "an answer that cannot be written takes its turn with it": (
         "serving/pending.py",
-        "        errors = [error if is_shared else self._write([draft]) for draft in drafts]\n",
-        "        errors = [error for _ in drafts]\n",
+        "        group.errors = [error if is_shared else self._write([draft], begun) for draft in drafts]\n",
+        "        group.errors = [error for _ in drafts]\n",
     ),
     "a job that deletes does not find what waits": (
         "serving/background.py",

@@ -49,8 +49,8 @@ MUTANTS = {
     "the end of a name of a host will do": (
         "guard",
         "serving/guard.py",
-        "        if _name_of(host) not in self._hosts:\n",
-        "        if not _name_of(host).startswith(tuple(self._hosts)):\n",
+        "        if _name_of(host) in self._hosts:\n",
+        "        if _name_of(host).startswith(tuple(self._hosts)):\n",
     ),
     "tokens can be tried out": (
         "guard",

@@ -55,7 +55,7 @@ class Ticket:
     One that is `hurried` has less time than is declared, because its caller has.
 
     Whoever answers it says what it took (`work_s`, without what it shares with others) and how it ended: it was `done`, by which `rung`, and whether a cheaper one than asked for is
-    `excused`; or the server `failed`. What ended otherwise, as a request that was wrong, teaches nothing.
+    `excused`; or the server `failed`. What ended otherwise, as a request that was wrong, teaches nothing. One that `is_made` is known to have ended so before it is on disk: its turn is over by then.
     """
 
     kind: Kind
@@ -71,24 +71,26 @@ class Ticket:
     rung: str | None = None
     excused: bool = False
     failed: bool = False
+    is_made: bool = False
 
     @property
     def route(self) -> str:
         """The route it asks."""
         return self.kind[0]
 
-    def is_late(self, now_s: float) -> bool:
-        """Whether there is hardly time left for its work; what has waited less than half of its time is never late."""
+    def is_late(self, now_s: float, kept_s: float = 0.0) -> bool:
+        """Whether there is hardly time left for its work and, `kept_s` more, its commit; what has waited less than half of its time is never late."""
         half_s = (self.deadline_s - self.arrived_s) / 2
-        return now_s + min(_SPREAD * self.cost_s, half_s) > self.deadline_s
+        return now_s + min(_SPREAD * self.cost_s + kept_s, half_s) > self.deadline_s
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a request is not answered, and after how many seconds it may be asked again."""
+    """Why a request is not answered, and after how many seconds it may be asked again; `wait_s` is how long it would have waited."""
 
     reason: str
     retry_s: int
+    wait_s: float = 0.0
 
 
 class _Group:
@@ -143,6 +145,8 @@ class Admission:
         self._level = 0
         self.slice_s = budget_s / 10
         """Seconds of work that are done in one turn."""
+        self.kept_s = 0.0
+        """Seconds from when an answer is made until it is on disk, and can be given."""
         self._answers, self._events = _Group(budget_s), _Group(max(EVENTS_S, budget_s))
         self._group_of: dict[str, _Group] = {}
         self._bytes = 0
@@ -207,7 +211,8 @@ class Admission:
             return None
         allowed_s = (ticket.deadline_s - ticket.arrived_s) * _SHARES[ticket.priority]
         # What takes longer than it may is not refused for that: it waits half as long as it may, and no longer.
-        needed_s = self.wait_s(ticket.route, ticket.priority) + min(ticket.cost_s, allowed_s / 2)
+        after_s = min(ticket.cost_s + self._kept_s(ticket), allowed_s / 2)
+        needed_s = self.wait_s(ticket.route, ticket.priority) + after_s
         if now_s - ticket.arrived_s + needed_s > allowed_s:
             return self.reject("overloaded", needed_s, load)
         if len(self) >= _MOST_WAITING or self._bytes + ticket.size > _MOST_WAITING_BYTES:
@@ -221,7 +226,8 @@ class Admission:
         """
         self._refused += 1
         spread_s = (self._refused * _GOLDEN % 1.0) * max(load, 1.0)
-        return Rejection(reason, min(_LONGEST_RETRY_S, 1 + math.floor(backlog_s + spread_s)))
+        retry_s = min(_LONGEST_RETRY_S, 1 + math.floor(backlog_s + spread_s))
+        return Rejection(reason, retry_s, backlog_s)
 
     def ticket(
         self,
@@ -273,12 +279,16 @@ class Admission:
             self.withdraw(ticket)
             # By what it takes now: that may be known better than when it came.
             ticket.cost_s = self.costs.expected(ticket.kind, self._level)
-            if ticket.is_late(now_s):
+            if ticket.is_late(now_s, self._kept_s(ticket)):
                 late.append(ticket)
                 continue
             turn.append(ticket)
             slice_s -= ticket.cost_s or slice_s
         return turn
+
+    def _kept_s(self, ticket: Ticket) -> float:
+        # A post of events is on disk when its turn is over.
+        return self.kept_s if self._group_of[ticket.route] is self._answers else 0.0
 
     def fits(self, ticket: Ticket, left_s: float) -> bool:
         """Whether a request may be made in the rest of a turn; one of which nothing is known has a turn of its own."""

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from sevenfold.clock import elapsed_s
+from sevenfold.serving.admission import Rejection
 from sevenfold.serving.background import Background
 from sevenfold.serving.connection import HEARD
 from sevenfold.serving.guard import Guard
@@ -25,8 +26,18 @@ from sevenfold.serving.head import CLOSE, check_length, left_s, priority, read_h
 from sevenfold.serving.limits import Limits
 from sevenfold.serving.narrowed import narrowed
 from sevenfold.serving.openapi import description, openapi
-from sevenfold.serving.problem import HttpError, http_error
-from sevenfold.serving.route import JSON, Asked, Headers, Heard, Refused, Reply, Route, Table
+from sevenfold.serving.problem import HttpError, http_error, overloaded
+from sevenfold.serving.route import (
+    JSON,
+    Asked,
+    Headers,
+    Heard,
+    Refused,
+    Reply,
+    Route,
+    Table,
+    head_of,
+)
 from sevenfold.serving.routes.table import ROUTES
 from sevenfold.serving.site import Site
 
@@ -42,6 +53,8 @@ _HEADERS: Headers = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
+_OIP = "/v2"
+_NUMBER = "@number@"  # stands for the number of a request in what is made once
 _ONLY_TLS: Headers = ((b"strict-transport-security", b"max-age=31536000"),)
 
 
@@ -66,15 +79,13 @@ class App:
         self._guard = guard
         self._counts = counts
         self._limits = limits or Limits()
-        # A job may delete: an answer that waits is to be on disk by then, where it is found.
-        self.background = Background(
-            site.service.jobs, site.metrics.job, lambda: site.service.pending.settle()
-        )
+        self.background = Background(site.service.jobs, site.metrics.job, self._settle, self._idle)
         if site.gate is not None:
             for route in routes:
                 if route.turn is not None:
                     site.gate.serve(route.path, route.turn, route.laddered)
         self._numbers = itertools.count(1)
+        self._made: dict[tuple[str, int, bool], tuple[bytes, bytes, bytes, bytes]] = {}
         self._receiving = 0
         self._headers = (*_HEADERS, *(_ONLY_TLS if only_tls else ()))
         title = f"Sevenfold: {site.service.system.name}"
@@ -97,7 +108,9 @@ class App:
         try:
             if heard is None:  # it came before its turn on the connection, or in a server of others
                 heard = Heard(elapsed_s())
-                self._hear(heard, scope["method"], scope["path"], scope["headers"])
+                rejection = self._hear(heard, scope["method"], scope["path"], scope["headers"])
+                if rejection is not None:
+                    raise overloaded(rejection.reason, rejection.retry_s)
             reply = await self._answer(heard, receive)
             status = reply.status
         except Exception as error:  # noqa: BLE001  the edge of the process
@@ -117,16 +130,20 @@ class App:
         """
         heard = Heard(elapsed_s())
         try:
-            self._hear(heard, method, path, headers)
+            rejection = self._hear(heard, method, path, headers)
         except Exception as error:  # noqa: BLE001  the edge of the process
             status, reply = self._refusal(error, path)
             self._count(heard, status)
-            return Refused(status, self._reply_headers(reply), reply.body)
-        return heard
+            closes = any(name == b"connection" for name, _ in reply.headers)
+            return Refused(head_of(status, self._reply_headers(reply)), reply.body, closes)
+        if rejection is None:
+            return heard
+        self._count(heard, 503)
+        return self._turned_away(rejection, path.startswith(_OIP))
 
     def _hear(
         self, heard: Heard, method: str, path: str, given: Sequence[tuple[bytes, bytes]]
-    ) -> None:
+    ) -> Rejection | None:
         route, names = self._table.find(method, path)
         heard.label = route.path
         headers = read_headers(given)
@@ -136,9 +153,27 @@ class App:
         gate, ticket = self.site.gate, None
         if route.turn is not None and gate is not None:
             wanted_s = left_s(headers) if route.has_deadline else math.inf
-            ticket = gate.enter(route.path, priority(headers, holder is not None), size, wanted_s)
+            urgency = priority(headers, holder is not None)
+            found = gate.admit(route.path, urgency, size, wanted_s)
+            if isinstance(found, Rejection):
+                return found
+            ticket = found
         heard.route, heard.limit = route, limit
         heard.asked = Asked(b"", headers, names, heard.arrived_s, ticket)
+        return None
+
+    def _settle(self) -> None:
+        """Have on disk what a job that takes somebody out of the answers has to find there.
+
+        The others read the log, or delete what is old: what waits goes to its end.
+        """
+        if self.site.service.forgetting.open:
+            self.site.service.pending.settle()
+
+    async def _idle(self) -> None:
+        """Wait for the disk beside the loop, so that `_settle` has less to wait for on it."""
+        if self.site.service.forgetting.open:
+            await self.site.service.pending.idle()
 
     async def _answer(self, heard: Heard, receive: Receive) -> Reply:
         assert heard.route is not None
@@ -153,15 +188,16 @@ class App:
             begun_s = elapsed_s()
             reply = route.answer(self.site, asked)
             ticket.work_s = elapsed_s() - begun_s
-            if not isinstance(reply, Reply):
+            if not (isinstance(reply, Reply) or ticket.is_made):
                 reply = await reply
             ticket.done = True
-            return reply
         except Exception as error:
             ticket.failed = http_error(error).is_fault
             raise
         finally:
             gate.leave(ticket)
+        # What is made waits for its commit while others have their turns.
+        return reply if isinstance(reply, Reply) else await reply
 
     async def _body(self, receive: Receive, limit: int) -> bytes:
         timeout_s = self._limits.body_timeout_s
@@ -201,8 +237,23 @@ class App:
             _LOG.error("request failed id=%s path=%s", request_id, path, exc_info=error)
         if refusal.is_unlogged:
             self.site.metrics.unlogged(refusal.code)
-        body = refusal.text() if path.startswith("/v2") else refusal.body(request_id)
+        body = refusal.text() if path.startswith(_OIP) else refusal.body(request_id)
         return refusal.status, Reply(body, JSON, refusal.headers)
+
+    def _turned_away(self, rejection: Rejection, is_oip: bool) -> Refused:
+        """The same of one that there is no time for: made once, but for its number."""
+        key = rejection.reason, rejection.retry_s, is_oip
+        made = self._made.get(key)
+        if made is None:
+            refusal = overloaded(rejection.reason, rejection.retry_s)
+            body = refusal.text() if is_oip else refusal.body(_NUMBER)
+            headers = ((b"content-type", JSON), *self._headers, *refusal.headers)
+            made = head_of(refusal.status, headers), *body.partition(_NUMBER.encode())
+            self._made[key] = made
+        head, before, number, after = made
+        request_id = next(self._numbers)
+        body = b"%b%x%b" % (before, request_id, after) if number else before
+        return Refused(b"%bcontent-length: %d\r\n" % (head, len(body)), body)
 
     def _count(self, heard: Heard, status: int) -> None:
         if self._counts:

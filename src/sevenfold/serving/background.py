@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from sevenfold.clock import elapsed_s
@@ -33,12 +33,17 @@ class Job(Protocol):
         ...
 
 
+async def _at_once() -> None:
+    """Wait for nothing."""
+
+
 class Background:
     """Runs jobs in turn until it is cancelled.
 
     After each step the thread is left to the requests for as long as the step took. A job that raises is put
     aside for some seconds; `note` is told the job's name, how long the step took, and whether it failed. `before` is
-    done before each step: what is under way on the thread is finished, and no step finds half of it.
+    done before each step: what is under way on the thread is finished, and no step finds half of it. `idle` is waited for before that:
+    what is under way beside the thread, so that `before` has not to wait for it.
     """
 
     def __init__(
@@ -46,9 +51,11 @@ class Background:
         jobs: Sequence[Job],
         note: Callable[[str, float, bool], None] = lambda *_: None,
         before: Callable[[], None] = lambda: None,
+        idle: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
         self._jobs = jobs
         self._before = before
+        self._idle = idle
         self._note = note
         self._aside: dict[str, float] = {}
 
@@ -59,6 +66,7 @@ class Background:
             for job in self._jobs:
                 if self._aside.get(job.name, 0.0) > elapsed_s():
                     continue
+                await self._idle()
                 begin_s = elapsed_s()
                 worked = self.step(job) or worked
                 await asyncio.sleep(elapsed_s() - begin_s)

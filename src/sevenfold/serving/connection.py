@@ -207,22 +207,14 @@ class Connection(HttpToolsProtocol):
         """Answer a request by its head alone; its body is still read, for the sake of the next one."""
         self.cycle = _OVER
         keeps = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
-        closes = any(name == b"connection" for name, _ in refused.headers)
-        given = [*self.server_state.default_headers, *refused.headers]
-        if not keeps and not closes:
-            given.append((b"connection", b"close"))
-        self.transport.write(
-            b"".join(
-                (
-                    _status_line(refused.status),
-                    *(b"%b: %b\r\n" % line for line in given),
-                    b"\r\n",
-                    b"" if method == "HEAD" else refused.body,
-                )
-            )
-        )
+        parts = [refused.head]
+        parts += [b"%b: %b\r\n" % line for line in self.server_state.default_headers]
+        if not keeps and not refused.closes:
+            parts.append(b"connection: close\r\n")
+        parts += (b"\r\n", b"" if method == "HEAD" else refused.body)
+        self.transport.write(b"".join(parts))
         self.server_state.total_requests += 1
-        if closes or not keeps:
+        if refused.closes or not keeps:
             self.transport.close()
 
     def _check_head(self, size: int) -> None:
@@ -283,7 +275,3 @@ def bounded(limits: Limits, door: Door) -> Callable[..., Connection]:
 def _path(url: bytes) -> str:
     path: str = httptools.parse_url(url).path.decode("ascii")
     return unquote(path) if "%" in path else path
-
-
-def _status_line(status: int) -> bytes:
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()

@@ -11,13 +11,16 @@ Kind: TypeAlias = tuple[str, int]
 """A route and the size of a body, in steps of four."""
 
 _KEEP = 0.9  # of an estimate at a measurement: some ten requests decide it
-_KEEP_OLD = 0.5  # of one that is older than that
-_OLD_S = 0.1
+_KEEP_SELDOM = 0.75  # of one that is older than a tenth of a second: some four requests decide it
+_SELDOM_S = 0.1
+_KEEP_OLD = 0.5  # of one that is older than a second
+_OLD_S = 1.0
 _COLD = 5
 _OUTLIER = 4.0
 _SMALLEST_BITS = 10  # bodies up to 1 KiB are one size, then each is four times the one before
 _LARGEST = 7
 _WINDOW_S = 0.5
+_STEP_S = 0.02  # of it at once: what comes so close together counts as come together
 
 
 def kind_of(route: str, size: int) -> Kind:
@@ -38,7 +41,7 @@ class Costs:
 
     def __init__(self) -> None:
         self._means: dict[tuple[str, int], dict[int, tuple[float, float, int]]] = {}
-        self._turn_s = self._whole_s = 0.0
+        self._turn_s = self._whole_s = self._heard = 0.0
         self._turns = 0
         self.fixed_s = 0.0
         """What a turn takes beside the work of its requests: the commit that they share, most of all."""
@@ -52,7 +55,8 @@ class Costs:
             # The first ones load what later ones find.
             sizes[size] = min(mean, seconds), now_s, n + 1
             return
-        keep = _KEEP if now_s - at_s < _OLD_S else _KEEP_OLD
+        age_s = now_s - at_s
+        keep = _KEEP if age_s < _SELDOM_S else _KEEP_SELDOM if age_s < _OLD_S else _KEEP_OLD
         # One that was interrupted says little; when all take so long, ten of them say it.
         sizes[size] = keep * mean + (1 - keep) * min(seconds, _OUTLIER * mean), now_s, n
 
@@ -70,15 +74,21 @@ class Costs:
         turns = math.ceil(work_s / slice_s) if slice_s > 0 else 0
         return (work_s + turns * self.fixed_s) * self.overhead
 
-    def note_round(self, turn_s: float, whole_s: float) -> None:
-        """Take in how long it was from one turn to the next while others waited, and how much of it the turn was."""
+    def note_round(self, turn_s: float, whole_s: float, heard: int = 1) -> None:
+        """Take in how long it was from one turn to the next while others waited, how much of it the turn was, and how many were heard."""
         self._turn_s = _KEEP * self._turn_s + (1 - _KEEP) * turn_s
         self._whole_s = _KEEP * self._whole_s + (1 - _KEEP) * max(whole_s, turn_s)
+        self._heard = _KEEP * self._heard + (1 - _KEEP) * heard
 
     @property
     def overhead(self) -> float:
         """What a second of turns takes while others wait, with reading, refusing and work beside it; at least 1."""
         return self._whole_s / self._turn_s if self._turn_s > 0 else 1.0
+
+    @property
+    def heard_s(self) -> float:
+        """What a request takes beside its turn, in seconds: to be read, and told or refused. It is the same at every level."""
+        return (self._whole_s - self._turn_s) / self._heard if self._heard > 0 else 0.0
 
     def of(self, kind: Kind, level: int) -> float | None:
         """The seconds of work of a request at a level; None where nothing like it was measured."""
@@ -123,7 +133,8 @@ class Demand:
 
     def note(self, kind: Kind, now_s: float) -> None:
         """A request has come."""
-        self._fade(now_s)
+        if now_s - self._at_s > _STEP_S:
+            self._fade(now_s)
         self._rates[kind] = self._rates.get(kind, 0.0) + 1 / _WINDOW_S
 
     def rates(self, now_s: float) -> dict[Kind, float]:

@@ -13,6 +13,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from sevenfold.clock import elapsed_s
 from sevenfold.serving.admission import Admission, Group, Priority, Rejection, Ticket
@@ -20,7 +21,7 @@ from sevenfold.serving.costs import Demand, Kind, Most, kind_of
 from sevenfold.serving.ladder import Ladder
 from sevenfold.serving.problem import HttpError, overloaded
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "Kept"]
 
 _ROUNDS = (
     3  # of the loop: a connection is accepted in one, read in the next, and heard in the third
@@ -29,16 +30,38 @@ _SLICE_S = 0.015  # of a turn at most, and a tenth of the budget
 _SHORT_SLICE_S = 0.002  # while requests are refused: nobody shall wait long to be told
 _SHORT_FOR_S = 1.0
 _LONG = 0.4  # of the budget: a wait that is a reason for cheaper answers
+_MOST_HEARD = 0.95  # of the time: what is left for turns is never nothing
 _PRESSED = 0.5  # of what can be done
+_HELD = 0.25  # of the budget: no turn while an answer that is made has waited so long for the disk
+_HELD_S = 0.002
 _LOOK_S = 0.05  # between looks at the load
 _FEW_S = 5.0  # of late: as long as nobody was refused, and this many asked at once
+
+
+class Kept(Protocol):
+    """What becomes of answers that are made: they wait for a commit, and are given after it."""
+
+    @property
+    def loop_s(self) -> float:
+        """What a commit takes of the event loop, of late, in seconds."""
+        ...
+
+    @property
+    def kept_s(self) -> float:
+        """How long an answer that is made now is expected to wait until it is on disk, in seconds."""
+        ...
+
+    @property
+    def age_s(self) -> float:
+        """How long the oldest answer that is not on disk has waited, in seconds; 0 where there is none."""
+        ...
 
 
 class Gate:
     """Turns for the answers of one server, all on its event loop.
 
-    `budget_s` is the time of an answer, `rungs` are the levels that what is laddered is answered at. `commit_s` says what
-    the commit takes that the answers of a turn share; without it, that is what a turn takes beside their work.
+    `budget_s` is the time of an answer, `rungs` are the levels that what is laddered is answered at. `kept` says how answers are
+    doing that are made and wait for their commit; without it, what a turn takes beside its work is taken for the commit.
     """
 
     def __init__(
@@ -46,7 +69,7 @@ class Gate:
         budget_s: float,
         rungs: Sequence[str],
         now_s: Callable[[], float] = elapsed_s,
-        commit_s: Callable[[], float] | None = None,
+        kept: Kept | None = None,
     ) -> None:
         self.admission = Admission(budget_s)
         self.ladder = Ladder(rungs)
@@ -55,7 +78,7 @@ class Gate:
         self._groups: dict[str, Group] = {}
         self._laddered: set[str] = set()
         self._now_s = now_s
-        self._commit_s = commit_s
+        self._kept = kept
         self._demand = Demand()
         self._at_once = Most(_FEW_S)
         self._looked_s = 0.0
@@ -69,7 +92,10 @@ class Gate:
         self._left_s = 0.0  # of it
         self._refused_s = -math.inf
         self._watching = False
+        self._heard = 0  # since the last turn was over
+        self._no_room: dict[tuple[Kind, Priority], float] = {}  # until the next turn
         self._rounds = 0  # of the loop until the next turn
+        self._was_held = False
         self._began_s = 0.0
         self._taken_s = 0.0
         self._useful_s = 0.0  # of it: work and commit, without what was read and refused meanwhile
@@ -84,6 +110,7 @@ class Gate:
     def use(self, budget_s: float, rungs: Sequence[str]) -> None:
         """Have answers take so long and be made at these levels from now on."""
         self.admission.use(budget_s)
+        self._no_room.clear()
         self.ladder = Ladder(rungs)
 
     @property
@@ -105,17 +132,38 @@ class Gate:
 
         `left_s` is how long its caller waits for it, where that is less than the budget.
         """
+        found = self.admit(route, priority, size, left_s)
+        if isinstance(found, Rejection):
+            raise overloaded(found.reason, found.retry_s)
+        return found
+
+    def admit(
+        self, route: str, priority: Priority, size: int, left_s: float = math.inf
+    ) -> Ticket | Rejection:
+        """The same, and why it is refused: nine of ten are under a great load, and to raise takes longer than to decide."""
         now_s = self._now_s()
+        self._heard += 1
         kind = kind_of(route, size)
         if priority < Priority.LOW:
             self._demand.note(kind, now_s)
         if now_s - self._looked_s >= _LOOK_S:
             self._look(now_s)
+        known_s = self._no_room.get((kind, priority)) if left_s == math.inf else None
+        if known_s is not None:
+            rejection = self.admission.reject("overloaded", known_s, self._load)
+            self._note_refused(route, priority, rejection)
+            return rejection
         # What is heard of right after a turn may have come when that began.
         arrived_s = self._began_s if self._rounds or self._holding else now_s
         ticket = self.admission.ticket(kind, priority, size, arrived_s, left_s)
-        self._ask(ticket, now_s)
-        return ticket
+        found = self.admission.ask(ticket, now_s, self._load)
+        if found is None:
+            return ticket
+        if found.reason == "overloaded" and not ticket.is_hurried:
+            # Until the next turn those that wait become no fewer, so the next like it is refused as well.
+            self._no_room[kind, priority] = found.wait_s
+        self._note_refused(route, priority, found, ticket.is_hurried)
+        return found
 
     async def turn(self, ticket: Ticket) -> None:
         """Wait until it is the request's turn; its level is then in the ticket. Raises HttpError 503.
@@ -126,18 +174,24 @@ class Gate:
         if self._may_join(ticket):
             self._give(ticket)
             return
-        if not self._holding and not self._rounds and not self._waiting:
+        is_free = not self._holding and not self._rounds
+        if is_free and not self._waiting and not self._is_held():
             self._begin([ticket])
             return
-        self._ask(ticket, self._now_s())
+        rejection = self.admission.ask(ticket, self._now_s(), self._load)
+        if rejection is not None:
+            raise self._refused(ticket, rejection)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[ticket] = turn
         self.admission.join(ticket)
+        if is_free:
+            self._hold()
         try:
             await turn
         except asyncio.CancelledError:
             if self._waiting.pop(ticket, None) is not None:
                 self.admission.withdraw(ticket)
+                self._no_room.clear()
             elif ticket in self._turn:
                 self.leave(ticket)
             raise
@@ -169,9 +223,8 @@ class Gate:
         known = len(done) == len(self._turn) and all(had.work_s > 0 for had in done)
         self._useful_s = self._taken_s
         if known and self._groups[self._turn[0].route] == "answers":
-            beside_s = max(0.0, self._taken_s - work_s)
-            if self._commit_s is not None:
-                beside_s = min(beside_s, self._commit_s())
+            # The commit is made when the turn is over, and often beside the loop.
+            beside_s = max(0.0, self._taken_s - work_s) if self._kept is None else self._kept.loop_s
             costs.note_fixed(beside_s)
             self._useful_s = work_s + beside_s
         # Events are written together, so what one of them took is known only on an average.
@@ -184,19 +237,19 @@ class Gate:
                 own_s = each_s if is_event or not had.work_s else had.work_s
                 costs.note(had.kind, had.level, own_s, now_s)
 
-    def _ask(self, ticket: Ticket, now_s: float) -> None:
-        rejection = self.admission.ask(ticket, now_s, self._load)
-        if rejection is not None:
-            raise self._refused(ticket, rejection)
-
     def _refused(self, ticket: Ticket, rejection: Rejection) -> HttpError:
-        # Nobody's answer gets worse for the sake of the low class, or of who has less time than is declared.
-        if not ticket.is_hurried:
-            self._refused_s = self._now_s()
-            if ticket.priority < Priority.LOW:
-                self._crowded, self._crowded_s = True, self._refused_s
-        self.refused[ticket.route, ticket.priority, rejection.reason] += 1
+        self._note_refused(ticket.route, ticket.priority, rejection, ticket.is_hurried)
         return overloaded(rejection.reason, rejection.retry_s)
+
+    def _note_refused(
+        self, route: str, priority: Priority, rejection: Rejection, is_hurried: bool = False
+    ) -> None:
+        # Nobody's answer gets worse for the sake of the low class, or of who has less time than is declared.
+        if not is_hurried:
+            self._refused_s = self._now_s()
+            if priority < Priority.LOW:
+                self._crowded, self._crowded_s = True, self._refused_s
+        self.refused[route, priority, rejection.reason] += 1
 
     def _round(self) -> None:
         self._rounds -= 1
@@ -205,11 +258,30 @@ class Gate:
         else:
             self._next()
 
+    def _is_held(self) -> bool:
+        """Whether the disk is so slow just now that what would be made is better not made yet."""
+        return self._kept is not None and self._kept.age_s > _HELD * self.admission.budget_s
+
+    def _hold(self) -> None:
+        """Look again in a moment, and give the next turn then."""
+        self._rounds, self._was_held = 1, True
+        asyncio.get_running_loop().call_later(_HELD_S, self._round)
+
     def _next(self) -> None:
+        self._no_room.clear()
+        if self._is_held():
+            self._hold()
+            return
         now_s = self._now_s()
+        if self._kept is not None:
+            self.admission.kept_s = self._kept.kept_s
         costs = self.admission.costs
         # With nobody waiting, what follows the turn is idleness and costs nothing.
-        costs.note_round(self._useful_s, now_s - self._began_s if self._waiting else self._taken_s)
+        is_waited_for = self._waiting and not self._was_held
+        self._was_held = False
+        whole_s = now_s - self._began_s if is_waited_for else self._taken_s
+        costs.note_round(self._useful_s, whole_s, max(1, self._heard))
+        self._heard = 0
         self._set_slice(now_s)
         turn, late = self.admission.turn(now_s)
         for ticket in late:
@@ -259,6 +331,8 @@ class Gate:
         self._looked_s = now_s
         rates = self._demand.rates(now_s)
         costs = self.admission.costs
+        if self._kept is not None:
+            self.admission.kept_s = self._kept.kept_s
         self._set_slice(now_s)
         events_s = sum(
             rate * costs.expected(kind, 0)
@@ -266,6 +340,9 @@ class Gate:
             if self._groups[kind[0]] == "events"
         )
         free = 1 - min(0.5, events_s * costs.overhead)
+        # To be heard takes the same at every level, so where answers take longer it is a smaller part of them.
+        n = sum(rates.values())
+        free *= 1 - min(_MOST_HEARD, n * costs.heard_s)
 
         def share(level: int) -> float | None:
             work_s = 0.0
@@ -278,9 +355,8 @@ class Gate:
                     return None
                 work_s += rate * (cost_s or 0.0)
             # Of a second in which all turns are full, or of one request where that is more.
-            n = sum(rates.values())
-            turn_s = max(self.admission.slice_s, work_s / n if n else 0.0)
-            return work_s * (1 + costs.fixed_s / turn_s) * costs.overhead / free
+            turn_s = max(_SLICE_S, work_s / n if n else 0.0)
+            return work_s * (1 + costs.fixed_s / turn_s) / free
 
         waits_s = [self.admission.wait_s(route, Priority.NORMAL) for route in self._laddered]
         # Who asks for all that can be done, and waits for it, is no reason for worse answers: only a long queue is.
@@ -288,6 +364,7 @@ class Gate:
         self.ladder.loaded(now_s, share, self._crowded or is_long, self._few(rates, now_s))
         self._crowded = False
         self.admission.level = self.ladder.level
+        self._no_room.clear()
         self._load = share(self.ladder.level) or 0.0
         self._watch()
 

@@ -6,7 +6,7 @@ the two levels counts:
 - **Load.** What is asked for, as a share of what can be done, is known for every level whose cost was measured. When
   requests wait long or are refused, and that share is not small, it goes down to the best level that can do all of it,
   but never beyond the first whose cost nobody knows yet. It goes up
-  when a better level could have done all of it with room to spare for a whole hold: two thresholds, and a time between
+  when a better level could have done all of it with room to spare for nearly all of a hold: two thresholds, and a time between
   them. A climb that was wrong makes the next hold longer. While there is time, an answer now and then is made at a
   better level, so that its cost is known as it is now.
 - **Few who wait.** Clients that ask again once they have their answer ask for more the faster they are answered, so what
@@ -22,13 +22,17 @@ Sources: Nygard, "Release It!" (2007), for the breaker; Hellerstein et al., "Fee
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 __all__ = ["Ladder"]
 
-_DOWN = 0.8  # of what can be done: above this, down when requests wait long or are refused
+_DOWN = 0.85  # of what can be done: above this, down when requests wait long or are refused
+_FAR = 1.2  # above this at once, else when it has been so for a while: after a climb the first answers find nothing warm
+_PATIENCE_S = 0.5
 _MOST = 1.0  # to a level that has no more asked of it
 _UP = 0.75  # up to a better level that has no more: below the first, or it would swing
+_NEARLY = 0.75  # of the looks of a hold: demand and costs are measured, and by chance one in some is too high
 _SETTLE_S = 0.1  # from a step down to the next: what the new level takes has to be seen first
 _HOLD_S = 1.5
 _LONGEST_HOLD_S = 6.0
@@ -103,31 +107,36 @@ class _Load:
         self.level = 0
         self._lowest = lowest
         self._moved_s = self._climbed_s = self._looked_up_s = -math.inf
-        self._wish: tuple[int, float] | None = None
+        self._wish: _Wish | None = None
         self._hold_s = _HOLD_S
+        self._pressed_s = math.inf
         self._has_time = False
         self._next = 0
 
     def look(self, now_s: float, share: Share, crowded: bool, few: Few) -> None:
         here = share(self.level) or 0.0
-        self._has_time = here < _UP
-        if crowded and here > _DOWN and not few(self.level):
+        self._has_time = here < _UP or few(self.level)
+        too_much = crowded and here > _DOWN and not few(self.level)
+        since_s = self._pressed_s = min(self._pressed_s, now_s) if too_much else math.inf
+        if too_much:
             self._wish = None
-            if self.level < self._lowest and now_s - self._moved_s >= _SETTLE_S:
+            is_time = here > _FAR or now_s - since_s >= _PATIENCE_S
+            if is_time and self.level < self._lowest and now_s - self._moved_s >= _SETTLE_S:
                 self._descend(now_s, share)
             return
         better = self._sustainable(share, few)
-        if better == self.level:
+        if self._wish is None and better < self.level:
+            self._wish = _Wish(now_s)
+        wish = self._wish
+        # It counts what could have been done nearly all the while, not what could be done just now.
+        wanted = self.level if wish is None else wish.take(better, self.level)
+        if wish is None or wanted == self.level:
             self._wish = None
             if now_s - self._climbed_s > 2 * _LONGEST_HOLD_S:
                 self._hold_s = _HOLD_S
-            return
-        # It counts what could have been done all the while, not what could be done just now.
-        worst, since_s = self._wish or (better, now_s)
-        self._wish = max(worst, better), since_s
-        if now_s - since_s >= self._hold_s:
+        elif now_s - wish.since_s >= self._hold_s:
             self._climbed_s = now_s
-            self._move(self._wish[0], now_s)
+            self._move(wanted, now_s)
 
     def begin(self, now_s: float) -> int:
         if not self.level or not self._has_time or now_s - self._looked_up_s < _LOOK_UP_S:
@@ -156,6 +165,24 @@ class _Load:
 
     def _move(self, level: int, now_s: float) -> None:
         self.level, self._moved_s, self._wish = level, now_s, None
+
+
+class _Wish:
+    """The looks since a better level could do all that is asked for, and at how many of them each could."""
+
+    def __init__(self, since_s: float) -> None:
+        self.since_s = since_s
+        self._looks = 0
+        self._could: Counter[int] = Counter()
+
+    def take(self, better: int, level: int) -> int:
+        """The best level that could at nearly all looks, `better` at this one; else `level`, the one of now."""
+        self._looks += 1
+        for could in range(better, level):
+            self._could[could] += 1
+        return min(
+            (n for n, times in self._could.items() if times >= _NEARLY * self._looks), default=level
+        )
 
 
 class _Breaker:

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.registry import Collector
 
 from sevenfold.models.paths import Choice
+from sevenfold.serving.request_counts import RequestCounts
 from sevenfold.stores.history import Kept
 
 __all__ = ["Metrics"]
@@ -28,7 +29,6 @@ _STAGE_BUCKETS_S = (
     0.25,
     1.0,
 )  # a stage may take a share of the budget: from the cheapest lookup to all of a long one
-_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class Metrics:
@@ -36,17 +36,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "sevenfold_requests", "Requests answered", ["route", "status"], registry=self._registry
-        )
-        self._by_request: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
-        self._seconds = Histogram(
-            "sevenfold_request_seconds",
-            "Time of a request",
-            ["route"],
-            buckets=_BUCKETS_S,
-            registry=self._registry,
-        )
+        self._counts = RequestCounts()
+        self._registry.register(self._counts)
         self._stages = Histogram(
             "sevenfold_stage_seconds",
             "Time of a stage of an answer",
@@ -191,12 +182,7 @@ class Metrics:
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Note a request."""
-        counted = self._by_request.get((route, status))
-        if counted is None:  # to find them by their labels takes longer than to count
-            counted = self._requests.labels(route, str(status)), self._seconds.labels(route)
-            self._by_request[route, status] = counted
-        counted[0].inc()
-        counted[1].observe(seconds)
+        self._counts.note(route, status, seconds)
 
     def answer(
         self,

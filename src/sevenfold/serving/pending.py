@@ -1,5 +1,8 @@
 """Answers that are made and not yet on disk: those of one turn of the event loop share one commit.
 
+A commit is mostly waiting for the disk. A server has it done on a thread beside its event loop, so that meanwhile requests are read and
+refused; what is made while one is under way goes into the next.
+
 The guarantee: no answer leaves the process before it is on disk with its vectors, its index and its instant. A process that is
 killed, or a machine that loses power, takes with it only answers that nobody has had, and their requests may be sent again.
 """
@@ -9,9 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 
 from sevenfold.clock import elapsed_s
 from sevenfold.errors import ServingError, StoreError, StoreFullError
+from sevenfold.serving.beside import Beside, Work
 from sevenfold.serving.blocked import Blocked
 from sevenfold.serving.prediction_log import (
     FeatureList,
@@ -87,22 +93,48 @@ class Pending:
     Where other processes write too, `check` is asked in that transaction and raises OvertakenError for a draft that is void.
 
     One that has waited `longest_s` is written when the next is made, with it; where the disk is slow, one that has waited for
-    twice as long as a commit takes, so that a slow commit is shared by more. Whoever makes a draft has it settled: an event loop at its next turn, everyone else at once.
+    twice as long as a commit takes, so that a slow commit is shared by more. Whoever makes a draft has it settled: an event loop by `settle_soon`, everyone
+    else by `settle`, at once. With `beside` the first has the commit done on a thread of its own, one at a time.
     """
 
-    def __init__(self, store: Store, longest_s: float = _LONGEST_S, most: int = _MOST) -> None:
+    def __init__(
+        self, store: Store, longest_s: float = _LONGEST_S, most: int = _MOST, beside: bool = False
+    ) -> None:
         self._store = store
         self.check: Callable[[Transaction, Draft], None] | None = None
         self._longest_s = longest_s
         self._most = most
-        self._commit_s = 0.0
+        self._commit_s = self._loop_s = self._kept_s = 0.0
         self._waiting: dict[str, Draft] = {}
+        self._group: _Group | None = None  # that is being written on the thread
+        self._idle: list[asyncio.Future[None]] = []
+        self._beside = Beside("commit") if beside else None
         self.blocked = Blocked()
+
+    def write_beside(self) -> None:
+        """From now on have what an event loop settles written on a thread beside it."""
+        self._beside = self._beside or Beside("commit")
 
     @property
     def commit_s(self) -> float:
         """What a commit takes of late, in seconds."""
         return self._commit_s
+
+    @property
+    def loop_s(self) -> float:
+        """What a commit takes of the event loop of late, in seconds: all of it where it is not made beside."""
+        return self._loop_s
+
+    @property
+    def age_s(self) -> float:
+        """How long the oldest draft that is not on disk has waited, in seconds; 0 where there is none."""
+        drafts = self._waiting if self._group is None else self._group.drafts
+        return elapsed_s() - next(iter(drafts.values())).made_s if drafts else 0.0
+
+    @property
+    def kept_s(self) -> float:
+        """How long a draft made now is expected to wait until it is on disk, in seconds: as of late, or as the oldest has waited by now."""
+        return max(self._kept_s, self.age_s)
 
     @property
     def patience_s(self) -> float:
@@ -111,34 +143,110 @@ class Pending:
 
     def find(self, request_id: str) -> Draft | None:
         """The draft that answers a request and is not on disk yet, if any."""
-        return self._waiting.get(request_id)
+        under_way = None if self._group is None else self._group.drafts.get(request_id)
+        return under_way or self._waiting.get(request_id)
 
     def add(self, draft: Draft) -> None:
         """Have a draft wait, and write all that wait where the oldest has waited long, or they are as many as may."""
         self._waiting[draft.prediction.request_id] = draft
-        oldest = next(iter(self._waiting.values()))
-        if draft.made_s - oldest.made_s > self.patience_s or len(self._waiting) >= self._most:
+        n = len(self._waiting) + (0 if self._group is None else len(self._group.drafts))
+        if n >= self._most or (self._beside is None and self._is_long(draft.made_s)):
             self.settle()
 
     def settle_soon(self) -> None:
         """Settle at the next turn of the event loop, after what is ready in this one."""
-        if self._waiting:
+        if not self._waiting:
+            return
+        if self._beside is None:
             asyncio.get_running_loop().call_soon(self.settle)
+        elif self._is_long(elapsed_s()):
+            self._begin()
+        else:
+            asyncio.get_running_loop().call_soon(self._begin)
 
     def settle(self) -> None:
         """Write all that wait; each draft is told what became of it, and nothing is raised."""
-        drafts = list(self._waiting.values())
-        self._waiting.clear()
-        if not drafts:
+        if self._group is not None:
+            self._group.work.wait()
+            self._tell_group()
+        drafts = self._taken()
+        if drafts:
+            group = _Group(drafts)
+            self._commit(group)
+            group.loop_s = group.taken_s
+            self._tell(group)
+
+    async def idle(self) -> None:
+        """Wait until what waits is written where there is a thread for it; whoever waits here goes on before the next commit begins."""
+        self._begin()
+        if self._group is not None:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._idle.append(future)
+            await future
+
+    def close(self) -> None:
+        """Settle, and end the thread."""
+        self.settle()
+        if self._beside is not None:
+            self._beside.close()
+
+    def _is_long(self, now_s: float) -> bool:
+        oldest = next(iter(self._waiting.values()))
+        return now_s - oldest.made_s > self.patience_s
+
+    def _taken(self) -> dict[str, Draft]:
+        drafts, self._waiting = self._waiting, {}
+        return drafts
+
+    def _begin(self) -> None:
+        """Have all that wait written on the thread, unless it is at work: then they wait for that."""
+        if self._group is not None or not self._waiting or self._beside is None:
             return
+        loop = asyncio.get_running_loop()
+        group = self._group = _Group(self._taken())
+
+        def told() -> None:
+            with suppress(RuntimeError):  # the loop is closed: whoever ended it has settled
+                loop.call_soon_threadsafe(self._end, group)
+
+        group.work = Work(partial(self._commit, group), told)
         begin_s = elapsed_s()
-        error = self._write(drafts)
-        self._commit_s += (1 - _KEEP) * (elapsed_s() - begin_s - self._commit_s)
+        self._beside.give(group.work)
+        group.loop_s = elapsed_s() - begin_s
+
+    def _end(self, group: _Group) -> None:
+        """Tell what became of a group that was written on the thread, and go on with those that wait."""
+        if self._group is group:  # else whoever settled did not wait for the loop to hear of it
+            self._tell_group()
+            # Behind those who waited for this.
+            asyncio.get_running_loop().call_soon(self._begin)
+
+    def _tell_group(self) -> None:
+        group, self._group = self._group, None
+        assert group is not None
+        self._tell(group)
+        idle, self._idle = self._idle, []
+        for future in idle:
+            if not future.done():
+                future.set_result(None)
+
+    def _commit(self, group: _Group, begun: Callable[[], None] = lambda: None) -> None:
+        """Write a group, on whatever thread this is, and note in it what became of each draft; raises nothing."""
+        begin_s = elapsed_s()
+        drafts = list(group.drafts.values())
+        error = self._write(drafts, begun)
+        group.taken_s = elapsed_s() - begin_s
         # Together nothing of them is written; one may be at fault, and the others are not to suffer for it.
         is_shared = error is None or len(drafts) == 1 or isinstance(error, StoreFullError)
-        errors = [error if is_shared else self._write([draft]) for draft in drafts]
-        self._note(errors)
-        for draft, own in zip(drafts, errors, strict=True):
+        group.errors = [error if is_shared else self._write([draft], begun) for draft in drafts]
+
+    def _tell(self, group: _Group) -> None:
+        first = next(iter(group.drafts.values()))
+        self._commit_s += (1 - _KEEP) * (group.taken_s - self._commit_s)
+        self._loop_s += (1 - _KEEP) * (group.loop_s - self._loop_s)
+        self._kept_s += (1 - _KEEP) * (elapsed_s() - first.made_s - self._kept_s)
+        self._note(group.errors)
+        for draft, own in zip(group.drafts.values(), group.errors, strict=True):
             draft.settled(own)
 
     def _note(self, errors: list[Exception | None]) -> None:
@@ -150,7 +258,7 @@ class Pending:
             if isinstance(error, StoreError):
                 errors[at] = self.blocked.failed(error)
 
-    def _write(self, drafts: Sequence[Draft]) -> Exception | None:
+    def _write(self, drafts: Sequence[Draft], begun: Callable[[], None]) -> Exception | None:
         try:
             with self._store.write() as txn:
                 if self.check is not None:
@@ -162,6 +270,7 @@ class Pending:
                     keep_feature_list(txn, features)
                 for draft in drafts:
                     write_prediction(txn, draft.prediction, draft.raw)
+                begun()  # what is left is the commit
         except OvertakenError as error:
             _LOG.info("answers to be made again n=%d reason=%s", len(drafts), error)
             return error
@@ -169,3 +278,14 @@ class Pending:
             _LOG.error("answers not written n=%d error=%s", len(drafts), error)
             return error
         return None
+
+
+class _Group:
+    """Drafts by request that share a commit, and what became of each."""
+
+    work: Work
+
+    def __init__(self, drafts: dict[str, Draft]) -> None:
+        self.drafts = drafts
+        self.errors: list[Exception | None] = []
+        self.taken_s = self.loop_s = 0.0

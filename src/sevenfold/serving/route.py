@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Literal, TypeAlias
 
 from sevenfold.serving.admission import Ticket
@@ -21,6 +22,7 @@ __all__ = [
     "Route",
     "Scope",
     "Table",
+    "head_of",
 ]
 
 Scope: TypeAlias = Literal["events", "predict", "metrics", "admin"]
@@ -102,11 +104,21 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The answer to a request of which no more than the head was looked at."""
+    """The answer to a request of which no more than the head was looked at.
 
-    status: int
-    headers: Headers
+    `head` is its status and its headers as they are sent, but for the empty line that ends them; with `closes` one of them
+    says that the connection ends.
+    """
+
+    head: bytes
     body: bytes
+    closes: bool = False
+
+
+def head_of(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The status and the headers of an answer as they are sent, but for the empty line that ends them."""
+    lines = b"".join(b"%b: %b\r\n" % line for line in headers)
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode() + lines
 
 
 @dataclass(slots=True)

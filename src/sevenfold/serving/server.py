@@ -214,6 +214,8 @@ def _serve(
     site = Site(service, change, way.admission, way.tracing, version)
     if change is not None:
         _take_up(change)
+    if not service.replay:  # what a replay answers is to come of one thread
+        service.pending.write_beside()
     service.rehearse()
     if reason := service.ready():  # also loads the kernels, so that the first answer is not slow
         _LOG.warning("not ready reason=%s", reason)

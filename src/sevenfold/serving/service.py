@@ -167,7 +167,7 @@ class Service:
 
     def close(self) -> None:
         """End what the service has started; the store stays open."""
-        self.pending.settle()
+        self.pending.close()
         self.retrieval.close()
         if self.keeping is not None:
             self.keeping.close()

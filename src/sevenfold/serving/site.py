@@ -54,8 +54,7 @@ class Site:
         self._gate: Gate | None = None
         self._gated = service.definition
         if admission and not service.replay:
-            pending = service.pending
-            self._gate = Gate(service.budget_s, service.ladder, commit_s=lambda: pending.commit_s)
+            self._gate = Gate(service.budget_s, service.ladder, kept=service.pending)
             self.metrics.watch(GateMetrics(self._gate))
             service.shadow.pressed = self._gate.is_pressed
         self.gathering = Gathering(service.accept_posts)

@@ -314,6 +314,30 @@ def test_overhead_is_what_a_round_takes_beyond_its_turn():
     assert costs.overhead == pytest.approx(1.25)
 
 
+def test_what_a_request_takes_beside_its_turn_is_known_by_itself():
+    costs = Costs()
+    assert costs.heard_s == 0
+    for _ in range(100):
+        costs.note_round(0.004, 0.006, heard=20)
+    assert costs.heard_s == pytest.approx(0.0001)
+
+
+def test_a_commit_that_is_waited_for_is_part_of_the_time_that_an_answer_needs():
+    admission = made(0.005)
+    alone = come(admission)
+    assert alone is not None
+    admission.kept_s = 0.02  # of the 67 ms that it may take
+    assert sum(come(admission) is not None for _ in range(20)) == pytest.approx(8, abs=1)
+    admission.kept_s = 10.0  # a disk that takes longer than all of it refuses nobody for that alone
+    admission.withdraw(alone)
+    late = admission.ticket(RANK, Priority.NORMAL, 700, 0.0)
+    assert not late.is_late(0.07, 10.0)
+    assert late.is_late(0.14, 0.02)
+    assert not late.is_late(0.14)
+    post = admission.ticket(POST, Priority.NORMAL, 700, 0.0)
+    assert admission.ask(post, 0.0, 1.0) is None, "a post is on disk when its turn is over"
+
+
 def test_a_commit_is_paid_by_the_turn_and_not_by_each():
     costs = Costs()
     for _ in range(100):

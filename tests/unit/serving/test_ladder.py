@@ -130,6 +130,29 @@ def test_requests_refused_at_a_load_that_is_nearly_all_bring_it_down():
     assert driven.run(0.9, 5, crowded=True) == 1
 
 
+def test_a_short_crowd_at_a_load_that_is_nearly_all_does_not_bring_it_down():
+    """After a climb the first answers find nothing warm, and for a moment it is crowded."""
+    driven = Driven()
+    for _ in range(20):
+        assert driven.run(1.1, 0.4, crowded=True) == 0
+        assert driven.run(1.1, 0.1, crowded=False) == 0
+    assert driven.run(1.3, LOOK_S, crowded=True) == 1, "what is far too much is met at once"
+
+
+@given(st.integers(0, 4))
+def test_a_look_in_five_that_is_too_high_by_chance_does_not_keep_it_down(when: int):
+    driven = Driven()
+    driven.run(3, 1)
+    for look in range(60):
+        driven.run(0.9 if look % 5 == when else 0.5, LOOK_S)
+    assert driven.ladder.level == 0
+    driven.run(3, 1)
+    for _ in range(60):  # at half of the looks it is too much
+        driven.run(0.9, LOOK_S)
+        driven.run(0.5, LOOK_S)
+    assert driven.ladder.level == 1
+
+
 def test_while_there_is_time_answers_now_and_then_are_made_at_better_levels():
     driven = Driven()
     driven.run(3, 5)

@@ -36,13 +36,17 @@ _FEATURES = msgspec.json.Decoder(FeaturesRequest)
 def _recommend(site: Site, asked: Asked) -> Awaitable[Reply]:
     request = decoded(_RECOMMEND, asked.body)
     allowed = allowance(asked, _best(site, asked))
-    return _kept(site, asked, request, site.service.draft_recommend(request, allowed))
+    draft = site.service.draft_recommend(request, allowed)
+    _note_made(site, asked, request, draft)
+    return _kept(site, asked, request, draft)
 
 
 def _rank(site: Site, asked: Asked) -> Awaitable[Reply]:
     request = decoded(_RANK, asked.body)
     allowed = allowance(asked, _best(site, asked))
-    return _kept(site, asked, request, site.service.draft_rank(request, allowed))
+    draft = site.service.draft_rank(request, allowed)
+    _note_made(site, asked, request, draft)
+    return _kept(site, asked, request, draft)
 
 
 def _best(site: Site, asked: Asked) -> str:
@@ -50,6 +54,24 @@ def _best(site: Site, asked: Asked) -> str:
     if site.gate is None or asked.ticket is None:
         return "full"
     return site.gate.ladder.rungs[asked.ticket.level]
+
+
+def _note_made(site: Site, asked: Asked, request: RecommendRequest, draft: Draft) -> None:
+    """Note in the ticket how the answer ended: it is made, and its turn is over before it is on disk."""
+    ticket, prediction = asked.ticket, draft.prediction
+    if ticket is None:
+        return
+    ticket.is_made = True
+    if draft.repeated:
+        return
+    # What is given as it was made ahead is at no level of the ladder: no load and no fault is in it.
+    ticket.rung = _best(site, asked) if prediction.rung == "batch" else prediction.rung
+    # No fault of a stage: who asks left little time, there is nothing to rank, or no model to rank it with.
+    hurried = request.timeout_ms is not None or math.isfinite(left_s(asked.headers))
+    slate = site.service.system.serving.slate
+    wanted = prediction.rung == "cached" and slate is not None and slate.always
+    nothing = not prediction.items or not site.version_now()
+    ticket.excused = hurried or wanted or nothing or "table" in prediction.degraded
 
 
 async def _kept(site: Site, asked: Asked, request: RecommendRequest, draft: Draft) -> Reply:
@@ -68,16 +90,6 @@ def allowance(asked: Asked, best: str = "full") -> Allowance:
 def _answered(
     site: Site, asked: Asked, request: RecommendRequest, prediction: Prediction, repeated: bool
 ) -> Reply:
-    if asked.ticket is not None and not repeated:
-        # What is given as it was made ahead is at no level of the ladder: no load and no fault is in it.
-        as_asked = _best(site, asked) if prediction.rung == "batch" else prediction.rung
-        asked.ticket.rung = as_asked
-        # No fault of a stage: who asks left little time, there is nothing to rank, or no model to rank it with.
-        hurried = request.timeout_ms is not None or math.isfinite(left_s(asked.headers))
-        slate = site.service.system.serving.slate
-        wanted = prediction.rung == "cached" and slate is not None and slate.always
-        nothing = not prediction.items or not site.version_now()
-        asked.ticket.excused = hurried or wanted or nothing or "table" in prediction.degraded
     if not repeated:
         site.metrics.answer(prediction.rung, prediction.timing_us, prediction.degraded)
         if site.tracing is not None:
