@@ -150,9 +150,9 @@ class App:
         holder = self._guard.admit(headers, route.scope)
         limit = min(route.max_body_bytes, self._limits.max_body_bytes)
         size = check_length(headers, limit)
+        wanted_s = left_s(headers) if route.has_deadline else math.inf
         gate, ticket = self.site.gate, None
         if route.turn is not None and gate is not None:
-            wanted_s = left_s(headers) if route.has_deadline else math.inf
             urgency = priority(headers, holder is not None)
             found = gate.admit(route.path, urgency, size, wanted_s)
             if isinstance(found, Rejection):

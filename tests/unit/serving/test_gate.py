@@ -386,6 +386,16 @@ def test_the_header_of_a_deadline_bounds_the_wait(stall: Any) -> None:
         assert all("x-deadline-ms" in answer.text for answer in answers)
 
 
+def test_a_deadline_that_is_none_is_refused_without_a_gate_too(
+    make_stall: Callable[..., Any],
+) -> None:
+    stall = make_stall(admission=False)
+    for path in ("/v1/rank", "/v1/features", "/v2/models/m/infer"):
+        refused = stall.call("POST", path, json={}, headers={"x-deadline-ms": "-1"})
+        assert refused.status_code == 400
+        assert "x-deadline-ms" in refused.text
+
+
 def test_a_replay_refuses_nobody(make_stall: Callable[..., Any]) -> None:
     stall = make_stall(replay=True)
     assert stall.app.site.gate is None
