@@ -22,6 +22,7 @@ from sevenfold.models.rule import RuleModel
 from sevenfold.registry.registry import Registry
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.listening import connect_home
+from sevenfold.serving.offers import SLOT_BYTES
 
 WORKERS = 3
 ITEMS = [f"i{n}" for n in range(12)]
@@ -78,6 +79,12 @@ class Life:
             if "--place " in arguments:
                 found[int(arguments.rpartition("--place ")[2].partition("/")[0])] = int(pid)
         return found
+
+    def shows(self, number: int) -> bool:
+        """Whether a process has made an answer that it does not know to be on disk yet."""
+        with (self.home / "offers").open("rb") as file:
+            file.seek(number * SLOT_BYTES)
+            return file.read(4) != bytes(4)
 
     def metrics(self) -> dict[str, float]:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=30)

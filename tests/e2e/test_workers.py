@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 
 from sevenfold.cli.load import load_system
 from sevenfold.engines.offline import read_at
-from sevenfold.errors import ServingError
+from sevenfold.errors import RunError, ServingError
 from sevenfold.features.frame import Spine
 from sevenfold.loop.client import Client, admin_client
 from sevenfold.loop.server_process import ServerProcess
@@ -122,6 +123,41 @@ def test_one_request_to_all_at_once_has_one_answer(life: Life) -> None:
     assert len({msgspec.json.encode(answer["items"]) for answer in answers}) == 1
     assert len({answer["t"] for answer in answers}) == 1
     life.given["same"] = answers[0]
+
+
+def test_who_has_the_lock_writes_what_the_others_have_made_also_of_one_that_is_killed(
+    life: Life,
+) -> None:
+    def ask(number: int, name: str) -> None:
+        with suppress(RunError):  # of one that is killed there is no answer
+            body = {"request_id": name, "keys": {"customer": "c1"}, "items": ITEMS}
+            life.given[name] = life.member(number).post("/v1/rank", body)
+
+    threads = [threading.Thread(target=ask, args=(n, f"waits{n}")) for n in (1, 2)]
+    pid = life.pids()[1]
+    os.kill(life.server.pid, signal.SIGSTOP)  # nothing is started again meanwhile
+    store = open_store(f"lmdb:{life.home / 'store'}")
+    try:
+        with store.write():  # as any process that commits just now
+            for thread in threads:
+                thread.start()
+            wait_for(lambda: life.shows(1) and life.shows(2), "both have made their answers")
+            os.kill(pid, signal.SIGKILL)
+        for thread in threads:
+            thread.join(PATIENCE_S)
+        with store.read() as txn:
+            logged = {one.request_id: one.t_us for one in read_predictions(txn)}
+    finally:
+        store.close()
+        os.kill(life.server.pid, signal.SIGCONT)
+    assert "waits1" not in life.given
+    ask(2, "waits1")
+    assert life.given["waits1"]["repeated"]
+    assert [life.given[name]["t"] for name in ("waits1", "waits2")] == [
+        logged["waits1"],
+        logged["waits2"],
+    ]
+    wait_for(lambda: life.is_back(1, pid), "the worker is back")
 
 
 def test_a_model_is_swapped_in_all_of_them_under_load_with_no_request_lost_or_mixed(

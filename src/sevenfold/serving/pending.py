@@ -17,12 +17,15 @@ from functools import partial
 
 from sevenfold.clock import elapsed_s
 from sevenfold.errors import ServingError, StoreError, StoreFullError
+from sevenfold.serving.basis import Basis
 from sevenfold.serving.beside import Beside, Work
 from sevenfold.serving.blocked import Blocked
+from sevenfold.serving.offers import Offer, Offers
 from sevenfold.serving.prediction_log import (
     FeatureList,
     Prediction,
     encode_prediction,
+    is_kept,
     keep_feature_list,
     write_prediction,
 )
@@ -52,7 +55,7 @@ class Draft:
         self.repeated = features is None
         self.features = features
         self.is_kept = self.repeated
-        self.basis: object = None  # what it was made from, for whoever checks that
+        self.basis: Basis | None = None  # what it was made from, where others may check that
         self.error: Exception | None = None
         self.raw = b"" if self.repeated else encode_prediction(prediction)
         self.made_s = elapsed_s()
@@ -64,6 +67,20 @@ class Draft:
         twin.is_kept = self.is_kept
         self._told.append(lambda: twin.settled(self.error))
         return twin
+
+    def offer(self) -> Offer:
+        """What of it other processes are shown, which may then write it."""
+        assert self.basis is not None
+        assert self.features is not None
+        made, basis = self.prediction, self.basis
+        return Offer(
+            made.request_id,
+            made.t_us,
+            self.raw,
+            self.features.name,
+            basis.end,
+            basis.standing(),
+        )
 
     def settled(self, error: Exception | None) -> None:
         """Tell all that wait for it that it is on disk, or why it is not."""
@@ -90,7 +107,8 @@ class Draft:
 class Pending:
     """The drafts that wait, in the order in which they were made; `settle` writes them by one commit.
 
-    Where other processes write too, `check` is asked in that transaction and raises OvertakenError for a draft that is void.
+    Where other processes write too, `check` is asked in that transaction and raises OvertakenError where a draft is void; and with `offers`
+    they write for one another what waits.
 
     One that has waited `longest_s` is written when the next is made, with it; where the disk is slow, one that has waited for
     twice as long as a commit takes, so that a slow commit is shared by more. Whoever makes a draft has it settled: an event loop by `settle_soon`, everyone
@@ -101,7 +119,8 @@ class Pending:
         self, store: Store, longest_s: float = _LONGEST_S, most: int = _MOST, beside: bool = False
     ) -> None:
         self._store = store
-        self.check: Callable[[Transaction, Draft], None] | None = None
+        self.check: Callable[[Transaction, Sequence[Draft]], None] | None = None
+        self.offers: Offers | None = None
         self._longest_s = longest_s
         self._most = most
         self._commit_s = self._loop_s = self._kept_s = 0.0
@@ -149,6 +168,8 @@ class Pending:
     def add(self, draft: Draft) -> None:
         """Have a draft wait, and write all that wait where the oldest has waited long, or they are as many as may."""
         self._waiting[draft.prediction.request_id] = draft
+        if self.offers is not None:
+            self.offers.show(draft.offer())
         n = len(self._waiting) + (0 if self._group is None else len(self._group.drafts))
         if n >= self._most or (self._beside is None and self._is_long(draft.made_s)):
             self.settle()
@@ -234,10 +255,11 @@ class Pending:
         """Write a group, on whatever thread this is, and note in it what became of each draft; raises nothing."""
         begin_s = elapsed_s()
         drafts = list(group.drafts.values())
-        error = self._write(drafts, begun)
+        error = self._write(drafts, begun, with_others=True)
         group.taken_s = elapsed_s() - begin_s
         # Together nothing of them is written; one may be at fault, and the others are not to suffer for it.
-        is_shared = error is None or len(drafts) == 1 or isinstance(error, StoreFullError)
+        is_own = len(drafts) == 1 and (self.offers is None or isinstance(error, OvertakenError))
+        is_shared = error is None or is_own or isinstance(error, StoreFullError)
         group.errors = [error if is_shared else self._write([draft], begun) for draft in drafts]
 
     def _tell(self, group: _Group) -> None:
@@ -246,6 +268,8 @@ class Pending:
         self._loop_s += (1 - _KEEP) * (group.loop_s - self._loop_s)
         self._kept_s += (1 - _KEEP) * (elapsed_s() - first.made_s - self._kept_s)
         self._note(group.errors)
+        if self.offers is not None:
+            self.offers.hide(group.drafts)
         for draft, own in zip(group.drafts.values(), group.errors, strict=True):
             draft.settled(own)
 
@@ -258,18 +282,18 @@ class Pending:
             if isinstance(error, StoreError):
                 errors[at] = self.blocked.failed(error)
 
-    def _write(self, drafts: Sequence[Draft], begun: Callable[[], None]) -> Exception | None:
+    def _write(
+        self, drafts: Sequence[Draft], begun: Callable[[], None], with_others: bool = False
+    ) -> Exception | None:
+        if self.offers is not None:
+            begun()  # other processes have the lock for as long as it takes
         try:
             with self._store.write() as txn:
-                if self.check is not None:
-                    for draft in drafts:
-                        self.check(txn, draft)
-                for features in {
-                    d.features.name: d.features for d in drafts if d.features
-                }.values():
-                    keep_feature_list(txn, features)
-                for draft in drafts:
-                    write_prediction(txn, draft.prediction, draft.raw)
+                if self.offers is not None:  # another process may have had its turn before
+                    drafts = [d for d in drafts if not is_kept(txn, d.prediction, d.raw)]
+                self._put(txn, drafts)
+                if self.offers is not None and drafts and with_others:
+                    self.offers.write_others(txn)
                 begun()  # what is left is the commit
         except OvertakenError as error:
             _LOG.info("answers to be made again n=%d reason=%s", len(drafts), error)
@@ -278,6 +302,14 @@ class Pending:
             _LOG.error("answers not written n=%d error=%s", len(drafts), error)
             return error
         return None
+
+    def _put(self, txn: Transaction, drafts: Sequence[Draft]) -> None:
+        if self.check is not None:
+            self.check(txn, drafts)
+        for features in {d.features.name: d.features for d in drafts if d.features}.values():
+            keep_feature_list(txn, features)
+        for draft in drafts:
+            write_prediction(txn, draft.prediction, draft.raw)
 
 
 class _Group:

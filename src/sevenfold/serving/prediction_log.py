@@ -31,13 +31,16 @@ __all__ = [
     "feature_names",
     "find_prediction",
     "is_answered",
+    "is_kept",
     "items_digest",
     "keep_feature_list",
+    "knows_feature_list",
     "name_file",
     "prediction_key",
     "read_predictions",
     "sealed_files",
     "unname_file",
+    "write_encoded",
     "write_prediction",
 ]
 
@@ -173,14 +176,22 @@ def feature_list(names: Sequence[str], hashes: Sequence[str]) -> FeatureList:
 
 def keep_feature_list(txn: Transaction, features: FeatureList) -> None:
     """Have the store keep a list that answers name; nothing when it does."""
-    key = b"features/" + features.name.encode()
-    if txn.get(META, key) is None:
-        txn.put(META, key, features.encoded)
+    if not knows_feature_list(txn, features.name):
+        txn.put(META, _features_key(features.name), features.encoded)
+
+
+def knows_feature_list(txn: Transaction, name: str) -> bool:
+    """Whether the store keeps the list of that id."""
+    return txn.get(META, _features_key(name)) is not None
+
+
+def _features_key(name: str) -> bytes:
+    return b"features/" + name.encode()
 
 
 def feature_names(txn: Transaction, name: str) -> tuple[str, ...]:
     """The list of features kept under an id; raises StoreError for an unknown one."""
-    raw = txn.get(META, b"features/" + name.encode())
+    raw = txn.get(META, _features_key(name))
     if raw is None:
         raise StoreError(f"a prediction names feature list {name!r}, which the store does not hold")
     pairs: list[Any] = msgspec.json.decode(raw)
@@ -202,10 +213,21 @@ def write_prediction(txn: Transaction, prediction: Prediction, raw: bytes | None
 
     `raw` is the answer encoded, where that has been done.
     """
-    key = prediction_key(prediction.t_us, prediction.request_id)
-    txn.put(PREDICTIONS, key, encode_prediction(prediction) if raw is None else raw)
-    txn.put(REQUESTS, _request_key(prediction.request_id), key)
-    raise_frontier(txn, prediction.t_us)
+    encoded = encode_prediction(prediction) if raw is None else raw
+    write_encoded(txn, prediction.request_id, prediction.t_us, encoded)
+
+
+def write_encoded(txn: Transaction, request_id: str, t_us: Instant, raw: bytes) -> None:
+    """The same for an answer that is known by its id and instant only."""
+    key = prediction_key(t_us, request_id)
+    txn.put(PREDICTIONS, key, raw)
+    txn.put(REQUESTS, _request_key(request_id), key)
+    raise_frontier(txn, t_us)
+
+
+def is_kept(txn: Transaction, prediction: Prediction, raw: bytes) -> bool:
+    """Whether the store keeps this very answer, `raw` as it is kept."""
+    return txn.get(PREDICTIONS, prediction_key(prediction.t_us, prediction.request_id)) == raw
 
 
 def is_answered(txn: Transaction, request_id: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sevenfold.errors import ServingError
 from sevenfold.serving.pending import Draft, OvertakenError
 from sevenfold.serving.prediction_log import Prediction, is_answered, items_digest
@@ -11,10 +13,11 @@ from sevenfold.stores.kv import Transaction
 __all__ = ["check_fresh", "check_same"]
 
 
-def check_fresh(txn: Transaction, draft: Draft) -> None:
-    """Refuse a draft whose request another process has answered meanwhile."""
-    if is_answered(txn, draft.prediction.request_id):
-        raise OvertakenError("another process has answered this request; ask it again")
+def check_fresh(txn: Transaction, drafts: Iterable[Draft]) -> None:
+    """Refuse drafts where another process has answered the request of one meanwhile."""
+    for draft in drafts:
+        if is_answered(txn, draft.prediction.request_id):
+            raise OvertakenError("another process has answered this request; ask it again")
 
 
 def check_same(request: RecommendRequest, items: list[str] | None, given: Prediction) -> None:

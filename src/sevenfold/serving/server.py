@@ -33,6 +33,7 @@ from sevenfold.serving.instants import Instants
 from sevenfold.serving.limits import Limits
 from sevenfold.serving.listening import ADMIN_SOCKET, files_at_once, listen_home, listen_port
 from sevenfold.serving.members import inner_routes, outer_routes, socket_name
+from sevenfold.serving.offers import Offers
 from sevenfold.serving.order import (
     keep_declared,
     read_declared,
@@ -60,6 +61,7 @@ _LOG = logging.getLogger(__name__)
 _DRAIN_S = 10
 _OTHER_FILES = 256
 _INSTANTS = "instants"
+_OFFERS = "offers"
 _BEAT_S = 1.0
 
 
@@ -136,7 +138,9 @@ def supervise(home: Path, door: Door, n: int, command: Callable[[Place], Sequenc
         _clean(home)
         withdraw_declared(home)
         home_token(home)  # made once, here
-        (home / _INSTANTS).unlink(missing_ok=True)
+        for name in (_INSTANTS, _OFFERS):
+            (home / name).unlink(missing_ok=True)
+        Offers(home / _OFFERS, 0, n).close()  # made before it is needed, while there is room
         instants = Instants(home / _INSTANTS, SystemClock())
         with closing(instants), listen_port(door.host, door.port) as port:
 
@@ -170,15 +174,20 @@ def serve_place(
     keep_to_one_thread()
     url = f"lmdb:{home / 'store'}"
     clock = SystemClock()
-    with closing(open_store(url)) as store, closing(Instants(home / _INSTANTS, clock)) as instants:
+    with (
+        closing(open_store(url)) as store,
+        closing(Instants(home / _INSTANTS, clock)) as instants,
+        closing(Offers(home / _OFFERS, place.number, place.among)) as offers,
+    ):
         registry = Registry(home / "registry", way.kinds)
         if place.number:
             declared = partial(_declared, home, way.load)
             service: Service = Worker(system, store, registry, instants, declared, progress)
+            service.pending.offers = offers
             service.keep_answers(home / PREDICTIONS_FOLDER)  # the owner moves them
         else:
             service = Service(system, store, registry, clock, False, progress)
-            service.share(instants)
+            service.share(instants, offers)
             service.keep_answers(home / PREDICTIONS_FOLDER, way.log_head)
             if way.history_head:
                 service.keep_histories(url, home / HISTORY, way.history_head)

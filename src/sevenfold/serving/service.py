@@ -22,6 +22,7 @@ from sevenfold.serving.ahead import ahead_of
 from sevenfold.serving.answer import Answering
 from sevenfold.serving.audit import Audit
 from sevenfold.serving.background import Job
+from sevenfold.serving.basis import Basis, read_basis
 from sevenfold.serving.caches import Caches, hot_states, slates_of
 from sevenfold.serving.champion import Champion
 from sevenfold.serving.changing import ChangeStatus, Changing, obstacle
@@ -32,6 +33,7 @@ from sevenfold.serving.ingest import Ingest, IngestResult, Observer, Post
 from sevenfold.serving.instants import Instants, Moment
 from sevenfold.serving.jobs import Jobs
 from sevenfold.serving.named import asked_rows, check_keys
+from sevenfold.serving.offers import Offers
 from sevenfold.serving.on_trial import OnTrial
 from sevenfold.serving.pending import Draft, Pending
 from sevenfold.serving.prediction_log import Prediction, find_prediction
@@ -149,10 +151,10 @@ class Service:
         self.keeping = Keeping(self.store, url, folder, head_events, self._is_forgetting)
         self.keeping.use(self.plan)
 
-    def share(self, instants: Instants) -> None:
-        """From now on other processes answer from the store too, and go by `instants`."""
+    def share(self, instants: Instants, offers: Offers | None = None) -> None:
+        """From now on other processes answer from the store too, and go by `instants`; with `offers` commits are shared."""
         self._ingest.instants = instants
-        self.pending.check = check_fresh
+        self.pending.check, self.pending.offers = check_fresh, offers
 
     def _learn(
         self, txn: Transaction, start: int, progress: Callable[[int], None] | None = None
@@ -434,9 +436,9 @@ class Service:
         """What is to be seen before a snapshot is begun; nothing by whoever writes all that there is."""
         return None
 
-    def _catch_up(self, txn: Transaction) -> object:
+    def _catch_up(self, txn: Transaction) -> Basis | None:
         """Know all that the snapshot has; what an answer from it is to be checked by when it is written."""
-        return None
+        return None if self.pending.offers is None else read_basis(txn)
 
     def _instant(
         self, txn: Transaction, given: Instant | None, moment: Moment | None = None

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from sevenfold.errors import ServingError, SevenfoldError
 from sevenfold.models.trees import rehearse_trees
 from sevenfold.registry.registry import Registry
 from sevenfold.retrieval.build import build_retrieval
 from sevenfold.serving.background import Job
+from sevenfold.serving.basis import Basis, Leaving, read_leaving
 from sevenfold.serving.definition import Definition
-from sevenfold.serving.forgetting import forgotten, orders
 from sevenfold.serving.ingest import IngestResult, Post
 from sevenfold.serving.instants import Instants, Moment, seen
 from sevenfold.serving.pending import Draft, OvertakenError
@@ -33,21 +32,6 @@ __all__ = ["Worker"]
 
 _LOG = logging.getLogger(__name__)
 _MOST = 2_000  # events learned at once: no answer waits for more
-
-
-class _Forgetting(NamedTuple):
-    """Who is being forgotten, by entity, key and stage; and how many have been."""
-
-    open: tuple[tuple[str, str, str], ...]
-    done: int
-
-
-class _Basis(NamedTuple):
-    """What an answer was made from."""
-
-    end: int
-    record: bytes | None
-    forgetting: _Forgetting
 
 
 class Worker(Service):
@@ -70,7 +54,7 @@ class Worker(Service):
         self._instants = instants
         self._declared = declared
         with store.read() as txn:  # before the log: what is carried out meanwhile is done once more
-            self._known = _forgetting(txn)
+            self._known = read_leaving(txn)
         super().__init__(system, store, registry, instants.clock, False, progress)
         self.pending.check = self._check
         self._following = _Following(self)
@@ -98,7 +82,7 @@ class Worker(Service):
             raw = raw_record(txn)
             before = self._learned
             if raw == self._record:
-                self._mind(txn, _forgetting(txn))
+                self._mind(txn, read_leaving(txn))
                 self._learn_some(txn)
                 return self._learned != before
         return self._change(raw)
@@ -135,14 +119,14 @@ class Worker(Service):
         assert moment is not None
         return moment.instant(txn)
 
-    def _catch_up(self, txn: Transaction) -> _Basis:
+    def _catch_up(self, txn: Transaction) -> Basis:
         record = raw_record(txn)
         if record != self._record:
             raise OvertakenError("another declaration serves by now; ask again")
-        forgetting = _forgetting(txn)
-        self._mind(txn, forgetting)
+        leaving = read_leaving(txn)
+        self._mind(txn, leaving)
         self._learn_some(txn)
-        return _Basis(position(txn), record, forgetting)
+        return Basis(position(txn), record, leaving)
 
     def _learn_some(self, txn: Transaction) -> None:
         """Have generators and caches learn what the log has more by now, or some of it."""
@@ -158,7 +142,7 @@ class Worker(Service):
     def _mind_forgetting(self) -> None:
         """Nothing: it is seen in the snapshot that is read, see `_mind`."""
 
-    def _mind(self, txn: Transaction, now: _Forgetting) -> None:
+    def _mind(self, txn: Transaction, now: Leaving) -> None:
         """Keep nothing in memory of whoever has been forgotten, and no states while somebody is."""
         before, self._known = self._known, now
         if now.open or before.open or now.done != before.done:
@@ -181,15 +165,17 @@ class Worker(Service):
         self._adopt(self.definition)
         self._learned = self._learn(txn, 0)
 
-    def _check(self, txn: Transaction, draft: Draft) -> None:
-        """Refuse to log an answer that the store does not bear out by now."""
-        check_fresh(txn, draft)
-        basis = draft.basis
-        assert isinstance(basis, _Basis)
-        if not seen(txn, basis.end, draft.prediction.t_us):
-            raise OvertakenError("the clock was set back while this was answered; ask again")
-        if raw_record(txn) != basis.record or _forgetting(txn) != basis.forgetting:
-            raise OvertakenError("the store was changed while this was answered; ask again")
+    def _check(self, txn: Transaction, drafts: Sequence[Draft]) -> None:
+        """Refuse to log answers of which the store does not bear one out by now."""
+        check_fresh(txn, drafts)
+        record, leaving = raw_record(txn), read_leaving(txn)
+        for draft in drafts:
+            basis = draft.basis
+            assert basis is not None
+            if not seen(txn, basis.end, draft.prediction.t_us):
+                raise OvertakenError("the clock was set back while this was answered; ask again")
+            if record != basis.record or leaving != basis.leaving:
+                raise OvertakenError("the store was changed while this was answered; ask again")
 
 
 class _Following:
@@ -206,10 +192,3 @@ class _Following:
 
     def failed(self, error: Exception) -> None:
         """Nothing is lost: what was not learned is learned at the next step."""
-
-
-def _forgetting(txn: Transaction) -> _Forgetting:
-    return _Forgetting(
-        tuple((order.entity, order.key, order.stage) for order in orders(txn)),
-        forgotten(txn).entities,
-    )
