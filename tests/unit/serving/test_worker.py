@@ -1,5 +1,6 @@
 """A process beside the owner answers as the owner would, logs only what the log bears out, and says when it cannot."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,7 +23,7 @@ from sevenfold.serving.audit import audit_all
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.ingest import Post
 from sevenfold.serving.instants import Instants
-from sevenfold.serving.pending import Draft, OvertakenError
+from sevenfold.serving.pending import Draft, OvertakenError, Pending
 from sevenfold.serving.request import FeaturesAnswer, FeaturesRequest, RankRequest, RecommendRequest
 from sevenfold.serving.service import Service
 from sevenfold.serving.worker import Worker
@@ -187,6 +188,8 @@ def test_of_two_answers_to_one_request_the_first_is_logged_and_the_other_not_giv
 
 def test_an_answer_that_is_void_takes_none_of_its_commit_with_it(fleet: Fleet) -> None:
     one, other = fleet.workers
+    check, other.pending = other.pending.check, Pending(fleet.store, math.inf)
+    other.pending.check = check  # both wait, however long it takes to make them
     void, good = other.draft_recommend(asked("void")), other.draft_recommend(asked("good"))
     one.recommend(asked("void"))
     other.pending.settle()
