@@ -20,7 +20,9 @@ from sevenfold.hashing import canonical_json, digest
 from sevenfold.serving.ingest import Ingest, IngestResult
 from sevenfold.sources.files import Progress, read_chunks
 from sevenfold.sources.known import known_times
-from sevenfold.sources.raw import Raw
+from sevenfold.sources.lines import JSON_ENDS, read_columns
+from sevenfold.sources.raw import Raw, taken
+from sevenfold.sources.validate import no_events
 from sevenfold.spec.field import CONTENT
 from sevenfold.spec.stream import Stream
 from sevenfold.spec.system import System
@@ -76,6 +78,8 @@ def load_events(
             events |= _of_streams(store, plan)
     if not events:
         raise NotFoundError(f"there are no events of {', '.join(plan.streams)}")
+    # What was given, and has no event in it, was given.
+    events |= {name: no_events(system.stream(name)) for name in tables if name not in events}
     refused = {
         name: [refusal for part in parts for refusal in part.refused]
         for name, parts in results.items()
@@ -125,7 +129,7 @@ def _require_tables(system: System, given: Mapping[str, Any]) -> None:
 
 def _parts(stream: Stream, table: Any, progress: Progress | None) -> Iterator[Mapping[str, Raw]]:
     """The rows in the order in which they became known, some at a time."""
-    if isinstance(table, str | Path):
+    if isinstance(table, str | Path) and not _is_json(table):
         by = stream.known or stream.time
         yield from read_chunks(_file(table), _names(stream), by, progress=progress)
         return
@@ -134,18 +138,14 @@ def _parts(stream: Stream, table: Any, progress: Progress | None) -> Iterator[Ma
     order = np.argsort(known_us, kind="stable")
     for begin in range(0, len(order), _ROWS):
         rows = order[begin : begin + _ROWS]
-        yield {name: _picked(column, rows) for name, column in columns.items()}
-
-
-def _picked(column: Raw, rows: npt.NDArray[np.intp]) -> Raw:
-    if isinstance(column, Texts):
-        return column.take(rows)
-    return column[rows] if isinstance(column, np.ndarray) else [column[i] for i in rows.tolist()]
+        yield {name: taken(column, rows) for name, column in columns.items()}
 
 
 def _columns(stream: Stream, table: Any, progress: Progress | None) -> Mapping[str, Raw]:
     """The columns of the stream; all there are when its events are named by their content."""
     names = _names(stream)
+    if isinstance(table, str | Path) and _is_json(table):
+        return read_columns(_file(table), names and list(names)) or {n: [] for n in stream.names()}
     if isinstance(table, str | Path):
         chunks = list(read_chunks(_file(table), names, None, _AT_ONCE, progress))
         return chunks[0] if chunks else {name: [] for name in stream.names()}
@@ -161,6 +161,10 @@ def _columns(stream: Stream, table: Any, progress: Progress | None) -> Mapping[s
 
 def _names(stream: Stream) -> Mapping[str, str] | None:
     return None if stream.id == CONTENT else {name: name for name in stream.names()}
+
+
+def _is_json(given: Path | str) -> bool:
+    return str(given).endswith(JSON_ENDS)
 
 
 def _file(given: str | Path) -> Path:

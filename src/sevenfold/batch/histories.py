@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sevenfold.errors import NotFoundError
 from sevenfold.features.plan import Plan
 from sevenfold.serving.histories import wanted_keys
+from sevenfold.sources.validate import no_events
+from sevenfold.spec.stream import Stream
+from sevenfold.spec.system import System
 from sevenfold.stores.history import HISTORY, History, StreamHistory
 from sevenfold.stores.kv import Store
 from sevenfold.stores.log import last_known_us, rewrites
@@ -38,18 +41,19 @@ class Kept:
 
 
 def kept_events(
+    system: System,
     plan: Plan,
     home: Path,
-    store_url: str,
     head_events: int,
     advance: Callable[[int, int], None] | None = None,
 ) -> Kept:
-    """The history of every stream up to the end of the home's log, brought up to date first.
+    """The history of every stream up to the end of the log in LMDB of a home, brought up to date first.
 
-    Raises NotFoundError when the log has no events of the plan's streams.
+    A stream that the log has no event of yet has an empty one: its features read as they do online. Raises
+    NotFoundError when the log has no events of any of the plan's streams.
     """
     history = history_of(home, plan)
-    store = open_store(store_url, readonly=True)
+    store = open_store(f"lmdb:{home / 'store'}", readonly=True)
     try:
         begin_us, before = _end(store)
         events = history.brought_up(store, head_events, advance)
@@ -58,7 +62,19 @@ def kept_events(
         store.close()
     if not events:
         raise NotFoundError(f"there are no events of {', '.join(plan.streams)}")
-    return Kept(events, (begin_us, end_us), (before, after))
+    empty = {
+        stream: _empty(system.streams[stream], keys)
+        for stream, keys in wanted_keys(plan).items()
+        if stream not in events
+    }
+    return Kept({**events, **empty}, (begin_us, end_us), (before, after))
+
+
+def _empty(stream: Stream, keys: Sequence[tuple[str, ...]]) -> StreamHistory:
+    """The history of a stream without an event."""
+    return StreamHistory(
+        stream.name, dict.fromkeys(keys, ()), dict.fromkeys(keys, no_events(stream))
+    )
 
 
 def _end(store: Store) -> tuple[Instant, int]:

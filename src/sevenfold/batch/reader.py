@@ -206,8 +206,8 @@ class Reader:
             raise RunError(
                 f"no store in {self._home}: `sevenfold ingest` makes one; give another home, or events"
             )
-        url = f"lmdb:{self._home / 'store'}"
-        kept = kept_events(self.plan, self._home, url, HEAD_EVENTS, self._told("reading events"))
+        told = self._told("reading events")
+        kept = kept_events(self.system, self.plan, self._home, HEAD_EVENTS, told)
         return kept.events, kept.end_us, lambda: [str(self._home.resolve()), *kept.rewrites]
 
     def _computed(

@@ -173,10 +173,9 @@ def _run(asked: _Asked, now_us: Instant) -> Scored:
             raise_frontier(txn, asked.as_of_us)
         known = _known(store, asked)
         table = _begin(store, asked, scoring, features, known.population)
-    url = f"lmdb:{asked.home / 'store'}"
     plan = compile_plan(system.features)
     kept = kept_events(
-        plan, asked.home, url, HEAD_EVENTS, partial(asked.progress, "reading events")
+        system, plan, asked.home, HEAD_EVENTS, partial(asked.progress, "reading events")
     )
     if kept.rewrites != (table.rewrites, table.rewrites):
         raise _rewritten()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +10,23 @@ import numpy as np
 from sevenfold.cli.times import written
 from sevenfold.errors import InputError
 from sevenfold.serving.follow import Taken
-from sevenfold.serving.ingest import Ingest
-from sevenfold.sources.files import Chunk, Progress, read_chunks
+from sevenfold.serving.ingest import Ingest, IngestResult
+from sevenfold.sources.files import Progress, read_chunks
 from sevenfold.sources.known import known_times
+from sevenfold.sources.lines import JSON_ENDS, read_columns
+from sevenfold.sources.merged import Chunks, in_order
+from sevenfold.sources.raw import Raw, taken
 from sevenfold.spec.field import CONTENT
 from sevenfold.spec.stream import Stream
 from sevenfold.spec.units import parse_duration
-from sevenfold.types import Instant, Texts
+from sevenfold.types import Instant
 
 __all__ = [
     "Taken",
     "after",
     "field_columns",
     "ingest_file",
+    "ingest_together",
     "pairs",
     "read_events",
     "stream_columns",
@@ -71,14 +75,19 @@ def read_events(
     file: Path,
     columns: Mapping[str, str] | None,
     progress: Progress | None = None,
-) -> Iterator[Chunk]:
-    """The rows of a file in the order in which they became known."""
-    return read_chunks(file, columns, order_by=stream.known or stream.time, progress=progress)
+) -> Chunks:
+    """The rows of a file in the order in which they became known; those of a JSON file all at once."""
+    if not file.name.endswith(JSON_ENDS):
+        return read_chunks(file, columns, order_by=stream.known or stream.time, progress=progress)
+    own = None if columns is None else list(columns.values())
+    found = read_columns(file, own)
+    rows = {name: found[column] for name, column in columns.items()} if columns else found
+    known_us, _ = known_times(stream, rows)
+    order = np.argsort(known_us, kind="stable")
+    return iter([{name: taken(column, order) for name, column in rows.items()}] if rows else [])
 
 
-def after(
-    stream: Stream, chunks: Iterable[Chunk], end_us: Instant, resume: bool
-) -> Iterator[Chunk]:
+def after(stream: Stream, chunks: Chunks, end_us: Instant, resume: bool) -> Chunks:
     """The rows of `chunks` that became known after the log's end.
 
     Earlier ones would count as known only from now on. With `resume` they are what an interrupted
@@ -96,28 +105,36 @@ def after(
                 "Give --late if so it was, or --resume to go on with a file taken in before"
             )
         rows = np.flatnonzero(readable & (known_us > keep_us))
-        yield (
-            {
-                name: column.take(rows) if isinstance(column, Texts) else column[rows]
-                for name, column in chunk.items()
-            }
-            if resume
-            else chunk
-        )
+        yield ({name: taken(column, rows) for name, column in chunk.items()} if resume else chunk)
 
 
-def ingest_file(
-    ingest: Ingest, stream: Stream, chunks: Iterable[Chunk], live: bool = False
-) -> Taken:
+def ingest_file(ingest: Ingest, stream: Stream, chunks: Chunks, live: bool = False) -> Taken:
     """What became of the rows of a file; with `live` they are known now, not when the stream says."""
-    taken = Taken()
+    told = Taken()
     for chunk in chunks:
-        result = ingest.accept(stream.name, chunk, history=not live)
-        taken.rows += len(next(iter(chunk.values())))
-        taken.events += result.events
-        taken.duplicates += result.duplicates
-        taken.position = result.position
-        taken.dead.update(refusal.reason for refusal in result.refused)
-        taken.alerts.update(alert.expectation for alert in result.alerts)
-        taken.notes.extend(alert.detail for alert in result.alerts)
-    return taken
+        _add(told, chunk, ingest.accept(stream.name, chunk, history=not live))
+    return told
+
+
+def ingest_together(
+    ingest: Ingest, files: Mapping[str, tuple[Stream, Chunks]]
+) -> Mapping[str, Taken]:
+    """What became of the rows of files of several streams, taken in in the order in which they became known.
+
+    Each event is enriched by the rows of tables that were known before it, whichever file they are in.
+    """
+    told = {name: Taken() for name in files}
+    for part in in_order(files):
+        for name, result in ingest.accept_together(part, history=True).items():
+            _add(told[name], part[name], result)
+    return told
+
+
+def _add(told: Taken, rows: Mapping[str, Raw], result: IngestResult) -> None:
+    told.rows += len(next(iter(rows.values())))
+    told.events += result.events
+    told.duplicates += result.duplicates
+    told.position = result.position
+    told.dead.update(refusal.reason for refusal in result.refused)
+    told.alerts.update(alert.expectation for alert in result.alerts)
+    told.notes.extend(alert.detail for alert in result.alerts)

@@ -39,8 +39,9 @@ def command(system: str, home: Path | None, verify: bool, drop: bool) -> None:
     if drop:
         history.drop()
     damaged = history.discard_damaged() if verify else []
+    store_url(place)
     with progress("history") as advance:
-        events = kept_events(plan, place, store_url(place), HEAD_EVENTS, advance).events
+        events = kept_events(declared, plan, place, HEAD_EVENTS, advance).events
     kept = {
         stream: {
             "+".join(entities): {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
     help="A field that the source has under another name; may be repeated.",
 )
 @click.option(
+    "--with",
+    "others",
+    multiple=True,
+    metavar="STREAM=FILE",
+    help="A file of a further stream, taken in together with the first; may be repeated.",
+)
+@click.option(
     "--late", "mode", flag_value="late", help="The rows are known now, not when the stream says."
 )
 @click.option(
@@ -54,21 +62,22 @@ def command(
     source: str,
     home: Path | None,
     renamed: tuple[str, ...],
+    others: tuple[str, ...],
     mode: str | None,
     poll_s: float | None,
 ) -> None:
-    """Take past events into the log: a Parquet, CSV or JSON-lines file, or another SOURCE by its address.
+    """Take past events into the log: a Parquet, CSV or JSON file, or another SOURCE by its address.
 
     Every row becomes an event, is recognised as a duplicate, or becomes a dead letter with its reason. The
     log is in the order in which things became known: a source that begins before its end is refused unless it
-    is said what is meant. Addresses: folder:PATH, sqlite:PATH?table=NAME&cursor=COLUMN,
+    is said what is meant. The pasts of several streams go in by one command, --with STREAM=FILE: all their rows
+    in the order in which they became known, so that each event finds what tables said then.
+    Addresses: folder:PATH, sqlite:PATH?table=NAME&cursor=COLUMN,
     postgresql://USER@HOST/NAME?table=NAME&cursor=COLUMN, redis+stream://HOST:PORT/DB?stream=KEY,
     kafka:HOST:PORT?topic=NAME. How far an address was read is kept with the events:
     the same command goes on from there.
     """
-    from urllib.parse import quote
-
-    from sevenfold.cli.events import field_columns
+    from sevenfold.cli.events import pairs
     from sevenfold.cli.load import load_system
     from sevenfold.clock import SystemClock
     from sevenfold.engines.online import OnlineEngine
@@ -76,7 +85,6 @@ def command(
     from sevenfold.serving.ingest import Ingest
     from sevenfold.serving.record import keep_record
     from sevenfold.serving.sets import keep_sets
-    from sevenfold.sources.lines import JSON_ENDS
     from sevenfold.sources.open import is_address
     from sevenfold.stores.open import open_store
 
@@ -84,12 +92,13 @@ def command(
     place = home_of(home, declared.name)
     taking = declared.stream(stream)
     refuse_beside_server(place)
+    further = {
+        name: (declared.stream(name), Path(file))
+        for name, file in pairs(others, "STREAM=FILE").items()
+    }
     _refuse_modes(is_address(source), mode, poll_s)
-    address = source
-    if not is_address(source):
-        field_columns(taking, Path(source), renamed)
-        if source.endswith(JSON_ENDS):
-            address = f"file:{quote(source)}?settle=0 s"
+    _refuse_with(stream, further, is_address(source), mode)
+    address = _address(taking, source, renamed)
     store = open_store(store_url(place, must_exist=False))
     try:
         definition = Definition(declared)
@@ -97,13 +106,30 @@ def command(
         ingest = Ingest(store, declared.streams, engine, SystemClock())
         keep_sets(store, definition)
         keep_record(store, definition)
-        if is_address(address):
-            taken = _from_address(ingest, store, taking, address, renamed, mode, poll_s)
+        if further:
+            files = {stream: (taking, Path(source)), **further}
+            taken = _from_files(ingest, store, files, renamed, mode)
+        elif is_address(address):
+            taken = {stream: _from_address(ingest, store, taking, address, renamed, mode, poll_s)}
         else:
-            taken = _from_file(ingest, store, taking, Path(source), renamed, mode)
+            taken = {stream: _from_file(ingest, store, taking, Path(source), renamed, mode)}
     finally:
         store.close()
     _show(declared.name, stream, taken)
+
+
+def _address(stream: Stream, source: str, renamed: tuple[str, ...]) -> str:
+    """The address of what was given: a JSON file has one, other files are what they are."""
+    from urllib.parse import quote
+
+    from sevenfold.cli.events import field_columns
+    from sevenfold.sources.lines import JSON_ENDS
+    from sevenfold.sources.open import is_address
+
+    if is_address(source):
+        return source
+    field_columns(stream, Path(source), renamed)
+    return f"file:{quote(source)}?settle=0 s" if source.endswith(JSON_ENDS) else source
 
 
 def _refuse_modes(address: bool, mode: str | None, poll_s: float | None) -> None:
@@ -115,6 +141,52 @@ def _refuse_modes(address: bool, mode: str | None, poll_s: float | None) -> None
         )
     if poll_s is not None and not address:
         raise InputError("--follow is for an address that more comes from, such as folder:PATH")
+
+
+def _refuse_with(
+    stream: str, further: Mapping[str, tuple[Stream, Path]], address: bool, mode: str | None
+) -> None:
+    """Raise InputError where --with cannot be: rows are put in order by when they became known, once."""
+    from sevenfold.errors import InputError
+
+    if not further:
+        return
+    if stream in further:
+        raise InputError(
+            f"--with {stream}=...: {stream!r} is taken in already; name another stream"
+        )
+    if address:
+        raise InputError("--with is for files, which have an end; take an address in by itself")
+    if mode == "late":
+        raise InputError(
+            "--late has all rows known now, so there is no order to put them in; take the files in one "
+            "after the other, tables first"
+        )
+
+
+def _from_files(
+    ingest: Ingest,
+    store: Store,
+    files: Mapping[str, tuple[Stream, Path]],
+    renamed: tuple[str, ...],
+    mode: str | None,
+) -> Mapping[str, Taken]:
+    """What became of the rows of files of several streams; `renamed` are columns of the first."""
+    from sevenfold.cli.events import after, field_columns, ingest_together, read_events
+    from sevenfold.stores.log import last_known_us, position
+
+    with store.read() as txn:
+        end_us = last_known_us(txn) if position(txn) else None
+    first = next(iter(files))
+    chunks = {}
+    with progress(f"taking in {', '.join(files)}") as advance:
+        for name, (stream, file) in files.items():
+            columns = field_columns(stream, file, renamed if name == first else ())
+            found = read_events(stream, file, columns, advance if name == first else None)
+            if end_us is not None:
+                found = after(stream, found, end_us, mode == "resume")
+            chunks[name] = (stream, found)
+        return ingest_together(ingest, chunks)
 
 
 def _from_file(
@@ -198,10 +270,17 @@ def _run(follower: Follower, poll_s: float | None, stop: threading.Event, advanc
         stop.wait(0.2 if poll_s is None else poll_s)
 
 
-def _show(system: str, stream: str, taken: Taken) -> None:
-    result = {
-        "system": system,
-        "stream": stream,
+def _show(system: str, stream: str, taken: Mapping[str, Taken]) -> None:
+    told = {name: _told(one) for name, one in taken.items()}
+    result = {"system": system, "stream": stream, **told.pop(stream)}
+    if told:
+        result["with"] = told
+    texts = [(f"{name}: " if told else "") + _text(one) for name, one in taken.items()]
+    show(result, "\n".join(texts))
+
+
+def _told(taken: Taken) -> dict[str, Any]:
+    return {
         "rows": taken.rows,
         "events": taken.events,
         "duplicates": taken.duplicates,
@@ -211,6 +290,9 @@ def _show(system: str, stream: str, taken: Taken) -> None:
         "alerts": dict(taken.alerts.most_common()),
         "notes": taken.notes,
     }
+
+
+def _text(taken: Taken) -> str:
     lines = [
         f"{taken.rows:,} rows: {taken.events:,} events, {taken.duplicates:,} duplicates, "
         f"{sum(taken.dead.values()):,} dead letters; the log ends at {taken.position:,}"
@@ -219,4 +301,4 @@ def _show(system: str, stream: str, taken: Taken) -> None:
         lines.append(table(["dead letters", "rows"], taken.dead.most_common()))
     if taken.alerts:
         lines.append(table(["not as expected", "batches"], taken.alerts.most_common()))
-    show(result, "\n".join(lines))
+    return "\n".join(lines)

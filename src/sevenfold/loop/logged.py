@@ -17,6 +17,7 @@ from sevenfold.models.protocol import Model
 from sevenfold.serving.definition import served_features
 from sevenfold.serving.prediction_log import read_predictions
 from sevenfold.serving.sealed_answers import PREDICTIONS_FOLDER, SealedAnswers
+from sevenfold.sources.validate import no_events
 from sevenfold.spec.system import System
 from sevenfold.spec.units import parse_duration
 from sevenfold.stores.kv import Transaction
@@ -64,17 +65,18 @@ class Logged:
     def digest(self, begin_us: Instant, end_us: Instant, models: Mapping[str, Model]) -> Digest:
         """The digest of the answers in [begin_us, end_us), with the rankings of `models` judged too.
 
-        Raises RunError when the log holds no event of a stream that features read.
+        Raises RunError when the log holds no outcome. Of other streams it may hold no event yet.
         """
         events: dict[str, EventBatch] = {}
         with self._reading() as txn:
             sealed = SealedAnswers(self.home / PREDICTIONS_FOLDER)
             predictions = list(read_predictions(txn, max(begin_us, 0), end_us, sealed))
-            for stream in self.plan.streams:
+            outcome = self.system.task.label.outcome.name
+            for stream in dict.fromkeys((outcome, *self.plan.streams)):
                 batch = read_stream(txn, stream)
-                if batch is None:
+                if batch is None and stream == outcome:
                     raise RunError(f"the log of {self.home} holds no event of stream {stream!r}")
-                events[stream] = batch
+                events[stream] = batch or no_events(self.system.streams[stream])
         evaluation = self.system.evaluation
         digester = Digester(
             self.plan,

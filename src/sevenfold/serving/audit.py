@@ -30,7 +30,7 @@ from sevenfold.serving.prediction_log import (
     feature_list_id,
     read_predictions,
 )
-from sevenfold.spec.stream import Stream
+from sevenfold.sources.validate import no_events
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, frontier_us, levelled, position
 from sevenfold.stores.tables import META
@@ -210,7 +210,7 @@ class Round:
     def _events(self, stream: str) -> EventBatch:
         """What was found of a stream, each event once, in log order."""
         if stream not in self._found:
-            return _nothing(self._definition.system.streams[stream])
+            return no_events(self._definition.system.streams[stream])
         places = np.concatenate([places for places, _ in self._found[stream]])
         found = EventBatch.concat(levelled([batch for _, batch in self._found[stream]]))
         _, first = np.unique(places, return_index=True)
@@ -439,18 +439,4 @@ def _spine(definition: Definition, sampled: list[Sampled]) -> Spine:
             )
             for name in names
         },
-    )
-
-
-def _nothing(stream: Stream) -> EventBatch:
-    """No events of a stream."""
-    none = np.empty(0, dtype=np.int64)
-    empty = Texts.of([])
-    return EventBatch(
-        stream.name,
-        none,
-        none,
-        empty,
-        {entity.name: empty for entity in stream.keys},
-        {name: np.empty(0) for name in stream.logged},
     )

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from sevenfold.errors import InputError
 from sevenfold.sources.csv_file import Reject, header_of, load_csv
+from sevenfold.sources.lines import JSON_ENDS
 from sevenfold.sources.raw import EXACT, Raw
 from sevenfold.spec.field import Flag, Integer, Number
 from sevenfold.spec.stream import Stream
@@ -88,7 +89,8 @@ def read_chunks(
     reader = next((name for end, name in _READERS.items() if str(path).endswith(end)), None)
     if reader is None:
         raise InputError(
-            f"{str(path)!r} cannot be read: its name must end in {', '.join(sorted(_READERS))}"
+            f"{str(path)!r} cannot be read: its name must end in {', '.join(sorted(_READERS))}; "
+            f"`sevenfold ingest` and `features --events` also take {', '.join(JSON_ENDS)}"
         )
     if chunk_rows < 1:
         raise InputError(f"chunks of {chunk_rows} rows: give at least 1")

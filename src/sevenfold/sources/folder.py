@@ -10,7 +10,7 @@ from typing import Any
 from sevenfold.clock import Clock
 from sevenfold.errors import InputError
 from sevenfold.sources.files import read_pieces
-from sevenfold.sources.lines import JSON_ENDS, read_lines
+from sevenfold.sources.lines import JSON_ENDS, read_objects
 from sevenfold.sources.protocol import Batch, Offset, Origin, Poison, row_count
 from sevenfold.spec.stream import Stream
 
@@ -145,21 +145,21 @@ def read_file(
 def _json_batches(
     path: Path, columns: Mapping[str, str] | None, start: int
 ) -> Iterator[tuple[Batch, int]]:
-    for after, rows, poison in read_lines(path, start, _ROWS):
-        objects = [row for _, row in rows]
+    for found in read_objects(path, start, _ROWS):
+        objects = [row for _, row in found.rows]
         if columns is not None:
             objects = [{name: row.get(own) for name, own in columns.items()} for row in objects]
-        numbers = [number for number, _ in rows]
-        told = [replace(one, origin={"file": path.name}) for one in poison]
-        yield Batch(objects, {}, told, _line_of(path, numbers)), after
+        numbers = [number for number, _ in found.rows]
+        told = [replace(one, origin={"file": path.name}) for one in found.poison]
+        yield Batch(objects, {}, told, _place_of(path, found.counted, numbers)), found.after
 
 
 def _in_file(path: Path) -> Origin:
     return lambda _row: {"file": path.name}
 
 
-def _line_of(path: Path, numbers: list[int]) -> Origin:
-    return lambda row: {"file": path.name, "line": numbers[row] + 1}
+def _place_of(path: Path, counted: str, numbers: list[int]) -> Origin:
+    return lambda row: {"file": path.name, counted: numbers[row] + 1}
 
 
 _CHANGED = "it was changed after rows of it were taken; put further rows into a further file"

@@ -19,7 +19,19 @@ from sevenfold.errors import InputError
 from sevenfold.sources.flaws import Bools
 from sevenfold.types import US_PER_DAY, US_PER_S, Floats, Texts
 
-__all__ = ["BIG", "BOOL", "EXACT", "LOCAL", "NULL", "NUMBER", "OTHER", "TEXT", "Raw", "RawColumn"]
+__all__ = [
+    "BIG",
+    "BOOL",
+    "EXACT",
+    "LOCAL",
+    "NULL",
+    "NUMBER",
+    "OTHER",
+    "TEXT",
+    "Raw",
+    "RawColumn",
+    "taken",
+]
 
 NULL, NUMBER, BIG, TEXT, BOOL, LOCAL, OTHER = range(7)
 """What a cell holds. BIG is an integer that no float64 holds exactly, LOCAL a time without an offset."""
@@ -28,6 +40,14 @@ EXACT = float(1 << 53)
 """The largest magnitude up to which a float64 holds every whole number."""
 
 Raw: TypeAlias = Sequence[Any] | npt.NDArray[Any] | Texts
+
+
+def taken(column: Raw, rows: npt.NDArray[np.intp]) -> Raw:
+    """The cells of `column` at `rows`, in a column of its kind."""
+    if isinstance(column, Texts):
+        return column.take(rows)
+    return column[rows] if isinstance(column, np.ndarray) else [column[i] for i in rows.tolist()]
+
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

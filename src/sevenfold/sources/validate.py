@@ -27,12 +27,12 @@ from sevenfold.sources.expectations import Alert, alerts_of, refuse_unexpected
 from sevenfold.sources.flaws import Flaws
 from sevenfold.sources.raw import OTHER, Raw, RawColumn
 from sevenfold.sources.times import LocalTime, parse_times
-from sevenfold.spec.field import CONTENT
+from sevenfold.spec.field import CONTENT, Id, Text, Vector
 from sevenfold.spec.stream import Stream
 from sevenfold.spec.units import parse_duration
-from sevenfold.types import US_PER_S, DeadLetter, EventBatch, Instant, Ints, Texts
+from sevenfold.types import US_PER_S, Column, DeadLetter, EventBatch, Instant, Ints, Texts
 
-__all__ = ["Validated", "Validator", "validate"]
+__all__ = ["Validated", "Validator", "no_events", "validate"]
 
 _Arrival = tuple[Instant | None, Instant | None]
 _Events = tuple[EventBatch, Ints | None]
@@ -64,6 +64,23 @@ def validate(
     if isinstance(rows, Mapping):
         return validator.columns(rows, known_us)
     return validator.rows(rows, known_us)
+
+
+def no_events(stream: Stream) -> EventBatch:
+    """An empty batch of a stream, with all its keys and fields."""
+    nothing = Texts.of([])
+    fields: dict[str, Column] = {
+        name: nothing if isinstance(declared, Id | Text) else np.empty(0)
+        for name, declared in stream.logged.items()
+    }
+    fields |= {
+        name: np.empty((0, declared.width))
+        for name, declared in stream.logged.items()
+        if isinstance(declared, Vector)
+    }
+    none = np.empty(0, dtype=np.int64)
+    keys = {entity.name: nothing for entity in stream.keys}
+    return EventBatch(stream.name, none, none, nothing, keys, fields)
 
 
 class Validator:

@@ -272,7 +272,10 @@ def _add_models(lineage: Lineage, system: Declaration) -> None:
         label = chosen.label if isinstance(chosen, FeatureSet) else ""
         names = tuple(chosen)
         if (label, *names) not in sets:
-            described = Node("set", label or f"features of {model.name}", f"{len(names)} in order")
+            told = chosen.description if isinstance(chosen, FeatureSet) else ""
+            size = f"{len(names)} in order"
+            text = f"{told}; {size}" if told else size
+            described = Node("set", label or f"features of {model.name}", text)
             made = lineage.add(described, [f"feature:{feature}" for feature in names])
             sets[label, *names] = made
         taught = [] if isinstance(model, Rule) else [learned_from]

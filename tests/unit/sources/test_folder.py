@@ -58,6 +58,8 @@ def put(path: Path, lines: list[dict[str, Any]], age_s: float = 60) -> Path:
     text = "".join(json.dumps(line) + "\n" for line in lines)
     if path.name.endswith(".jsonl"):
         path.write_text(text)
+    elif path.name.endswith(".json"):
+        path.write_text(json.dumps(lines, indent=1))
     elif path.name.endswith(".jsonl.gz"):
         path.write_bytes(gzip.compress(text.encode()))
     else:
@@ -118,7 +120,7 @@ def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path / "incoming")
 
 
-ENDS = [".jsonl", ".jsonl.gz", ".csv", ".parquet"]
+ENDS = [".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet"]
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -139,7 +141,7 @@ def test_a_row_is_the_same_event_from_every_kind_of_file(shop: Shop) -> None:
     for end in ENDS:
         put(shop.folder / f"sales{end}", rows(0, 30))
     taken = shop.run().taken
-    assert (taken.events, taken.duplicates, sum(taken.dead.values())) == (30, 90, 0)
+    assert (taken.events, taken.duplicates, sum(taken.dead.values())) == (30, 120, 0)
 
 
 def test_a_killed_follower_goes_on_where_its_store_is(
@@ -151,9 +153,47 @@ def test_a_killed_follower_goes_on_where_its_store_is(
     steps = 0
     while steps < 60 and shop.follower().step():  # each follower is gone after one batch
         steps += 1
-    assert 4 * 6 <= steps < 60
-    assert shop.lines() == [f"l{i}" for i in range(160)]
+    assert 5 * 6 <= steps < 60
+    assert shop.lines() == [f"l{i}" for i in range(200)]
     assert shop.state_is_that_of_the_log()
+
+
+def document(path: Path, text: str) -> None:
+    """A file of so much text, which nobody has changed for an hour."""
+    path.write_text(text, "utf-8-sig")
+    aged(path, 3600)
+
+
+def test_a_json_file_is_an_array_an_object_or_lines(shop: Shop) -> None:
+    document(shop.folder / "a.json", json.dumps([row(0), 7, row(1), {"line": "l2"}, None]))
+    document(shop.folder / "b.json", json.dumps(row(3), indent=4))
+    document(shop.folder / "c.json", f"{json.dumps(row(4))}\n[1]\n{json.dumps(row(5))}\n")
+    document(shop.folder / "d.json", " [ ] ")
+    taken = shop.run().taken
+    assert shop.lines() == ["l0", "l1", "l3", "l4", "l5"]
+    assert taken.dead == {"not_json": 3, "missing_time": 1}
+    with shop.store.read() as txn:
+        letters = exhume(txn, 10)
+    assert sorted((one.origin["file"], one.detail.partition(":")[0]) for one in letters) == [
+        ("a.json", "$[2].at"),
+        ("a.json", "element 2"),
+        ("a.json", "element 5"),
+        ("c.json", "line 2"),
+    ]
+    assert [one.origin.get("element") for one in letters if "$" in one.detail] == [4]
+
+
+def test_an_array_that_is_damaged_is_set_aside_until_it_is_mended(shop: Shop) -> None:
+    whole = json.dumps(rows(0, 9))
+    document(shop.folder / "a.json", whole[:-40])
+    document(shop.folder / "b.jsonl", json.dumps(row(20)))
+    taken = shop.run().taken
+    assert shop.lines() == ["l20"]
+    assert "a.json is set aside" in taken.notes[0]
+    assert "begins as an array of JSON and is none" in taken.notes[0]
+    assert "one object a line (.jsonl)" in taken.notes[0]
+    document(shop.folder / "a.json", whole)
+    assert shop.run().taken.events == 9
 
 
 def test_what_is_not_finished_is_not_read(shop: Shop) -> None:

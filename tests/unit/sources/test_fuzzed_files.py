@@ -16,7 +16,7 @@ LINES = 40
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """A good file of each kind."""
     place = tmp_path_factory.mktemp("good")
-    names = ["sales.jsonl", "sales.csv", "sales.parquet", "sales.jsonl.gz"]
+    names = ["sales.jsonl", "sales.csv", "sales.parquet", "sales.jsonl.gz", "sales.json"]
     return {name: put(place / name, rows(0, LINES)).read_bytes() for name in names}
 
 
@@ -63,7 +63,9 @@ QUIET = settings(max_examples=60, suppress_health_check=[HealthCheck.function_sc
 
 
 @QUIET
-@pytest.mark.parametrize("name", ["sales.parquet", "sales.jsonl.gz", "sales.csv", "sales.jsonl"])
+@pytest.mark.parametrize(
+    "name", ["sales.parquet", "sales.jsonl.gz", "sales.csv", "sales.jsonl", "sales.json"]
+)
 @given(edits=st.lists(EDIT, min_size=1, max_size=4))
 def test_no_bytes_stop_a_follower(
     name: str, edits: list[tuple[str, int, bytes]], files: dict[str, bytes], tmp_path: Path

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sevenfold.errors import InputError, TimeError
-from sevenfold.sources.validate import Validated, Validator, validate
+from sevenfold.sources.validate import Validated, Validator, no_events, validate
 from sevenfold.spec.entity import Entity
-from sevenfold.spec.field import Category, Id, Integer, Number, Text
+from sevenfold.spec.field import Category, Flag, Id, Integer, Number, Text, Vector
 from sevenfold.spec.stream import Stream
-from sevenfold.types import US_PER_S, Texts
+from sevenfold.types import US_PER_S, EventBatch, Texts
 
 NOW = 1_700_000_000_000_000
 FIELDS = {
@@ -434,3 +434,30 @@ def test_any_columns_end_as_events_or_letters(data: st.DataObject, n: int) -> No
     assert len(found.batch) + len(found.letters) == n
     assert sorted([*found.event_rows.tolist(), *found.letter_rows.tolist()]) == list(range(n))
     assert [set(letter.row) for letter in found.letters] == [set(GOOD)] * len(found.letters)
+
+
+def test_no_events_are_of_the_kinds_that_events_have() -> None:
+    shop = Stream(
+        "shop",
+        time="at",
+        id="id",
+        keys=[Entity("customer"), Entity("item")],
+        fields={"n": Number(), "tag": Id(), "note": Text(), "v": Vector(width=3), "ok": Flag()},
+        timezone="UTC",
+    )
+    row = {"at": "2024-01-01", "id": "a", "customer": "c", "item": "i", "n": 1.5, "tag": "t"}
+    row = {**row, "at": "2024-01-01T00:00:00", "v": [1.0, 2.0, 3.0], "ok": True, "note": None}
+    some, none = validate(shop, [row]).batch, no_events(shop)
+    assert len(some) == 1
+    assert len(none) == 0
+    both = EventBatch.concat([none, some, none])
+    assert {name: type(column) for name, column in none.fields.items()} == {
+        name: type(column) for name, column in some.fields.items()
+    }
+    for name, column in some.fields.items():
+        mine = both.fields[name]
+        if isinstance(column, Texts) and isinstance(mine, Texts):
+            assert mine.to_list() == column.to_list()
+        else:
+            assert np.asarray(mine).tobytes() == np.asarray(column).tobytes()
+            assert np.asarray(none.fields[name]).dtype == np.asarray(column).dtype

@@ -275,3 +275,11 @@ def test_what_filters_and_reranks_read_is_known() -> None:
     users = [node.id for node in found.downstream(found.find(f"feature:{name}"))]
     assert {"stage:filter", "stage:rerank"} <= set(users)
     assert not [node for node in feature.values() if node.kind == "stage"]
+
+
+def test_a_set_is_found_by_what_is_said_of_it() -> None:
+    told = sf.FeatureSet("near", 2, ["item__mean_age"], description="what neighbours liked")
+    model = sf.LogisticRegression(features=told)
+    lineage = trace(declare(models=[sf.Rule(by="item__mean_age"), model]))
+    (found,) = search(lineage, ["neighbours", "kind:set"])
+    assert (found.name, found.description) == ("near@2", "what neighbours liked; 1 in order")
