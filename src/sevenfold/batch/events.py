@@ -145,7 +145,8 @@ def _columns(stream: Stream, table: Any, progress: Progress | None) -> Mapping[s
     """The columns of the stream; all there are when its events are named by their content."""
     names = _names(stream)
     if isinstance(table, str | Path) and _is_json(table):
-        return read_columns(_file(table), names and list(names)) or {n: [] for n in stream.names()}
+        wanted = None if names is None else list(names)
+        return read_columns(_file(table), wanted) or {name: [] for name in stream.names()}
     if isinstance(table, str | Path):
         chunks = list(read_chunks(_file(table), names, None, _AT_ONCE, progress))
         return chunks[0] if chunks else {name: [] for name in stream.names()}
