@@ -127,6 +127,9 @@ def ingest_together(
     for part in in_order(files):
         for name, result in ingest.accept_together(part, history=True).items():
             _add(told[name], part[name], result)
+    end = max(one.position for one in told.values())
+    for one in told.values():
+        one.position = end
     return told
 
 

@@ -88,10 +88,8 @@ def test_pasts_of_several_streams_go_in_together(
     others = ("--with", f"stock={stock}", "--with", f"views={views}")
     taken = answer("ingest", ads, "sales", sales, *others, "--home", home)
     assert (taken["stream"], taken["events"]) == ("sales", 300)
-    assert {name: one["events"] for name, one in taken["with"].items()} == {
-        "stock": 60,
-        "views": 200,
-    }
+    further = {name: (one["events"], one["position"]) for name, one in taken["with"].items()}
+    assert further == {"stock": (60, 560), "views": (200, 560)}
     text = run("ingest", ads, "sales", sales, *others, "--home", home, "--resume").stdout
     assert [line.partition(":")[0] for line in text.splitlines()] == ["sales", "stock", "views"]
     # Each view has the price of its own hour, and what nobody has written yet is no reason to refuse.
