@@ -20,8 +20,8 @@ MUTANTS = {
     "a key that is not there has its neighbour's value": (
         "pages",
         "stores/lmdb_pages.py",
-        "return int(node) if _is_key(words, node, key) else 0",
-        "return int(node)",
+        "return -int(node) if _is_key(words, node, key) else 0",
+        "return -int(node)",
     ),
     "a damaged state is read": (
         "packed",

@@ -21,8 +21,11 @@ from typing import Any
 import lmdb
 import numpy as np
 import numpy.typing as npt
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-from sevenfold.compiled import borrowed, kernel
+from sevenfold.compiled import COMPILES, borrowed, kernel
 from sevenfold.types import Ints
 
 __all__ = ["Pages", "pages_of"]
@@ -32,6 +35,11 @@ _MAGIC = 0x1BEEFC0DE  # with the data version above it
 _RECORD = 48  # bytes of what is known of a table: the last 8 are the number of its root
 _HEAD = 16
 _LEFT_OUT = 6  # flags of nodes that hold more than a value
+_ODD = -1  # what no page below, no node of a leaf is
+_AHEAD = 12  # keys: a page takes about as long to come as they take to search
+_LINES = (
+    256  # bytes of a value that are asked for before it is read; what follows them comes by itself
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,21 +82,71 @@ def pages_of(environment: Any) -> Pages | None:
     return Pages(words, size, names) if known else None
 
 
+_code: Any = cgutils  # has the words for machine code, too
+
+
+def _prefetch(typing_context: Any, array: Any, at: Any) -> Any:
+    def lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lent = context.make_array(array)(context, builder, arguments[0])
+        pointer = builder.bitcast(
+            builder.gep(lent.data, [arguments[1]]), _code.ir.IntType(8).as_pointer()
+        )
+        word = _code.ir.IntType(32)
+        kind = _code.ir.FunctionType(_code.ir.VoidType(), [pointer.type, word, word, word])
+        ask = _code.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(ask, [pointer, word(0), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return types.none(array, types.int64), lower
+
+
+def _nothing(words: Ints, at: int) -> None:
+    pass
+
+
+soon: Any = intrinsic(_prefetch) if COMPILES else _nothing
+"""For kernels: have the words at a place brought from memory; a place that is not there does no harm."""
+
+
 @kernel
 def _find(words: Ints, size: int, root: int, prefix: int, hashes: Ints, places: Ints) -> bool:
     words, hashes, places = borrowed(words), borrowed(hashes), borrowed(places)
     # The two first pages say, by turns, which page is the last in use.
     last = max(words[17], words[size // 8 + 17])
-    first = _ordered(prefix)
-    for i in range(hashes.shape[0]):
+    first, n = _ordered(prefix), hashes.shape[0]
+    for i in range(n):
+        places[i, 0] = root
+    # All keys go down together, a level at a time: while one looks, the pages of the next are on their way from memory.
+    for _ in range(64):
+        found = True
+        for i in range(n):
+            if i + _AHEAD < n:
+                soon(words, places[i + _AHEAD, 0] * size // 8)
+            page = places[i, 0]
+            if page == -1:
+                places[i, 1] = 0
+                continue  # a table of nothing
+            if page < 2 or page > last:
+                return False
+            key = (first, _ordered(hashes[i, 0]), _ordered(hashes[i, 1]))
+            below = _search(words, size, page * size, key)
+            if below == _ODD:
+                return False
+            if below <= 0:
+                places[i, 1] = -below
+            else:
+                places[i, 0], found = below, False
+        if found:
+            return _values(words, size, last, places)
+    return False
+
+
+@kernel
+def _values(words: Ints, size: int, last: int, places: Ints) -> bool:
+    """Write where the values lie whose nodes are the second of `places`; False for one that is left to LMDB."""
+    for i in range(places.shape[0]):
+        node = places[i, 1]
         places[i, 0] = 0
-        places[i, 1] = 0
-        if root == -1:
-            continue  # a table of nothing
-        key = (first, _ordered(hashes[i, 0]), _ordered(hashes[i, 1]))
-        node = _leaf_node(words, size, last, root, key)
-        if node < 0:
-            return False
         if node == 0:
             continue
         length = _short(words, node) | _short(words, node + 2) << 16
@@ -101,39 +159,35 @@ def _find(words: Ints, size: int, root: int, prefix: int, hashes: Ints, places: 
                 return False
         if flags & _LEFT_OUT or (begin | length) & 7 or begin + length > stop:
             return False
+        for line in range(0, min(length, _LINES), 64):
+            soon(words, (begin + line) // 8)
         places[i, 0] = begin
         places[i, 1] = begin + length
     return True
 
 
 @kernel
-def _leaf_node(words: Ints, size: int, last: int, root: int, key: tuple[int, int, int]) -> int:
-    """The first byte of the node of a key; 0 when there is none, -1 for a page that is not understood."""
-    page = root
-    for _ in range(64):
-        if page < 2 or page > last:
-            return -1
-        begin = page * size
-        head = words[begin // 8 + 1]
-        flags, lower = (head >> 16) & 0xFFFF, (head >> 32) & 0xFFFF
-        if lower < _HEAD or lower > size or flags & 0x23 not in (1, 2):
-            return -1
-        # The last node whose key is not after ours; the first of a branch stands for all before the second.
-        low, high = flags & 1, (lower - _HEAD) >> 1
-        while low < high:
-            middle = (low + high) >> 1
-            node = begin + _short(words, begin + _HEAD + 2 * middle)
-            if _is_after(words, node, key):
-                high = middle
-            else:
-                low = middle + 1
-        if low == 0:
-            return 0
-        node = begin + _short(words, begin + _HEAD + 2 * (low - 1))
-        if flags & 2:
-            return int(node) if _is_key(words, node, key) else 0
-        page = _short(words, node) | _short(words, node + 2) << 16 | _short(words, node + 4) << 32
-    return -1
+def _search(words: Ints, size: int, begin: int, key: tuple[int, int, int]) -> Any:
+    """The page below the one at `begin` that leads to a key; of a leaf minus its node's first byte, or 0 for no such key."""
+    head = words[begin // 8 + 1]
+    flags, lower = (head >> 16) & 0xFFFF, (head >> 32) & 0xFFFF
+    if lower < _HEAD or lower > size or flags & 0x23 not in (1, 2):
+        return _ODD
+    # The last node whose key is not after ours; the first of a branch stands for all before the second.
+    low, high = flags & 1, (lower - _HEAD) >> 1
+    while low < high:
+        middle = (low + high) >> 1
+        node = begin + _short(words, begin + _HEAD + 2 * middle)
+        if _is_after(words, node, key):
+            high = middle
+        else:
+            low = middle + 1
+    if low == 0:
+        return 0
+    node = begin + _short(words, begin + _HEAD + 2 * (low - 1))
+    if flags & 2:
+        return -int(node) if _is_key(words, node, key) else 0
+    return _short(words, node) | _short(words, node + 2) << 16 | _short(words, node + 4) << 32
 
 
 @kernel
