@@ -122,6 +122,10 @@ class Gate:
         """Whether the server is asked for so much that what nobody waits for is to be left: half of what it can do, or cheaper answers."""
         return self._load > _PRESSED or self.ladder.level > 0
 
+    def is_refusing(self) -> bool:
+        """Whether the server is asked for more than it can do: somebody was refused in the last second, or answers are cheaper."""
+        return self._now_s() - self._refused_s <= _SHORT_FOR_S or self.ladder.level > 0
+
     @property
     def load(self) -> float:
         """What was asked for of late, as a share of what can be done at the level of now."""

@@ -35,6 +35,7 @@ LOG_HEAD = 20_000
 """Answers that stay in the store, unless another number is asked for."""
 
 _LOOK_S = 1.0
+_MOST_HEADS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,11 @@ class Bounds:
 
 
 class Rotation:
-    """Keeps about `bounds.head` answers in the store; `hold` says when nothing is to be moved."""
+    """Keeps about `bounds.head` answers in the store; `hold` says when nothing is to be moved.
+
+    While the server is `pressed` it rests, until ten times as many are there: a file is made on a thread of its own, but in Python, and
+    the event loop would wait for the interpreter's lock at every request that it refuses.
+    """
 
     name = "rotation"
 
@@ -63,6 +68,7 @@ class Rotation:
         self._thread: ThreadPoolExecutor | None = None
         self._made: Future[SealedFile | None] | None = None
         self._next_s = 0.0
+        self.pressed: Callable[[], bool] = lambda: False
         with store.read() as txn:
             sealed.sweep({file.name for file in sealed_files(txn)})
 
@@ -76,7 +82,7 @@ class Rotation:
             return file is not None and self._settle(file)
         if elapsed_s() < self._next_s:
             return False
-        if self._hold() or not self._is_due():
+        if self._hold() or self._rests() or not self._is_due():
             self._next_s = elapsed_s() + _LOOK_S
             return False
         if self._thread is None:
@@ -107,6 +113,12 @@ class Rotation:
             lists = {answer.features for _, answer in taken}
             names = {name: feature_names(txn, name) for name in lists if name}
         return self._sealed.write(taken, names) if taken else None
+
+    def _rests(self) -> bool:
+        if not self.pressed():
+            return False
+        with self._store.read() as txn:
+            return txn.count(PREDICTIONS) < _MOST_HEADS * self._bounds.head
 
     def _is_due(self) -> bool:
         with self._store.read() as txn:

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -63,6 +64,7 @@ _OTHER_FILES = 256
 _INSTANTS = "instants"
 _OFFERS = "offers"
 _BEAT_S = 1.0
+_SWITCH_S = 0.0005
 
 
 # Listens in another protocol for as long as its block runs, and gives the port.
@@ -256,6 +258,8 @@ def _serve(
     # What is there now stays: to look through all of it for garbage took 0.1 s, in the middle of answers.
     gc.collect()
     gc.freeze()
+    # A thread beside the loop that computes keeps the interpreter for so long each time that the loop wants it back.
+    sys.setswitchinterval(_SWITCH_S)
     try:
         with asyncio.Runner(loop_factory=listeners[0][0].get_loop_factory()) as runner:
             runner.run(_listen_beside(listeners, beside, announce))

@@ -230,6 +230,9 @@ def test_what_was_refused_is_refused_until_the_next_turn_and_then_asked_anew() -
     assert not any(isinstance(kind, Ticket) for kind in kinds)
     assert isinstance(desk.gate.admit(RANK, Priority.NORMAL, 700), Ticket)
     assert sum(desk.gate.refused.values()) == len(desk.refused) + 5
+    assert desk.gate.is_refusing()
+    desk.now_s += 2
+    assert not desk.gate.is_refusing()
 
 
 def test_one_who_goes_away_takes_no_turn() -> None:

@@ -311,6 +311,26 @@ def test_an_answer_with_a_field_that_is_not_known_yet_is_read(tmp_path: Path) ->
     assert msgspec.msgpack.decode(more)["later"] == "now"
 
 
+def test_under_pressure_it_rests_until_ten_times_as_many_are_there(tmp_path: Path) -> None:
+    store = MemoryStore()
+    rotation = Rotation(store, SealedAnswers(tmp_path), Bounds(3, 1))
+    rotation.pressed = lambda: True
+
+    def looked(n: int) -> bool:
+        with store.write() as txn:
+            keep_feature_list(txn, FEATURES)
+            for at in range(n):
+                write_prediction(txn, answer(at, START_US + at))
+        rotation._next_s = 0.0
+        return rotation.step()
+
+    try:
+        assert not looked(29)
+        assert looked(30)
+    finally:
+        rotation.close()
+
+
 def test_nothing_moves_while_somebody_is_forgotten(log: Log) -> None:
     held = [False]
     assert log.sealed is not None
