@@ -157,8 +157,9 @@ class Gate:
             rejection = self.admission.reject("overloaded", known_s, self._load)
             self._note_refused(route, priority, rejection)
             return rejection
-        # What is heard of right after a turn may have come when that began.
-        arrived_s = self._began_s if self._rounds or self._holding else now_s
+        # What is heard of right after a turn may have come when that began; while the disk is waited for, the loop hears at once.
+        is_after = (self._rounds or self._holding) and not self._was_held
+        arrived_s = self._began_s if is_after else now_s
         ticket = self.admission.ticket(kind, priority, size, arrived_s, left_s)
         found = self.admission.ask(ticket, now_s, self._load)
         if found is None:

@@ -204,6 +204,9 @@ def test_no_turn_is_given_while_an_answer_that_is_made_waits_long_for_the_disk()
         asked = [asyncio.ensure_future(desk.ask(n)) for n in range(3)]
         await asyncio.sleep(0.02)
         assert desk.served == []
+        desk.now_s += 1  # the disk takes its time, and who comes now has waited for none of it
+        assert isinstance(desk.gate.admit(RANK, Priority.NORMAL, 700), Ticket)
+        desk.now_s -= 1
         disk.age_s = 0.03
         await asyncio.gather(*asked)
 
