@@ -14,10 +14,22 @@ import sevenfold as sf
 from sevenfold.engines.offline import read_at
 from sevenfold.features.frame import Spine
 from sevenfold.features.plan import Plan, compile_plan
+from sevenfold.stores.block import encode_block, key_of
 from sevenfold.stores.history import History, StreamHistory, merge
-from sevenfold.stores.log import append, arrange, floor_us, note_rewrite, read_stream
+from sevenfold.stores.log import (
+    Departed,
+    append,
+    arrange,
+    blocks,
+    departed,
+    floor_us,
+    note_departed,
+    note_rewrite,
+    read_stream,
+)
 from sevenfold.stores.memory import MemoryStore
 from sevenfold.stores.segment import Segment, write_segment
+from sevenfold.stores.tables import LOG
 from sevenfold.testing.strategies import Log, logs
 from sevenfold.types import EventBatch, Texts
 from tests.laws.views import AGGREGATES, FEATURES, item, positive, stream, user
@@ -110,7 +122,7 @@ def test_merged_segments_are_the_segment_of_all_their_events(
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(logs(), st.data())
 def test_a_history_kept_in_any_steps_reads_as_the_log_does(log: Log, data: st.DataObject) -> None:
-    """Between batches it is extended or not, a bit of it turns over, or the log is rewritten."""
+    """Between batches it is extended or not, a bit of it turns over, the log is rewritten or its oldest events leave."""
     plan = compile_plan(VIEWS)
     store = MemoryStore()
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
@@ -132,7 +144,7 @@ def test_a_history_kept_in_any_steps_reads_as_the_log_does(log: Log, data: st.Da
             assert found.states.tolist() == expected.states.tolist()
 
 
-STEPS = ("step", "step", "extend", "turn a bit over", "lose a file", "rewrite")
+STEPS = ("step", "step", "extend", "turn a bit over", "lose a file", "rewrite", "retire")
 
 
 def _take(what: str, history: History, store: MemoryStore, data: st.DataObject) -> None:
@@ -144,8 +156,27 @@ def _take(what: str, history: History, store: MemoryStore, data: st.DataObject) 
     elif what == "rewrite":
         with store.write() as txn:
             note_rewrite(txn)
+    elif what == "retire":
+        _retire(store, data.draw(st.integers(0, 9), label="retired"))
     elif files:
         file = data.draw(st.sampled_from(files), label="file")
         raw = bytearray(file.read_bytes())
         raw[data.draw(st.integers(0, len(raw) - 1), label="byte")] ^= 1 << 6
         file.unlink() if what == "lose a file" else file.write_bytes(raw)
+
+
+def _retire(store: MemoryStore, n: int) -> None:
+    """Take the oldest events out of the log, as a retention does; one stays."""
+    with store.write() as txn:
+        held = list(blocks(txn, "s"))
+        known_us = np.concatenate([batch.known_us for _, batch in held])
+        from_us = int(known_us[min(n, len(known_us) - 1)])
+        begin = departed(txn, "s").position
+        for seq, batch in held:
+            old = int(np.searchsorted(batch.known_us, from_us))
+            if old:
+                txn.delete(LOG, key_of(seq))
+                begin = seq + old
+            if 0 < old < len(batch):
+                txn.put(LOG, key_of(begin), encode_block(batch, old, len(batch), begin))
+        note_departed(txn, "s", Departed(begin, from_us))

@@ -88,11 +88,12 @@ class Reader:
 
         `spine` has a column `t` of instants, one of keys for each entity that the features need, and the request
         fields that they read: a pandas or Polars frame (lazy too), a pyarrow Table or RecordBatch, a DuckDB
-        relation, or a dict of arrays. A RecordBatchReader is answered by another, which reads on as it is read.
-        Its rows come back all, once, in order, with their own columns and index untouched. `features` are names
-        or a FeatureSet; without any, all whose columns are there. A feature without a value is null, and NaN in
-        pandas and numpy. Raises InputError for a column that is missing, of a wrong type, or named as a feature,
-        and for the first cell that cannot be used.
+        relation, or a dict of arrays. A RecordBatchReader is answered by another, which reads on as it is read:
+        of one log, or of what is left of it where events are forgotten meanwhile. Its rows come back all, once, in
+        order, with their own columns and index untouched. `features` are names or a FeatureSet; without any, all
+        whose columns are there. A feature without a value is null, and NaN in pandas and numpy. Raises InputError
+        for a column that is missing, of a wrong type, or named as a feature, and for the first cell that cannot be
+        used.
         """
         how = Meant(**meant)
         if isinstance(spine, str | Path):
@@ -232,17 +233,28 @@ class Reader:
         return f"the log of {self._home}, by key in {self._home / HISTORY}"
 
     def _stream(self, spine: Any, features: Sequence[str], how: Meant) -> Any:
-        """A reader of filled batches: one log, however long it is read."""
+        """A reader of filled batches: one log, however long it is read.
+
+        Where a history is void or damaged meanwhile (an entity was forgotten, events are past their retention), the rows that
+        were not answered yet are answered from the log as it is by then.
+        """
         schema = spine.schema
         names = self._names(tuple(schema.names), features, how)
-        events = self._events()[0]
+        held = [self._events()[0]]
         nothing = dict.fromkeys(names, np.empty(0, how.numpy_dtype))
+
+        def computed(rows: Rows, first: int) -> Computed:
+            events = held.pop() if held else self._events()[0]
+            found = self._computed(names, rows, how, events, first)
+            held.append(events)  # not where that failed: then they are asked for anew
+            return found
 
         def batches() -> Iterator[Any]:
             first = 0
             for table in _regrouped(spine, self.rows_at_once(names, len(schema.names))):
                 rows = rows_of(table)
-                yield from rows.filled(self._computed(names, rows, how, events, first)).to_batches()
+                values = self._history.mending(partial(computed, rows, first))
+                yield from rows.filled(values).to_batches()
                 first += len(rows)
 
         return type(spine).from_batches(arrow_schema(schema, nothing), batches())

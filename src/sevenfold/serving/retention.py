@@ -19,7 +19,7 @@ from sevenfold.spec.units import parse_duration
 from sevenfold.stores.block import decode_block, encode_block, key_of, position_of
 from sevenfold.stores.dead_letters import letter_stream, next_letter
 from sevenfold.stores.kv import Store, Transaction
-from sevenfold.stores.log import note_rewrite
+from sevenfold.stores.log import Departed, departed, note_departed
 from sevenfold.stores.tables import DEAD, LOG, META, PREDICTIONS, REQUESTS, SHADOWS
 from sevenfold.types import US_PER_DAY, US_PER_S, Instant
 
@@ -95,15 +95,18 @@ class Retention:
         with self._store.read() as txn:
             start = txn.get(META, cursor) or b""
             page = list(islice(txn.scan(LOG, start), _BLOCKS))
+            is_noted = not start or not _is_due(txn, stream, start, cutoff_us)
         gone: list[bytes] = []
         put: list[tuple[bytes, bytes]] = []
         events = 0
         after = start
+        all_gone = len(page) < _BLOCKS
         for key, value in page:
             seq = position_of(key)
             batch = decode_block(value, seq, stream)
             if batch is not None:
                 old = int(np.searchsorted(batch.known_us, cutoff_us))
+                all_gone |= old < len(batch)
                 if not old:
                     break
                 gone.append(key)
@@ -113,14 +116,15 @@ class Retention:
                     put.append((after, encode_block(batch, old, len(batch), seq + old)))
                     break
             after = key + b"\0"
-        if after == start:
+        if after == start and (is_noted or not all_gone):
             return False
         with self._store.write() as txn:
             for key in gone:
                 txn.delete(LOG, key)
             txn.put_many(LOG, put)
             txn.put(META, cursor, after)
-            _note_once_a_day(txn, stream, cutoff_us)
+            if all_gone and _is_due(txn, stream, after, cutoff_us):
+                _note(txn, stream, after, cutoff_us)
         self.removed.events += events
         return bool(gone) or len(page) == _BLOCKS
 
@@ -174,9 +178,20 @@ class Retention:
         return bool(doomed)
 
 
-def _note_once_a_day(txn: Transaction, stream: str, cutoff_us: Instant) -> None:
-    """Void what was made of the log, such as its history by key: once a day, for it has to be made again."""
+def _is_due(txn: Transaction, stream: str, cursor: bytes, cutoff_us: Instant) -> bool:
+    """Whether to note where the log of a stream begins: once a day, for its histories by key are then cut there."""
     day = (cutoff_us // US_PER_DAY).to_bytes(8, "big", signed=True)
-    if txn.get(META, _DAY + stream.encode()) != day:
-        txn.put(META, _DAY + stream.encode(), day)
-        note_rewrite(txn)
+    moved = _begin(cursor) > departed(txn, stream).position
+    return moved and txn.get(META, _DAY + stream.encode()) != day
+
+
+def _note(txn: Transaction, stream: str, cursor: bytes, cutoff_us: Instant) -> None:
+    """Note that all events of a stream that were known before an instant lie before the cursor, and have left."""
+    day = (cutoff_us // US_PER_DAY).to_bytes(8, "big", signed=True)
+    txn.put(META, _DAY + stream.encode(), day)
+    note_departed(txn, stream, Departed(_begin(cursor), cutoff_us))
+
+
+def _begin(cursor: bytes) -> int:
+    """The position that a cursor stands for: that of a block that is left, or behind the beginning of one that is not."""
+    return position_of(cursor[:8]) + len(cursor) - 8

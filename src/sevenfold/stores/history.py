@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ from sevenfold.algebra.grouping import bucket
 from sevenfold.errors import StoreError
 from sevenfold.stores.durable import locked
 from sevenfold.stores.kv import Store, Transaction
-from sevenfold.stores.log import blocks, generation, levelled, position
+from sevenfold.stores.log import blocks, departed, generation, levelled, position
 from sevenfold.stores.sealed import DamagedError
 from sevenfold.stores.segment import (
     Origin,
@@ -30,6 +30,7 @@ from sevenfold.stores.segment import (
     delete_segment,
     write_segment,
 )
+from sevenfold.stores.trim import trim
 from sevenfold.types import EventBatch, Ints, Texts
 
 __all__ = ["HEAD_EVENTS", "HISTORY", "History", "Kept", "StreamHistory", "merge"]
@@ -80,22 +81,28 @@ class StreamHistory:
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
-    """Segments that follow one another from the log's beginning, and where the next sound one behind a gap begins."""
+    """Segments that follow one another from the log's beginning, and where the next sound one behind a gap begins.
+
+    The log of the stream begins at `start`. `overdue` is a segment from before that which goes on beyond the chain.
+    """
 
     segments: list[Segment]
-    next_start: int | None
+    next_start: int | None = None
+    start: int = 0
+    overdue: Segment | None = None
 
     @property
     def stop(self) -> int:
         """Where the log goes on behind them."""
-        return self.segments[-1].stop if self.segments else 0
+        return self.segments[-1].stop if self.segments else self.start
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What a history holds: its segments, their events and bytes, and the log's events that are in none.
 
-    `is_void` when there are segments of another log than this, or of this one before it was rewritten.
+    `is_void` when there are segments of another log than this, of this one before it was rewritten, or with events
+    that have left it.
     """
 
     segments: int = 0
@@ -144,14 +151,14 @@ class History:
     def step(self, store: Store, head_events: int = HEAD_EVENTS) -> bool:
         """Do one thing that is due, whole on disk when it returns: whether there was any.
 
-        First to delete what is void, damaged, half-written or merged; then to write the segments of one
+        First to delete what is void, damaged, half-written or merged; then to cut off what has left the log; then to write the segments of one
         stretch of the log; then to merge segments of one key. One process works at a time, others wait.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path / "lock"):
             with store.read() as txn:
                 chains = {place: self._chain(txn, place) for place in self._places()}
-                if self._swept(txn, chains):
+                if self._swept(txn, chains) or self._trimmed(txn, chains):
                     return True
                 is_crowded = any(len(chain.segments) > _MANY for chain in chains.values())
                 if not is_crowded and self._built(txn, chains, max(head_events, 1)):
@@ -169,7 +176,7 @@ class History:
         found = {}
         with store.read() as txn:
             for stream, keys in self._wanted.items():
-                chains = {of: self._chained(txn, opened[stream, of]) for of in keys}
+                chains = {of: self._chained(txn, stream, opened[stream, of]) for of in keys}
                 parts = {
                     stop: _log_from(txn, stream, stop)
                     for stop in {chain.stop for chain in chains.values()}
@@ -215,7 +222,7 @@ class History:
     def kept(self, txn: Transaction) -> Kept:
         """What is held as of this snapshot, by all keys that are wanted; `behind` is of the one that is furthest."""
         opened = {place: self._opened(place) for place in self._places()}
-        chains = [self._chained(txn, segments) for segments in opened.values()]
+        chains = [self._chained(txn, place[0], held) for place, held in opened.items()]
         whole = [segment for chain in chains for segment in chain.segments]
         end = position(txn)
         return Kept(
@@ -223,7 +230,11 @@ class History:
             sum(map(len, whole)),
             sum(segment.size_bytes for segment in whole),
             end - min((chain.stop for chain in chains), default=end),
-            any(not self._is_of(txn, one) for segments in opened.values() for one in segments),
+            any(
+                not self._is_of(txn, one) or one.start < chain.start
+                for segments, chain in zip(opened.values(), chains, strict=True)
+                for one in segments
+            ),
         )
 
     def drop(self) -> None:
@@ -267,19 +278,20 @@ class History:
         return found
 
     def _chain(self, txn: Transaction, place: Place) -> _Chain:
-        return self._chained(txn, self._opened(place))
+        return self._chained(txn, place[0], self._opened(place))
 
-    def _chained(self, txn: Transaction, segments: Sequence[Segment]) -> _Chain:
+    def _chained(self, txn: Transaction, stream: str, segments: Sequence[Segment]) -> _Chain:
         """Those of the segments that follow one another; of two that begin together the longer holds the shorter."""
-        chain = _Chain([], None)
-        for segment in sorted(segments, key=lambda one: (one.start, -one.stop)):
-            if not self._is_of(txn, segment):
-                continue
+        chain = _Chain([], start=departed(txn, stream).position)
+        held = [one for one in segments if self._is_of(txn, one)]
+        for segment in sorted(held, key=lambda one: (one.start, -one.stop)):
             if segment.start == chain.stop:
                 chain.segments.append(segment)
             elif segment.start > chain.stop:
-                return _Chain(chain.segments, segment.start)
-        return chain
+                chain = replace(chain, next_start=segment.start)
+                break
+        before = [one for one in held if one.start < chain.start and one.stop > chain.stop]
+        return replace(chain, overdue=max(before, key=lambda one: one.stop, default=None))
 
     def _is_of(self, txn: Transaction, segment: Segment) -> bool:
         """Whether a segment was made of this log, and nothing of it was changed or taken out since."""
@@ -320,7 +332,25 @@ class History:
         segment.let_go()
         if chain is None or any(one.path == path for one in chain.segments):
             return False
+        if segment.start < chain.start and segment.stop > chain.stop:
+            return False  # not before the rest of it lies in another
         return segment.start < chain.stop and delete_segment(path)  # what it held was merged
+
+    def _trimmed(self, txn: Transaction, chains: Mapping[Place, _Chain]) -> bool:
+        """Write a segment anew that holds events which have left the log, without them; whether one was due."""
+        for (stream, entities), chain in chains.items():
+            old = chain.overdue
+            if old is None:
+                continue
+            path = _place(self._folder((stream, entities)), chain.start, old.stop)
+            begins, ends = old.find(old.hashes)
+            try:
+                parts = cuts(ends - begins, self._merge_events)
+                trim(path, old, departed(txn, stream).known_us, parts)
+            except DamagedError as error:
+                delete_segment(error.path, force=True)
+            return True
+        return False
 
     def _built(self, txn: Transaction, chains: Mapping[Place, _Chain], head_events: int) -> bool:
         """Write the segments of one stretch of the log, by all keys of a stream that need it; whether one was due."""

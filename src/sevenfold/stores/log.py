@@ -8,7 +8,7 @@ known later (states, labels, metrics) can be computed again from it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,16 +20,19 @@ from sevenfold.stores.tables import LOG, META
 from sevenfold.types import Column, EventBatch, Instant, Ints, Texts
 
 __all__ = [
+    "Departed",
     "append",
     "arrange",
     "arranged",
     "blocks",
+    "departed",
     "floor_us",
     "fresh",
     "frontier_us",
     "generation",
     "last_known_us",
     "levelled",
+    "note_departed",
     "note_rewrite",
     "position",
     "raise_frontier",
@@ -41,8 +44,18 @@ _POSITION = b"position"
 _LAST_KNOWN = b"last_known_us"
 _FRONTIER = b"frontier_us"
 _REWRITES = b"rewrites"
+_DEPARTURES = b"departures"
+_DEPARTED = b"departed/"
 _IDENTITY = b"identity"
 _BEFORE_ALL = -(1 << 62)
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """Where the log of a stream begins: its events before `position` have left, all that were known before `known_us`."""
+
+    position: int = 0
+    known_us: Instant = _BEFORE_ALL
 
 
 def position(txn: Transaction) -> int:
@@ -67,18 +80,36 @@ def raise_frontier(txn: Transaction, t_us: Instant) -> None:
 
 
 def rewrites(txn: Transaction) -> int:
-    """How often events that were in the log have been changed or taken out: what was made of it before is void."""
-    return _number(txn, _REWRITES, 0)
+    """How often events that were in the log have been changed or taken out: what was computed from it may differ now."""
+    return _number(txn, _REWRITES, 0) + _number(txn, _DEPARTURES, 0)
 
 
 def note_rewrite(txn: Transaction) -> None:
-    """Note that events of the log were changed or taken out."""
-    txn.put(META, _REWRITES, _packed(rewrites(txn) + 1))
+    """Note that events of the log were changed or taken out: what was made of it before is void."""
+    txn.put(META, _REWRITES, _packed(_number(txn, _REWRITES, 0) + 1))
+
+
+def departed(txn: Transaction, stream: str) -> Departed:
+    """Where the log of a stream begins, as last noted."""
+    raw = txn.get(META, _DEPARTED + stream.encode())
+    if raw is None:
+        return Departed()
+    return Departed(int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:], "big", signed=True))
+
+
+def note_departed(txn: Transaction, stream: str, begin: Departed) -> None:
+    """Note that the oldest events of a stream have left: what was made of the others stays good."""
+    raw = begin.position.to_bytes(8, "big") + _packed(begin.known_us)
+    txn.put(META, _DEPARTED + stream.encode(), raw)
+    txn.put(META, _DEPARTURES, _packed(_number(txn, _DEPARTURES, 0) + 1))
 
 
 def generation(txn: Transaction) -> str:
-    """A name for what the log holds so far: another log has another, and so has this one once it is rewritten."""
-    return f"{(txn.get(META, _IDENTITY) or b'').hex()}-{rewrites(txn)}"
+    """A name for what the log holds so far: another log has another, and so has this one once it is rewritten.
+
+    It stays when the oldest events of a stream leave: see `departed`.
+    """
+    return f"{(txn.get(META, _IDENTITY) or b'').hex()}-{_number(txn, _REWRITES, 0)}"
 
 
 def floor_us(txn: Transaction) -> Instant:

@@ -14,12 +14,18 @@ import pyarrow as pa
 import pytest
 
 from sevenfold.batch import Reader
+from sevenfold.clock import SystemClock
 from sevenfold.engines.offline import read_at
+from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import InputError, NotFoundError, RunError, TimeError
 from sevenfold.features.frame import Spine
+from sevenfold.features.plan import compile_plan
+from sevenfold.serving.ingest import Ingest
+from sevenfold.stores.log import note_rewrite
+from sevenfold.stores.open import open_store
 from sevenfold.types import Texts
 from tests.unit.batch.kinds import KINDS, as_arrow, as_pandas, plain
-from tests.unit.batch.shop import DAY0, HOUR, some_rows, some_sales, system
+from tests.unit.batch.shop import DAY0, HOUR, sales, some_rows, some_sales, system
 
 SALES = some_sales(300)
 
@@ -122,6 +128,31 @@ def test_a_stream_gives_the_same_however_it_is_cut(
     assert max(batch.num_rows for batch in batches) <= rows_at_once
     found = plain(pa.Table.from_batches(batches))
     assert {n: found[n] for n in reader.plan.names} == expected(reader, table)
+
+
+def test_a_stream_goes_on_where_its_history_is_void_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sevenfold.batch.reader.HEAD_EVENTS", 50)
+    monkeypatch.setattr(Reader, "rows_at_once", lambda *_: 7)
+    store = open_store(f"lmdb:{tmp_path / 'store'}")
+    ingest = Ingest(
+        store, {"sales": sales}, OnlineEngine(compile_plan(system.features)), SystemClock()
+    )
+    assert ingest.accept("sales", SALES, history=True).events == 300
+    store.close()
+    reader, table = Reader(system, home=tmp_path), some_rows(41)
+    whole = plain(reader.features_at(KINDS["Arrow"](table)))
+    stream = reader.features_at(KINDS["Arrow reader"](table))
+    batches = [stream.read_next_batch()]
+    store = open_store(f"lmdb:{tmp_path / 'store'}")
+    with store.write() as txn:
+        note_rewrite(txn)
+    assert reader._history.step(store, 50)
+    store.close()
+    assert not list((tmp_path / "history").glob("*/*/0*"))
+    batches += stream
+    assert plain(pa.Table.from_batches(batches)) == whole
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,19 @@ import sevenfold as sf
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import SpecError
 from sevenfold.serving import retention as retentions
+from sevenfold.serving.histories import wanted_keys
 from sevenfold.serving.prediction_log import find_prediction, read_predictions
 from sevenfold.stores.dead_letters import exhume
-from sevenfold.stores.log import blocks, position
+from sevenfold.stores.history import History
+from sevenfold.stores.log import (
+    Departed,
+    blocks,
+    departed,
+    generation,
+    position,
+    read_stream,
+    rewrites,
+)
 from sevenfold.stores.open import open_store
 
 DAY_US = 86_400_000_000
@@ -131,6 +142,37 @@ def test_blocks_that_are_old_in_part_are_cut(busy: Any) -> None:
         assert max(places) == 499 or not left, "positions stay what they were"
         lefts.append(len(left))
     assert lefts == [54, 46, 41, 36, 31, 26, 21, 16, 11, 6, 1, 0]
+
+
+def test_histories_by_key_lose_what_has_left_and_nothing_else(busy: Any, tmp_path: Path) -> None:
+    work(busy)
+    history = History(tmp_path / "history", wanted_keys(busy.service.plan), segment_events=60)
+    history.extend(busy.store, 1)
+    sales = {path: path.stat().st_ino for path in history.path.glob("sales/*/0*")}
+    with busy.store.read() as txn:
+        before, counted, name = departed(txn, "views"), rewrites(txn), generation(txn)
+        assert departed(txn, "sales") == Departed()
+    assert before.position > 0
+    busy.clock.advance(3 * DAY_US)
+    work(busy)
+    with busy.store.read() as txn:
+        now, left = departed(txn, "views"), read_stream(txn, "views")
+        assert left is not None
+        assert now.position > before.position
+        assert now.known_us == busy.clock.now_us() - 10 * DAY_US <= left.known_us[0]
+        assert rewrites(txn) == counted + 1, "what was computed from the log may differ now"
+        assert generation(txn) == name
+        assert history.kept(txn).is_void
+    history.extend(busy.store, 1)
+    segments, head = history.at(busy.store)["views"].of(("item",))
+    assert head is None
+    found = [one.batch(slice(0, len(one))).known_us for one in segments]
+    assert np.sort(np.concatenate(found)).tolist() == left.known_us.tolist()
+    assert {path: path.stat().st_ino for path in history.path.glob("sales/*/0*")} == sales
+    busy.clock.advance(DAY_US // 1_000)
+    work(busy)
+    with busy.store.read() as txn:
+        assert rewrites(txn) == counted + 1, "once a day"
 
 
 def test_answers_leave_after_theirs(busy: Any) -> None:

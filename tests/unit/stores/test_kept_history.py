@@ -10,14 +10,24 @@ import numpy as np
 import pytest
 
 from sevenfold.errors import StoreError
+from sevenfold.stores.block import encode_block, key_of
 from sevenfold.stores.durable import locked
 from sevenfold.stores.history import History, StreamHistory
 from sevenfold.stores.kv import Store
 from sevenfold.stores.lmdb import LmdbStore
-from sevenfold.stores.log import append, generation, note_rewrite, read_stream
+from sevenfold.stores.log import (
+    Departed,
+    append,
+    blocks,
+    generation,
+    note_departed,
+    note_rewrite,
+    read_stream,
+)
 from sevenfold.stores.memory import MemoryStore
 from sevenfold.stores.sealed import DamagedError
 from sevenfold.stores.segment import Segment, delete_segment, write_segment
+from sevenfold.stores.tables import LOG
 from sevenfold.types import EventBatch, Texts
 
 KEY = ("customer",)
@@ -197,6 +207,82 @@ def test_what_is_void_goes_though_it_is_read_and_is_read_anew(
         rows(held)
     tries = iter([lambda: rows(held), lambda: rows(history.brought_up(store)["sales"])])
     assert history.mending(lambda: next(tries)()) == of_log(store)
+
+
+def leave(store: Store, before: int) -> None:
+    """The events before one leave the log."""
+    with store.write() as txn:
+        for seq, batch in list(blocks(txn, "sales")):
+            old = min(max(before - seq, 0), len(batch))
+            if old:
+                txn.delete(LOG, key_of(seq))
+            if 0 < old < len(batch):
+                block = encode_block(batch, old, len(batch), seq + old)
+                txn.put(LOG, key_of(seq + old), block)
+        note_departed(txn, "sales", Departed(before, before * 10))
+
+
+def test_only_what_has_left_the_log_leaves_a_history(store: MemoryStore, history: History) -> None:
+    log(store, 0, 200)
+    log(store, 200, 500)
+    history.extend(store, 50)
+    merged = [path.name for path in places(history)]
+    assert merged == [f"{0:020d}-{500:020d}"]
+    log(store, 500, 600)
+    history.step(store, 50)
+    untouched = places(history)[1]
+    was = untouched.stat().st_ino
+    held = history.at(store)["sales"]
+    before = rows(held)
+    with store.read() as txn:
+        name = generation(txn)
+    leave(store, 131)
+    with store.read() as txn:
+        assert history.kept(txn).is_void
+        assert generation(txn) == name
+    assert rows(history.at(store)["sales"]) == of_log(store), "nothing that has left is read"
+    assert history.step(store, 50)
+    assert [path.name for path in places(history)] == [
+        f"{0:020d}-{500:020d}",
+        f"{131:020d}-{500:020d}",
+        f"{500:020d}-{600:020d}",
+    ]
+    assert rows(held) == before, "who was reading reads on"
+    del held
+    history.extend(store, 50)
+    assert untouched.stat().st_ino == was
+    assert [path.name for path in places(history)] == [
+        f"{131:020d}-{500:020d}",
+        f"{500:020d}-{600:020d}",
+    ]
+    assert rows(history.at(store)["sales"]) == of_log(store)
+    with store.read() as txn:
+        assert not history.kept(txn).is_void
+    for entities in WANTED["sales"]:
+        segments, head = history.at(store)["sales"].of(entities)
+        assert head is None
+        assert min(int(one.batch(slice(0, len(one))).known_us.min()) for one in segments) == 1310
+
+
+def test_what_lies_wholly_before_is_deleted_and_what_is_damaged_made_again(
+    store: MemoryStore, history: History
+) -> None:
+    log(store, 0, 200)
+    log(store, 200, 500)
+    history.extend(store, 50)
+    leave(store, 200)
+    file = places(history)[0] / "known_us"
+    file.write_bytes(bytes(file.stat().st_size))
+    history.extend(store, 50)
+    assert rows(history.at(store)["sales"]) == of_log(store)
+    assert [path.name for path in places(history)] == [f"{200:020d}-{500:020d}"]
+    leave(store, 500)
+    history.extend(store, 50)
+    assert not places(history)
+    log(store, 500, 600)
+    history.extend(store, 50)
+    assert [path.name for path in places(history)] == [f"{500:020d}-{600:020d}"]
+    assert rows(history.at(store)["sales"]) == of_log(store)
 
 
 def test_histories_of_another_log_are_void(tmp_path: Path, history: History) -> None:
