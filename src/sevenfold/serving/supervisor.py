@@ -85,7 +85,7 @@ class _Child:
     said: int = -1  # the pipe by which it speaks
     is_ready: bool = False
     ready_s: float = 0.0
-    heard_s: float = 0.0
+    silent_s: float = 0.0  # since it was heard of
     due_s: float = 0.0
     deaths: int = 0
     words: bytes = b""
@@ -118,6 +118,7 @@ class Supervisor:
         self._life, self._held = os.pipe()  # nothing is ever written: it ends when we do
         self._stopping = False
         self._announced = False
+        self._minded_s = elapsed_s()
         self.keep: tuple[int, ...] = ()  # further files that the children hold
 
     def run(self) -> None:
@@ -177,7 +178,7 @@ class Supervisor:
         os.set_blocking(said, False)
         child.said, child.is_ready, child.words = said, False, b""
         child.told = []
-        child.heard_s = elapsed_s()
+        child.silent_s = 0.0
         self._selector.register(said, selectors.EVENT_READ, child)
 
     def _hear(self) -> None:
@@ -199,7 +200,7 @@ class Supervisor:
 
     def _said(self, child: _Child, raw: bytes) -> None:
         """Take a child's words: the first line says that it is ready, and what there is to know; others that it lives."""
-        child.heard_s = elapsed_s()
+        child.silent_s = 0.0
         *lines, child.words = (child.words + raw).split(b"\n")
         if not lines or child.is_ready:
             return
@@ -256,16 +257,20 @@ class Supervisor:
     def _mind(self) -> None:
         """Start what is due, and end what hangs."""
         now_s = elapsed_s()
+        # A look that comes later than it would says that this process stood still, and the children maybe with it, as where a
+        # container is paused: what nobody could hear is no silence of theirs.
+        passed_s, self._minded_s = min(now_s - self._minded_s, _LOOK_S), now_s
         for child in self._children:
+            child.silent_s += passed_s
             if self._stopping:
                 return
             if child.due_s and now_s >= child.due_s:
                 child.due_s = 0.0
                 self._start(child)
-            hangs = child.is_ready and now_s - child.heard_s > self._patience.stuck_s
+            hangs = child.is_ready and child.silent_s > self._patience.stuck_s
             if hangs and child.process is not None:
                 _LOG.error("%s hangs and is ended", _name(child.number))
-                child.heard_s = now_s
+                child.silent_s = 0.0
                 child.process.kill()
 
     def _end(self) -> None:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -44,7 +44,9 @@ LIVES = (
 HANGS = CHILD + "os.write(says, b'\\n')\nwhile True: time.sleep(1)\n"
 DIES = CHILD + "sys.exit(3)\n"
 DIES_LATER = CHILD + "os.write(says, b'\\n')\ntime.sleep(0.05)\nsys.exit(3)\n"
-QUICK = Patience(stuck_s=0.5, again_s=0.01, longest_s=0.02, steady_s=30, deaths=3, drain_s=10)
+# What is judged by a time has one that no busy machine reaches, or is tested with one of its own.
+QUICK = Patience(stuck_s=600, again_s=0.01, longest_s=0.02, steady_s=600, deaths=3, drain_s=600)
+WATCHFUL = replace(QUICK, stuck_s=2)  # four looks at the least
 
 
 @dataclass
@@ -56,6 +58,7 @@ class Run:
     patience: Patience = QUICK
     told: list[bytes] = field(default_factory=list)
     gone: list[int] = field(default_factory=list)
+    ready: Callable[[], None] = lambda: None
     over: threading.Event = field(default_factory=threading.Event)
 
     def supervise(self, meanwhile: Callable[["Run"], None]) -> None:
@@ -78,12 +81,16 @@ class Run:
                 place.text(),
             ]
 
+        def ready(told: bytes) -> None:
+            self.ready()
+            self.told.append(told)
+
         with socket.create_server(("127.0.0.1", 0)) as port:
             supervisor = Supervisor(
                 command,
                 len(self.scripts),
                 port,
-                self.told.append,
+                ready,
                 lambda: self.gone.append(1),
                 self.patience,
             )
@@ -145,9 +152,30 @@ def test_what_dies_is_started_again_and_the_others_are_left_alone(tmp_path: Path
 
 
 def test_what_hangs_is_ended_and_started_again(tmp_path: Path) -> None:
-    run = Run(tmp_path, [LIVES, HANGS])
+    run = Run(tmp_path, [LIVES, HANGS], WATCHFUL)
     run.supervise(lambda run: run.wait(lambda: run.began(1) >= 2))
     assert run.began(0) == 1
+
+
+def test_who_was_stopped_together_with_the_supervisor_does_not_hang(tmp_path: Path) -> None:
+    """As where a container is paused, and goes on much later."""
+    run = Run(tmp_path, [LIVES] * 3, WATCHFUL)
+
+    def stop() -> None:
+        pids = [int(run.notes(number)[0][1]) for number in range(3)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(WATCHFUL.stuck_s + 0.5)  # the supervisor waits for us
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+    def look(run: Run) -> None:
+        run.wait(lambda: bool(run.told))
+        time.sleep(0.5)  # for whoever would end them
+
+    run.ready = stop
+    run.supervise(look)
+    assert [[note[0] for note in run.notes(n)] for n in range(3)] == [["began", "ended"]] * 3
 
 
 @pytest.mark.parametrize("number", [0, 1])
