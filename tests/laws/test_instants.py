@@ -220,8 +220,10 @@ from sevenfold.stores.log import position
 
 store, found = LmdbStore(sys.argv[1], readonly=True), set()
 instants = Instants(Path(sys.argv[1]) / "instants", SystemClock())
-deadline = elapsed_s() + 2
-while elapsed_s() < deadline:
+begin_s = elapsed_s()
+# For two seconds, and on until events have come in between: that may take longer where others use the machine.
+while (took_s := elapsed_s() - begin_s) < 2 or len(found) <= 100 or len({end for _, end in found}) <= 3:
+    assert took_s < 200, len(found)
     moment = instants.look()
     with store.read() as txn:
         found.add((moment.instant(txn), position(txn)))
@@ -236,7 +238,7 @@ def test_between_processes(tmp_path: Path) -> None:
     with (tmp_path / "reads").open("wb") as out, subprocess.Popen(command, stdout=out) as other:
         try:
             number = 0
-            deadline = elapsed_s() + 60
+            deadline = elapsed_s() + 240
             while other.poll() is None and elapsed_s() < deadline:
                 write(store, instants, clock, number, lambda: None)
                 number += 1
