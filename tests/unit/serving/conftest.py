@@ -28,7 +28,7 @@ TOKEN = "the-token"
 
 
 def declare() -> sf.System:
-    """The stall."""
+    """The stall. Its answers have time for the best, however slow the machine is; a test of lateness gives them less."""
     customer, item = sf.Entity("customer"), sf.Entity("item")
     sales = sf.Stream(
         "sales",
@@ -43,7 +43,7 @@ def declare() -> sf.System:
         requirements=sf.Requirements(
             goal="customers find their tea",
             metric="recall@3",
-            latency=sf.Latency(p99="1 s"),
+            latency=sf.Latency(p99="1 h"),
             scale=sf.Scale(daily_users=1000, requests_per_user=2, items=500),
             guardrails=[sf.Guardrail("hit_rate@10", max_loss=0.02)],
             privacy=sf.Privacy(retention="730 d"),

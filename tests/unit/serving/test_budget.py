@@ -46,7 +46,8 @@ def test_what_is_declared_is_the_split(anew: Callable[[], sf.System]) -> None:
     system = anew()
     timeouts = {"features": "50 ms", "score": "250 ms"}
     serving = replace(system.serving, timeouts=timeouts, reserve="10 ms")
-    split = split_of(replace(system, serving=serving))
+    requirements = replace(system.requirements, latency=sf.Latency(p99="1 s"))
+    split = split_of(replace(system, serving=serving, requirements=requirements))
     assert split.whole_s == 1.0
     assert split.stages_s["features"] == pytest.approx(0.05)
     assert split.stages_s["score"] == pytest.approx(0.25)

@@ -383,6 +383,7 @@ def hurried(stall: Any, n: int, path: str = "/v1/recommend", **headers: str) -> 
 
 def test_a_server_asked_for_too_much_says_when_to_come_back(stall: Any) -> None:
     gate = stall.app.site.gate
+    gate.use(1.0, stall.service.ladder)
     # It stands still: nobody is late, however long the machine takes, and what is refused is refused for its cost.
     gate._now_s = lambda: 0.0
     for _ in range(6):  # so often that it is known well

@@ -48,6 +48,7 @@ def test_on_a_slow_disk_nothing_is_given_that_is_not_logged(stall: Any) -> None:
     """Twelve clients at once: each is answered from the log, or told when to come back; then the disk is well again."""
     slow = Slow(stall.store, 0.15)
     stall.service.pending._store = slow
+    stall.app.site.gate.use(1.0, stall.service.ladder)
     refused: list[str] = []
 
     async def client(http: httpx.AsyncClient, n: int) -> None:
