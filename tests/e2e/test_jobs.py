@@ -20,6 +20,8 @@ from sevenfold.stores.tables import SLATES
 pytestmark = pytest.mark.timeout(300)
 Connect = Callable[[ServerProcess, Path], Client]
 KEYS = [{"customer": f"c{i}"} for i in range(400)]
+MANY = [{"customer": f"c{i}"} for i in range(10_000)]
+"""More than are done by the time that the job is cancelled, however fast the machine."""
 
 
 def sell(client: Client) -> None:
@@ -55,8 +57,8 @@ def test_a_job_outlives_its_server(stall: Path, tmp_path: Path, connect: Connect
     with ServerProcess(str(stall), home) as server:
         client = connect(server, home)
         sell(client)
-        for name in ("long", "gone"):
-            told = client.post("/v1/jobs", {"keys": KEYS, "k": 3, "job_id": name})
+        for name, keys in (("long", KEYS), ("gone", MANY)):
+            told = client.post("/v1/jobs", {"keys": keys, "k": 3, "job_id": name})
             assert told["state"] == "queued"
         begun = wait_for("a first step", client, "long", lambda told: told["done"] > 0)
         server.kill()
