@@ -35,6 +35,7 @@ _SPIKE_S, _LEAST_SPIKE_S = 60.0, 5.0
 _AFTER_S = 12.0
 _WINDOW_S = 0.5
 _HERE = Path(__file__).parent
+_MEMORY = {"memory_growth_mb": "VmRSS", "allocated_growth_mb": "RssAnon"}
 _KEYS = (
     "goodput_vs_capacity",
     "answered_p99_vs_budget",
@@ -75,12 +76,15 @@ def run(repeat: int, scale: float) -> Report:
             taken.setdefault("capacity_per_s", []).append(able)
             for contender in (LADDER, FLAT, OPEN):
                 with _served(home, contender) as server:
-                    before_mb = _memory_mb(server.pid)
+                    before_mb = {what: _memory_mb(server.pid, what) for what in _MEMORY.values()}
                     kinds = _kinds(bodies, home, f"{contender.name}{at}")
                     load = Load(server.port, kinds, _phases(able, spike_s), seed=at)
                     seen = put(load, _CLIENT_CORE)
-                    grown_mb = _memory_mb(server.pid) - before_mb
-                found = figures(seen, able, spike_s) | {"memory_growth_mb": grown_mb}
+                    grown = {
+                        key: _memory_mb(server.pid, what) - before_mb[what]
+                        for key, what in _MEMORY.items()
+                    }
+                found = figures(seen, able, spike_s) | grown
                 for key, value in found.items():
                     taken.setdefault(f"{contender.name}.{key}", []).append(value)
                 report.notes.append(_said(contender, seen))
@@ -192,12 +196,12 @@ def _idle(folder: Path, home: Path, bodies: Sequence[bytes], rounds: int) -> lis
     return ratios
 
 
-def _memory_mb(pid: int) -> float:
-    """What a process has allocated. Pages of the store's file that it has looked at are the machine's cache, and not in it."""
+def _memory_mb(pid: int, what: str = "VmRSS") -> float:
+    """The memory of a process; `RssAnon` is what it has allocated, without the pages of the store's file that it has looked at."""
     status = Path(f"/proc/{pid}/status")
     if not status.exists():
         return float("nan")
-    line = next(row for row in status.read_text().splitlines() if row.startswith("RssAnon"))
+    line = next(row for row in status.read_text().splitlines() if row.startswith(what))
     return int(line.split()[1]) / 1024
 
 

@@ -21,9 +21,7 @@ from sevenfold.registry.registry import Registry
 
 pytestmark = pytest.mark.timeout(600)
 WITHIN_S = 60
-# Ten a second for a minute. Where the machine stands still for a while the minute is not one of traffic: it is over when both are.
-WITHIN_ANSWERS = 600
-PATIENCE_S = 240
+PATIENCE_S = 240  # of what no bar is set for
 SHARE = 0.25
 NAMES = ("item__count_1h", "item__sum_price_7d", "customer_x_item__count")
 # Faults that only code has: a model says by its intercept which one it is to show.
@@ -40,7 +38,7 @@ def _scores(self, x):
     if self.intercept[0] == {RAISES} and not np.isnan(x).all():
         raise ZeroDivisionError("planted")
     if self.intercept[0] == {SLOW}:
-        time.sleep(0.25)
+        time.sleep(0.1)
     return _right(self, x)
 
 
@@ -169,10 +167,8 @@ def test_a_bad_canary_is_taken_back_within_a_minute(
         assert (begun["state"], begun["version"]) == ("running", version)
         begin_s = elapsed_s()
         while (status := admin.get("/v1/canary"))["state"] == "running":
-            took_s, judged = elapsed_s() - begin_s, sum(status["answers"].values())
-            told = f"still there after {took_s:.0f} s and {judged} answers: {status}"
-            assert took_s < WITHIN_S or judged < WITHIN_ANSWERS, told
-            assert took_s < PATIENCE_S, told
+            took_s = elapsed_s() - begin_s
+            assert took_s < WITHIN_S, f"still there after {took_s:.0f} s: {status}"
             for answer in market.ask(client, 20):
                 assert len(answer["items"]) == 10, "whatever is on trial, nobody goes without"
     finally:
