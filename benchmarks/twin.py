@@ -9,8 +9,9 @@ from typing import Any
 
 import lmdb
 
-from sevenfold.stores.kv import Store, Transaction
+from sevenfold.stores.kv import Hashes, Store, Transaction, kept_by_items
 from sevenfold.stores.tables import TABLES
+from sevenfold.types import Ints
 
 __all__ = ["Twin"]
 
@@ -93,6 +94,9 @@ class _Noting:
         noted = list(items)
         self._txn.put_many(table, noted)
         self._twin.note(table, noted)
+
+    def keep(self, table: str, prefix: bytes, hashes: Hashes, words: Ints, ends: Ints) -> None:
+        kept_by_items(self, table, prefix, hashes, words, ends)
 
     def delete(self, table: str, key: bytes) -> bool:
         self._twin.note_delete(table, key)

@@ -236,9 +236,9 @@ MUTANTS = {
         "t_us = int(spine.t_us[0]) + 1 if len(spine) else 0",
     ),
     "online reads a view from the states of the one before": (
-        "engines/online.py",
-        "memoryview(data)[at:end], sizes)",
-        "memoryview(data)[: end - at], sizes)",
+        "stores/kv.py",
+        "[(words, part) for part in np.split(places, ends[:-1])]",
+        "[(words, places[: len(hashes)]) for _, hashes in asked]",
     ),
     "online counts a second delivery in a batch": (
         "stores/dedupe.py",

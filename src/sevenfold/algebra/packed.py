@@ -14,25 +14,27 @@ from sevenfold.algebra.value import fixed_words, read_state, section_offsets, wo
 from sevenfold.compiled import borrowed, kernel, nought
 from sevenfold.types import Floats, Ints
 
-__all__ = ["apart", "first_damaged", "newest_us", "read_packed", "update_packed"]
+__all__ = ["first_damaged", "newest_us", "read_packed", "update_packed"]
 
 States = npt.NDArray[np.uint8]
 
 
 def update_packed(
-    layout: Layout, old: Ints, old_ends: Ints, events: Groups, columns: Columns
+    layout: Layout, words: Ints, places: Ints, events: Groups, columns: Columns
 ) -> tuple[Ints, Ints]:
     """The packed states of g keys after their events.
 
-    `old` holds the states one after the other, the i-th ending at `old_ends[i]` (g,); an empty one is a new
-    key. The events of each key are in log order. Returns the new words and their ends.
+    What they were lies in `words` as for `read_packed`; an empty one is a new key. None may be damaged: see
+    `first_damaged`. The events of each key are in log order. Returns the new words, one state after the other, and
+    their ends (g,) in words.
     """
-    groups = len(old_ends)
-    room = len(old) + groups * layout.least + len(events.rows) * layout.growth
+    groups = len(places)
+    before = int((places[:, 1] - places[:, 0]).sum()) >> 3
+    room = before + groups * layout.least + len(events.rows) * layout.growth
     new = np.empty(room, dtype=np.int64)
     ends = np.empty(groups, dtype=np.int64)
     work = np.zeros(layout.words, dtype=np.int64)
-    size = _update_packed(layout.tables, (old, old_ends), events, columns, work, (new, ends))
+    size = _update_packed(layout.tables, (words, places), events, columns, work, (new, ends))
     return new[:size], ends
 
 
@@ -55,19 +57,6 @@ def newest_us(words: Ints, places: Ints) -> Ints:
     there = places[:, 1] > places[:, 0]
     out[there] = words[places[there, 0] >> 3]
     return out
-
-
-def apart(packed: Ints, ends: Ints) -> list[bytes]:
-    """The bytes of each of g packed states that end at `ends` (g,)."""
-    words = int(ends[0]) if len(ends) else 0
-    if words and (np.diff(ends) == words).all():
-        # States are often of one length: numpy then makes the bytes of each itself.
-        rows: Any = packed.view(np.dtype((np.void, 8 * words)))
-        states: list[bytes] = rows.tolist()
-        return states
-    raw = packed.tobytes()
-    stops = (ends * 8).tolist()
-    return [raw[begin:end] for begin, end in zip([0, *stops], stops, strict=False)]
 
 
 def first_damaged(layout: Layout, words: Ints, places: Ints) -> int:
@@ -124,14 +113,13 @@ def _update_packed(
     after: tuple[Ints, Ints],
 ) -> int:
     tables, columns, work = lend(tables), lend_columns(columns), borrowed(work)
-    old, old_ends = borrowed(before[0]), borrowed(before[1])
+    old, places = borrowed(before[0]), borrowed(before[1])
     new, ends = borrowed(after[0]), borrowed(after[1])
     starts, rows = borrowed(events.starts), borrowed(events.rows)
-    at = begin = nought()
+    at = nought()
     floats = work.view(np.float64)
-    for key in range(old_ends.shape[0]):
-        _unpack(tables, old, begin, old_ends[key], work, floats)
-        begin = old_ends[key]
+    for key in range(places.shape[0]):
+        _unpack(tables, old, places[key, 0] >> 3, places[key, 1] >> 3, work, floats)
         for i in range(starts[key], starts[key + 1]):
             update(tables, work, floats, columns, rows[i])
         if starts[key + 1] > starts[key]:

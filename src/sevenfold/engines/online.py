@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 
 from sevenfold.algebra.grouping import bucket, byte_order, group
 from sevenfold.algebra.layout import Groups
-from sevenfold.algebra.packed import apart, first_damaged, newest_us, read_packed, update_packed
+from sevenfold.algebra.packed import first_damaged, newest_us, read_packed, update_packed
 from sevenfold.engines.hot import HotStates
 from sevenfold.engines.rows import keep_rows
 from sevenfold.errors import StoreError
@@ -21,7 +20,7 @@ from sevenfold.features.frame import FeatureFrame, Spine
 from sevenfold.features.plan import Plan, Reading, ViewPlan
 from sevenfold.features.reach import reading_hashes
 from sevenfold.hashing import key_bytes
-from sevenfold.stores.kv import Hashes, Transaction, Words, laid_out
+from sevenfold.stores.kv import Hashes, Transaction, Words
 from sevenfold.types import EventBatch, Ints
 
 __all__ = ["OnlineEngine"]
@@ -50,14 +49,13 @@ class OnlineEngine:
         tiled = [view for view in views if not view.kept]
         hashed = HashedBatch(batch)
         touched = [entry for view in tiled if (entry := _touch(view, hashed)) is not None]
-        states = _old_states(txn, touched)
-        # An iterator: a tuple for every key, all alive at once, would have the collector of garbage run often.
-        items: Iterator[tuple[bytes, bytes]] = iter(())
-        for entry, (old, ends) in zip(touched, states, strict=True):
-            events, columns = entry.events, entry.columns.arrays()
-            new, new_ends = update_packed(entry.view.layout, old, ends, events, columns)
-            items = chain(items, zip(entry.keys, apart(new, new_ends), strict=True))
-        txn.put_many(_TABLE, items)
+        asked = [(entry.view.view_id, entry.hashes) for entry in touched]
+        states = [
+            _updated(entry, *old)
+            for entry, old in zip(touched, txn.words(_TABLE, asked), strict=True)
+        ]
+        for (prefix, hashes), (words, ends) in zip(asked, states, strict=True):
+            txn.keep(_TABLE, prefix, hashes, words, ends)
         for view in views:
             if view.kept:
                 keep_rows(txn, view, batch)
@@ -116,7 +114,7 @@ class _Touched:
     """The keys of a view that a batch touches, in the order of a store, and the events of each."""
 
     view: ViewPlan
-    keys: list[bytes]
+    hashes: Hashes
     events: Groups
     columns: ViewColumns
 
@@ -130,8 +128,17 @@ def _touch(view: ViewPlan, hashed: HashedBatch) -> _Touched | None:
     order = byte_order(columns.hashes[firsts])
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    keys = key_bytes(columns.hashes[firsts[order]], view.view_id)
-    return _Touched(view, keys, bucket(place[ids], len(firsts)), columns)
+    hashes = columns.hashes[firsts[order]]
+    return _Touched(view, hashes, bucket(place[ids], len(firsts)), columns)
+
+
+def _updated(entry: _Touched, words: Ints, places: Ints) -> tuple[Ints, Ints]:
+    """The states of the keys after their events, and their ends, from where they lie now."""
+    layout = entry.view.layout
+    damaged = first_damaged(layout, words, places)
+    if damaged >= 0:
+        raise _damage(entry.view, key_bytes(entry.hashes, entry.view.view_id)[damaged])
+    return update_packed(layout, words, places, entry.events, entry.columns.arrays())
 
 
 def _rounds(readings: Sequence[Reading]) -> list[list[Reading]]:
@@ -163,21 +170,6 @@ def _fetched(
         hot.words(txn, _TABLE, one) if is_hot else next(stored)
         for one, is_hot in zip(asked, here, strict=True)
     ]
-
-
-def _old_states(txn: Transaction, touched: Sequence[_Touched]) -> Iterator[tuple[Ints, Ints]]:
-    """The packed states of each view under its keys, and their ends, all fetched in one go."""
-    data, lengths = txn.gather(_TABLE, [key for entry in touched for key in entry.keys])
-    row = at = 0
-    for entry in touched:
-        sizes = lengths[row : row + len(entry.keys)]
-        end = at + int(sizes.sum())
-        words, places = laid_out(memoryview(data)[at:end], sizes)
-        damaged = first_damaged(entry.view.layout, words, places)
-        if damaged >= 0:
-            raise _damage(entry.view, entry.keys[damaged])
-        yield words, places[:, 1] >> 3
-        row, at = row + len(entry.keys), end
 
 
 def _damage(view: ViewPlan, key: bytes) -> StoreError:

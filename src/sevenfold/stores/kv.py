@@ -22,6 +22,7 @@ __all__ = [
     "bad_key",
     "ended",
     "joined",
+    "kept_by_items",
     "laid_out",
     "parted",
     "spread",
@@ -67,6 +68,15 @@ class Transaction(Protocol):
 
     def put_many(self, table: str, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Set many values, the last one winning; fastest when the keys come in order."""
+        ...
+
+    def keep(self, table: str, prefix: bytes, hashes: Hashes, words: Ints, ends: Ints) -> None:
+        """Set the values of many hashed keys of a prefix, given as words one after the other.
+
+        The keys are those of `words` and all different; fastest when they come in order. The i-th value ends before word
+        `ends[i]` (n,) and begins where the one before it ends; one of no words removes its key. The arrays may be
+        read until the transaction ends, and are not changed.
+        """
         ...
 
     def delete(self, table: str, key: bytes) -> bool:
@@ -120,6 +130,32 @@ def spread(txn: Transaction, table: str, asked: Sequence[tuple[bytes, Hashes]]) 
     """What `words` gives, from what `gather` does."""
     keys = [key for prefix, hashes in asked for key in key_bytes(hashes, prefix)]
     return parted(laid_out(*txn.gather(table, keys)), asked)
+
+
+def kept_by_items(
+    txn: Transaction, table: str, prefix: bytes, hashes: Hashes, words: Ints, ends: Ints
+) -> None:
+    """Do what `keep` does, by `delete` and `put_many`."""
+    there = np.diff(ends, prepend=0) > 0
+    if not there.all():
+        for key in key_bytes(hashes[~there], prefix):
+            txn.delete(table, key)
+        hashes, ends = hashes[there], ends[there]
+    # An iterator: a tuple for every key, all alive at once, would have the collector of garbage run often.
+    txn.put_many(table, zip(key_bytes(hashes, prefix), _apart(words, ends), strict=True))
+
+
+def _apart(words: Ints, ends: Ints) -> list[bytes]:
+    """The bytes of each of n values that end at `ends` (n,)."""
+    size = int(ends[0]) if len(ends) else 0
+    if size and (np.diff(ends) == size).all():
+        # States are often of one length: numpy then makes the bytes of each itself.
+        rows: Any = words.view(np.dtype((np.void, 8 * size)))
+        values: list[bytes] = rows.tolist()
+        return values
+    raw = words.tobytes()
+    stops = (ends * 8).tolist()
+    return [raw[begin:end] for begin, end in zip([0, *stops], stops, strict=False)]
 
 
 def parted(found: Words, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:

@@ -19,7 +19,7 @@ from typing import Any
 import lmdb
 
 from sevenfold.errors import StoreError, StoreFullError
-from sevenfold.stores.kv import Hashes, Transaction, Words, ended, joined, spread
+from sevenfold.stores.kv import Hashes, Transaction, Words, ended, joined, kept_by_items, spread
 from sevenfold.stores.lmdb_pages import Pages, pages_of
 from sevenfold.stores.tables import ADDED, TABLES, unknown_table
 from sevenfold.types import Ints
@@ -86,6 +86,9 @@ class _Reading:
     def put_many(self, table: str, items: Iterable[tuple[bytes, bytes]]) -> None:
         raise StoreError("this is a read transaction: write inside `with store.write() as txn`")
 
+    def keep(self, table: str, prefix: bytes, hashes: Hashes, words: Ints, ends: Ints) -> None:
+        raise StoreError("this is a read transaction: write inside `with store.write() as txn`")
+
     def delete(self, table: str, key: bytes) -> bool:
         raise StoreError("this is a read transaction: write inside `with store.write() as txn`")
 
@@ -117,19 +120,35 @@ class _Writing(_Reading):
     which made reading those of a batch take 1.7 times as long.
     """
 
-    __slots__ = ()
+    __slots__ = ("_written",)
+
+    def __init__(self, txn: Any, dbs: dict[str, Any], pages: Pages | None) -> None:
+        super().__init__(txn, dbs, pages)
+        self._written: set[str] = set()
 
     def end(self) -> None:
         """Make any further use an error; it is committed, or not, by whoever began it."""
         self._dbs = {}
 
+    def words(self, table: str, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
+        # What a writer changes are copies until it commits: the pages of the last commit are as good as a reader's.
+        if table in self._written:
+            return spread(self, table, asked)
+        return super().words(table, asked)
+
     def put(self, table: str, key: bytes, value: bytes) -> None:
+        self._written.add(table)
         self._txn.put(key, value, db=self._db(table))
 
     def put_many(self, table: str, items: Iterable[tuple[bytes, bytes]]) -> None:
+        self._written.add(table)
         self._txn.cursor(self._db(table)).putmulti(items)
 
+    def keep(self, table: str, prefix: bytes, hashes: Hashes, words: Ints, ends: Ints) -> None:
+        kept_by_items(self, table, prefix, hashes, words, ends)
+
     def delete(self, table: str, key: bytes) -> bool:
+        self._written.add(table)
         removed: bool = self._txn.delete(key, db=self._db(table))
         return removed
 
@@ -252,7 +271,7 @@ class LmdbStore:
             self._writer = threading.get_ident()
             try:
                 with txn:
-                    writing = _Writing(txn, self._dbs)
+                    writing = _Writing(txn, self._dbs, self._pages)
                     try:
                         yield writing
                     finally:

@@ -21,6 +21,7 @@ from sevenfold.stores.kv import (
     bad_key,
     ended,
     joined,
+    kept_by_items,
     spread,
 )
 from sevenfold.stores.tables import TABLES, unknown_table
@@ -146,6 +147,9 @@ class _Snapshot:
     def put_many(self, table: str, items: Iterable[tuple[bytes, bytes]]) -> None:
         raise self._refuse()
 
+    def keep(self, table: str, prefix: bytes, hashes: Hashes, words: Ints, ends: Ints) -> None:
+        raise self._refuse()
+
     def delete(self, table: str, key: bytes) -> bool:
         raise self._refuse()
 
@@ -202,6 +206,9 @@ class _Draft:
             if not 0 < len(key) <= MAX_KEY_BYTES:
                 raise bad_key(table, key)
             put(key, value)
+
+    def keep(self, table: str, prefix: bytes, hashes: Hashes, words: Ints, ends: Ints) -> None:
+        kept_by_items(self, table, prefix, hashes, words, ends)
 
     def delete(self, table: str, key: bytes) -> bool:
         return self._draft(table).delete(key)

@@ -162,6 +162,9 @@ class _Reading:
     def put_many(self, table: str, items: Iterable[tuple[bytes, bytes]]) -> None:
         raise _read_only()
 
+    def keep(self, table: str, prefix: bytes, hashes: Hashes, words: Ints, ends: Ints) -> None:
+        raise _read_only()
+
     def delete(self, table: str, key: bytes) -> bool:
         raise _read_only()
 

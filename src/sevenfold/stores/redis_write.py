@@ -6,7 +6,16 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sevenfold.stores.kv import MAX_KEY_BYTES, Hashes, Words, bad_key, ended, joined, spread
+from sevenfold.stores.kv import (
+    MAX_KEY_BYTES,
+    Hashes,
+    Words,
+    bad_key,
+    ended,
+    joined,
+    kept_by_items,
+    spread,
+)
 from sevenfold.stores.redis_scripts import APPLY
 from sevenfold.stores.redis_wire import Wire
 from sevenfold.stores.tables import TABLES, unknown_table
@@ -139,6 +148,10 @@ class Writing:
             if not 0 < len(key) <= MAX_KEY_BYTES:
                 raise bad_key(table, key)
             mine[key] = value
+
+    def keep(self, table: str, prefix: bytes, hashes: Hashes, words: Ints, ends: Ints) -> None:
+        """Set the values of many hashed keys."""
+        kept_by_items(self, table, prefix, hashes, words, ends)
 
     def delete(self, table: str, key: bytes) -> bool:
         """Remove `key`; True when it was there."""

@@ -23,9 +23,11 @@ from sevenfold.errors import StoreError
 from sevenfold.hashing import key_bytes
 from sevenfold.stores.kv import Hashes, Store, Transaction
 from sevenfold.stores.tables import META, STATE, TABLES
+from sevenfold.types import Ints
 
 __all__ = ["DurableSuite", "StoreSuite"]
 
+PREFIXES = (b"prefix-a", b"prefix-b", b"prefix-\xff")
 ITEMS = [(bytes([i]) * 3, str(i).encode()) for i in range(0, 250, 5)]
 
 
@@ -100,6 +102,43 @@ class StoreSuite:
             with store.read() as txn:
                 require_words(txn, asked, keys)
                 assert txn.words(STATE, []) == []
+
+    def test_hashed_keys_are_kept_as_words(self, tmp_path: Path) -> None:
+        """`keep` does what `put` and `delete` of each key do, beside them, before and after them, and rolled back with them."""
+        rng = np.random.default_rng(3)
+        model: dict[bytes, bytes] = {}
+        with self.opened(tmp_path) as store:
+            for _ in range(15):
+                trial, stays = dict(model), rng.random() < 0.8
+                with suppress(KeyError), store.write() as txn:
+                    keep_and_change(txn, trial, rng)
+                    if not stays:
+                        raise KeyError("roll back")
+                model = trial if stays else model
+                with store.read() as txn:
+                    require_states(txn, model)
+
+    def test_what_is_kept_is_not_changed(self, tmp_path: Path) -> None:
+        """Arrays are given to `keep` to be read; values of one length, of several, and none at all."""
+        hashes = np.array([[5, 1], [2, 9], [1 << 63, 4]], dtype=np.uint64)
+        words = np.arange(6, dtype=np.int64) << 40
+        for place, ends in enumerate(([2, 4, 6], [1, 1, 6], [6, 6, 6], [0, 0, 0])):
+            asked = [(PREFIXES[0], hashes)]
+            given = words[: ends[-1]], np.array(ends, dtype=np.int64)
+            for array in (hashes, *given):
+                array.flags.writeable = False
+            with self.opened(tmp_path / str(place)) as store:
+                with store.write() as txn:
+                    txn.keep(STATE, PREFIXES[0], hashes, *given)
+                    txn.keep(STATE, PREFIXES[1], hashes[:0], words[:0], given[1][:0])
+                with store.read() as txn:
+                    (found, places), *_ = txn.words(STATE, asked)
+                    values = [found[begin // 8 : end // 8].tolist() for begin, end in places]
+                    begins = [0, *ends[:-1]]
+                    assert values == [
+                        words[a:b].tolist() for a, b in zip(begins, ends, strict=True)
+                    ]
+                    assert txn.count(STATE) == sum(map(bool, values))
 
     def test_tables_are_apart(self, tmp_path: Path) -> None:
         """A key of one table is not a key of another."""
@@ -214,11 +253,13 @@ class StoreSuite:
 
     def test_misuse_is_told(self, tmp_path: Path) -> None:
         """Unknown tables, bad keys, writing to a snapshot, nesting, late use: StoreError with a reason."""
+        nothing = np.empty((0, 2), np.uint64), np.empty(0, np.int64), np.empty(0, np.int64)
         with self.opened(tmp_path) as store:
             with store.read() as txn:
                 told(lambda: txn.get("nowhere", b"k"), "no table 'nowhere'")
                 told(lambda: txn.put(STATE, b"k", b"v"), "read transaction")
                 told(lambda: txn.put_many(STATE, [(b"k", b"v")]), "read transaction")
+                told(lambda: txn.keep(STATE, PREFIXES[0], *nothing), "read transaction")
                 told(lambda: txn.delete(STATE, b"k"), "read transaction")
             told(lambda: txn.get(STATE, b"k"), "has ended")
             for key in (b"", b"k" * 512):
@@ -227,7 +268,9 @@ class StoreSuite:
             with store.write() as writer:
                 assert list(writer.scan(STATE)) == [(b"k" * 511, b"v")]
                 told(lambda: put(store, b"k", b"v"), "already inside")
+                told(lambda: writer.keep("nowhere", PREFIXES[0], *nothing), "no table 'nowhere'")
             told(lambda: writer.put(STATE, b"k", b"v"), "has ended")
+            told(lambda: writer.keep(STATE, PREFIXES[0], *nothing), "has ended")
             put(store, b"k", b"v")
         told(lambda: put(store, b"k", b"v"), "closed")
 
@@ -302,6 +345,62 @@ def require_words(txn: Transaction, asked: list[tuple[bytes, Hashes]], keys: lis
     for words, places in txn.words(STATE, asked):
         found += [words[begin // 8 : end // 8].tobytes() for begin, end in places.tolist()]
     assert found == [value or b"" for value in txn.get_many(STATE, keys)]
+
+
+def keep_and_change(txn: Transaction, model: dict[bytes, bytes], rng: np.random.Generator) -> None:
+    """Keep values a few times, with other changes and looks between, and do the same to a dictionary."""
+    for _ in range(int(rng.integers(1, 6))):
+        keep_some(txn, model, rng)
+        if rng.random() < 0.4:
+            change_some(txn, model, rng)
+        if rng.random() < 0.4:
+            require_states(txn, model)
+
+
+def keep_some(txn: Transaction, model: dict[bytes, bytes], rng: np.random.Generator) -> None:
+    """Keep values of some of forty keys of a prefix, in any order, and do the same to a dictionary."""
+    prefix = PREFIXES[rng.integers(len(PREFIXES))]
+    hashes = some_hashes()[rng.permutation(40)[: rng.integers(41)]]
+    lengths = rng.integers(0, 4, len(hashes)) if rng.random() < 0.7 else np.full(len(hashes), 2)
+    ends: Ints = np.cumsum(lengths)
+    words = rng.integers(-(1 << 62), 1 << 62, lengths.sum())
+    txn.keep(STATE, prefix, hashes, words, ends)
+    for key, end, length in zip(key_bytes(hashes, prefix), ends, lengths, strict=True):
+        model.pop(key, None)
+        if length:
+            model[key] = words[end - length : end].tobytes()
+
+
+def change_some(txn: Transaction, model: dict[bytes, bytes], rng: np.random.Generator) -> None:
+    """Put and delete keys of a prefix one by one, and do the same to a dictionary."""
+    for key in key_bytes(some_hashes()[rng.integers(0, 40, 6)], PREFIXES[rng.integers(3)]):
+        if rng.random() < 0.5:
+            assert txn.delete(STATE, key) == (model.pop(key, None) is not None)
+        else:
+            model[key] = bytes(8) * int(rng.integers(1, 5))
+            txn.put(STATE, key, model[key])
+
+
+def require_states(txn: Transaction, model: dict[bytes, bytes]) -> None:
+    """Fail unless the table of states is the dictionary, whichever way it is read."""
+    hashes = some_hashes()
+    asked = [(prefix, hashes) for prefix in PREFIXES[::-1]]
+    keys = [key for prefix, some in asked for key in key_bytes(some, prefix)]
+    assert txn.get_many(STATE, keys) == [model.get(key) for key in keys]
+    assert txn.get(STATE, keys[7]) == model.get(keys[7])
+    require_words(txn, asked, keys)
+    for start, stop in ((b"", None), (PREFIXES[1], PREFIXES[2]), (keys[3], keys[80])):
+        between = [i for i in sorted(model.items()) if i[0] >= start and (not stop or i[0] < stop)]
+        assert list(txn.scan(STATE, start, stop)) == between
+        assert list(txn.scan(STATE, start, stop, reverse=True)) == between[::-1]
+    assert txn.count(STATE) == len(model)
+
+
+def some_hashes() -> Hashes:
+    """Forty hashes, some of which share a half with others."""
+    hashes = np.random.default_rng(5).integers(0, 1 << 64, (40, 2), dtype=np.uint64)
+    hashes[:8, 0], hashes[8:12, 1] = 7, 1 << 63
+    return hashes
 
 
 def put(store: Store, key: bytes, value: bytes) -> None:

@@ -25,8 +25,8 @@ class OneKey:
     def apply(self, events: Sequence[Event]) -> OneKey:
         """The state after `events`, in log order."""
         groups = Groups(np.array([0, len(events)]), np.arange(len(events)))
-        ends = np.array([len(self.words)])
-        self.words, _ = update_packed(self.layout, self.words, ends, groups, columns(events))
+        place = np.array([[0, 8 * len(self.words)]])
+        self.words, _ = update_packed(self.layout, self.words, place, groups, columns(events))
         return self
 
     def read(self, t_us: int) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sevenfold.algebra.grouping import bucket
@@ -25,7 +25,7 @@ from sevenfold.algebra.layout import (
     Slices,
     lay_out,
 )
-from sevenfold.algebra.packed import apart, read_packed, update_packed
+from sevenfold.algebra.packed import read_packed, update_packed
 from sevenfold.algebra.replay import replay
 from sevenfold.stores.kv import laid_out
 from sevenfold.types import Floats, Ints, VectorState
@@ -33,6 +33,7 @@ from sevenfold.types import Floats, Ints, VectorState
 States = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
 
 KEYS = 3
+NO_STATE = np.zeros((1, 2), dtype=np.int64)
 LAYOUT = lay_out(
     [
         Read(COUNT_ALL),
@@ -66,7 +67,7 @@ def applied(layout: Layout, columns: Columns, key: Ints, cuts: list[int]) -> tup
     words, ends = np.empty(0, dtype=np.int64), np.zeros(KEYS, dtype=np.int64)
     for rows in np.split(np.arange(len(key)), cuts):
         part = Columns(*(column[rows] for column in columns))
-        words, ends = update_packed(layout, words, ends, bucket(key[rows], KEYS), part)
+        words, ends = update_packed(layout, words, places(ends), bucket(key[rows], KEYS), part)
     return words, ends
 
 
@@ -141,7 +142,7 @@ def test_an_attribute_is_kept_while_it_is_younger_than_its_ttl(t_us: int, state:
         np.array([50]), np.array([51]), np.array([[3.0]]), np.empty((1, 0), dtype=np.int64)
     )
     words, ends = update_packed(
-        layout, np.empty(0, np.int64), np.zeros(1, np.int64), bucket(np.zeros(1, np.int64), 1), rows
+        layout, np.empty(0, np.int64), NO_STATE, bucket(np.zeros(1, np.int64), 1), rows
     )
     values, states, _ = read_packed(layout, words, places(ends), t_us)
     assert states[0].tolist() == [state, VectorState.VALUE]
@@ -155,7 +156,7 @@ def test_a_known_null_is_not_a_missing_row() -> None:
         np.array([50]), np.array([51]), np.array([[np.nan]]), np.empty((1, 0), dtype=np.int64)
     )
     words, ends = update_packed(
-        layout, np.empty(0, np.int64), np.zeros(1, np.int64), bucket(np.zeros(1, np.int64), 1), rows
+        layout, np.empty(0, np.int64), NO_STATE, bucket(np.zeros(1, np.int64), 1), rows
     )
     both, ends = np.concatenate([words]), np.array([len(words), len(words)])
     assert read_packed(layout, both, places(ends), 60)[1][:, 0].tolist() == [
@@ -169,13 +170,3 @@ def test_windows_of_one_hop_share_their_tiles() -> None:
     shared = lay_out([Read(SUM, 0, 200, 5), Read(MAX, 0, 50, 5), Read(MEAN, 0, 100, 5)])
     assert shared.words == alone.words
     assert len(shared.tables.levels) == 1
-
-
-@given(st.lists(st.integers(0, 3), max_size=8))
-@example([2, 2, 2])
-@example([])
-def test_packed_states_come_apart_as_they_lie(lengths: list[int]) -> None:
-    ends = np.cumsum(np.array(lengths, dtype=np.int64))
-    packed = np.arange(sum(lengths), dtype=np.int64) << 8
-    parts = [packed[end - n : end].tobytes() for n, end in zip(lengths, ends, strict=True)]
-    assert apart(packed, ends) == parts

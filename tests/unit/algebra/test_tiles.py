@@ -58,7 +58,7 @@ def applied(layout: Layout, columns: Columns, cuts: list[int]) -> tuple[Ints, In
     for rows in np.split(np.arange(len(columns.known_us)), cuts):
         part = Columns(*(column[rows] for column in columns))
         events = Groups(np.array([0, len(rows)]), np.arange(len(rows)))
-        words, ends = update_packed(layout, words, ends, events, part)
+        words, ends = update_packed(layout, words, places(ends), events, part)
     return words, ends
 
 
