@@ -15,7 +15,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -23,8 +23,9 @@ import numpy as np
 
 from sevenfold.errors import StoreError
 from sevenfold.hashing import key_bytes
-from sevenfold.stores.kv import Hashes, Transaction, Words, ended, joined, parted
+from sevenfold.stores.kv import Hashes, Transaction, Words, ended, joined, laid_out, parted
 from sevenfold.stores.redis_address import Address, parse_address
+from sevenfold.stores.redis_replies import ANY, BEFORE, Lying, asking, listed
 from sevenfold.stores.redis_scripts import ACQUIRE, LEASE, RECOVERED, RELEASE, RESTORE, STEAL
 from sevenfold.stores.redis_wire import NotAllowedError, Pool, Wire
 from sevenfold.stores.redis_write import PLACES, Keys, Writing, Written, commit
@@ -37,7 +38,6 @@ _FORMAT = b"1"
 _LEASE_MS = 30_000
 _LEASE_AFTER_S = 1.0
 _RENEW_AFTER_S = 5.0
-_BEFORE = 9  # bytes of a stored value before the value: the version, and that it is one
 _MANY = 4_096  # keys in one command
 _TRIES = 5
 _WAIT_S = 0.002
@@ -102,47 +102,79 @@ class _Reading:
         return joined(self.get_many(table, keys))
 
     def words(self, table: str, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
+        place = self._place(table)
+        self._hold_if_long()
+        commands, counts = asking(self._keys.data[place], asked, _MANY)
+        if not counts:
+            return parted(laid_out(b"", np.zeros(0, dtype=np.int64)), asked)
+        *parts, last = self._fetch(commands, counts)
+        (oldest,) = listed(last)  # before anything is moved
+        if isinstance(parts[0], Lying):
+            found = Lying.all_of(parts).settled(self._version + 1)
+            if found is not None:
+                self._require_kept(oldest)
+                return parted(found, asked)
+        stored = [value for part in parts for value in listed(part)]
         keys = [key for prefix, hashes in asked for key in key_bytes(hashes, prefix)]
-        return parted(_aligned(self._stored(table, keys)), asked)
+        self._go_back_to_bound(place, keys, stored)
+        self._require_kept(oldest)
+        return parted(_aligned(stored), asked)
 
     def _stored(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """What is kept under `keys` at this version, with the version that wrote it."""
         place = self._place(table)
         if not keys:
             return []
-        if time.monotonic() - self._since > _LEASE_AFTER_S:
-            self._head()
-            self._hold()
+        self._hold_if_long()
         data = self._keys.data[place]
         commands = [("HMGET", data, *keys[at : at + _MANY]) for at in range(0, len(keys), _MANY)]
         *parts, (oldest,) = self._call(*commands, ("HMGET", self._keys.head, "oldest"))
         stored: list[bytes | None] = (
             parts[0] if len(parts) == 1 else [value for part in parts for value in part]
         )
-        bound = self._bound
-        # A newer one is seldom there, and the largest value is found at once.
-        if max(filter(None, stored), default=b"") >= bound:
-            later = [i for i, raw in enumerate(stored) if raw is not None and raw >= bound]
-            self._go_back(place, keys, stored, later)
+        self._go_back_to_bound(place, keys, stored)
         self._require_kept(oldest)
         return stored
 
     def _call(self, *commands: tuple[Any, ...]) -> list[Any]:
-        """The replies to `commands`; a connection that the server has left is replaced once, before anything was read."""
+        """The replies to `commands`."""
+        which = ("HGETALL", self._keys.head)
+        return self._ask(lambda first: self._wire.call(*([which] if first else []), *commands))
+
+    def _fetch(self, commands: bytes, counts: list[int]) -> list[Any]:
+        """The replies to packed `commands` and then to how old the oldest is that is kept, as `Wire.fetch` gives them."""
+
+        def ask(first: bool) -> list[Any]:
+            wire, head = self._wire, self._keys.head
+            which = wire.packed(("HGETALL", head)) if first else b""
+            last = wire.packed(("HMGET", head, "oldest"))
+            return wire.fetch(b"".join([which, commands, last]), [*[ANY] * first, *counts, 1])
+
+        return self._ask(ask)
+
+    def _ask(self, ask: Callable[[bool], list[Any]]) -> list[Any]:
+        """The replies to what `ask` asks, where it is told to together with which version it is.
+
+        A connection that the server has left is replaced once, before anything was read.
+        """
         if self._begun is None:
             self._unasked.leave(self)
         if self._begun is not None:  # it may be since a moment ago
-            return self._wire.call(*commands)
-        which = ("HGETALL", self._keys.head)
+            return ask(False)
         try:
-            head, *replies = self._wire.call(which, *commands)
+            head, *replies = ask(True)
         except StoreError:
             self._wire.close()
             self._pool.drop()
             self._wire = self._pool.take()
-            head, *replies = self._wire.call(which, *commands)
-        self._see(head)
+            head, *replies = ask(True)
+        self._see(listed(head))
         return replies
+
+    def _hold_if_long(self) -> None:
+        if time.monotonic() - self._since > _LEASE_AFTER_S:
+            self._head()
+            self._hold()
 
     def _see(self, head: list[bytes]) -> None:
         begun = dict(zip(head[::2], head[1::2], strict=True))
@@ -203,6 +235,16 @@ class _Reading:
         if place is None:
             raise unknown_table(table)
         return place
+
+    def _go_back_to_bound(
+        self, place: int, keys: Sequence[bytes], stored: list[bytes | None]
+    ) -> None:
+        """Replace those of the stored values that are newer than this snapshot."""
+        bound = self._bound
+        # A newer one is seldom there, and the largest value is found at once.
+        if max(filter(None, stored), default=b"") >= bound:
+            later = [i for i, raw in enumerate(stored) if raw is not None and raw >= bound]
+            self._go_back(place, keys, stored, later)
 
     def _go_back(
         self, place: int, keys: Sequence[bytes], stored: list[bytes | None], later: list[int]
@@ -407,15 +449,15 @@ class RedisStore:
 def _aligned(stored: list[bytes | None]) -> Words:
     """The values as words: what is before each, nine bytes, is filled up to two words."""
     there: list[Any] = stored
-    if None in there or min(map(len, there), default=_BEFORE) < _BEFORE:
-        nothing = bytes(_BEFORE)  # of no value, or of a deleted one
-        there = [raw if raw is not None and len(raw) > _BEFORE else nothing for raw in there]
-    fill = bytes(16 - _BEFORE)
+    if None in there or min(map(len, there), default=BEFORE) < BEFORE:
+        nothing = bytes(BEFORE)  # of no value, or of a deleted one
+        there = [raw if raw is not None and len(raw) > BEFORE else nothing for raw in there]
+    fill = bytes(16 - BEFORE)
     lengths = np.array(list(map(len, there)), dtype=np.int64)
     data = fill.join([b"", *there])
     places = np.empty((len(there), 2), dtype=np.int64)
     np.cumsum(lengths + len(fill), out=places[:, 1])
-    np.subtract(places[:, 1] + _BEFORE, lengths, out=places[:, 0])
+    np.subtract(places[:, 1] + BEFORE, lengths, out=places[:, 0])
     return np.frombuffer(data, dtype=np.int64, count=len(data) // 8), places
 
 

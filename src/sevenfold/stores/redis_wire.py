@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import hiredis
 from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection
 from redis.exceptions import (
@@ -25,6 +27,7 @@ from redis.retry import Retry
 
 from sevenfold.errors import StoreError
 from sevenfold.stores.redis_address import Address
+from sevenfold.stores.redis_replies import Room, receive
 from sevenfold.stores.redis_scripts import FENCED
 
 __all__ = ["FencedError", "NotAllowedError", "Pool", "Wire"]
@@ -48,6 +51,7 @@ class Wire:
         self._connection: Any = _connection(address)
         self.client_id = 0
         self.clean = True
+        self.room = Room()
 
     def connect(self) -> None:
         """Reach the server, authenticate and learn the connection's own number."""
@@ -57,21 +61,45 @@ class Wire:
 
     def call(self, *commands: tuple[Any, ...]) -> list[Any]:
         """The replies to `commands`, sent together; StoreError for the first that is an error."""
-        connection = self._connection
-        replies, failure = [], None
         self.clean = False
         with self._faults():
-            # In one piece: a piece each is a call of the system each, and those take longest of all.
-            packed = [part for one in commands for part in connection.pack_command(*one)]
-            connection.send_packed_command([b"".join(packed)], check_health=False)
-            for _ in commands:
-                try:
-                    replies.append(connection.read_response(disable_decoding=True))
-                except ResponseError as error:  # the replies to the others must still be taken off
-                    failure = failure or error
-            self.clean = True
-            if failure is not None:
-                raise failure
+            self._connection.send_packed_command([self.packed(*commands)], check_health=False)
+            return self._replies(len(commands))
+
+    def fetch(self, commands: bytes, counts: Sequence[int]) -> list[Any]:
+        """The replies to packed `commands`, which are lists of strings, of so many each or of `ANY` number.
+
+        They are `Lying`, in `room`; all of them are what `call` gives when one is no such list, or when this connection is not one
+        whose bytes are taken from its socket.
+        """
+        self.clean = False
+        with self._faults():
+            self._connection.send_packed_command([commands], check_health=False)
+            # Asked for each time: the client connects anew by itself.
+            connected, parser = _socket_and_parser(self._connection)
+            if connected is not None:
+                replies = receive(connected.recv_into, self.room, counts)
+                if isinstance(replies, list):
+                    self.clean = True
+                    return replies
+                parser.feed(replies)
+            return self._replies(len(counts))
+
+    def packed(self, *commands: tuple[Any, ...]) -> bytes:
+        """Commands as they are sent: in one piece, for a piece each is a call of the system each, and those take longest of all."""
+        return b"".join([part for one in commands for part in self._connection.pack_command(*one)])
+
+    def _replies(self, count: int) -> list[Any]:
+        """The next `count` replies; the first that is an error is raised, and the connection is clean then."""
+        replies, failure = [], None
+        for _ in range(count):
+            try:
+                replies.append(self._connection.read_response(disable_decoding=True))
+            except ResponseError as error:  # the replies to the others must still be taken off
+                failure = failure or error
+        self.clean = True
+        if failure is not None:
+            raise failure
         return replies
 
     def run(self, program: str, keys: Sequence[bytes], *arguments: Any) -> Any:
@@ -134,6 +162,7 @@ class Pool:
 
     def give(self, wire: Wire) -> None:
         """Keep a connection that was taken for the next transaction, unless a reply may still be on its way."""
+        wire.room.again()
         if not self._keep(wire):
             wire.close()
 
@@ -168,6 +197,17 @@ class Pool:
         wire = Wire(self._address)
         wire.connect()
         return wire
+
+
+def _socket_and_parser(connection: Any) -> tuple[Any, Any]:
+    """Where the bytes of a connection come from and where those go that nobody else reads; None, None where that is not known.
+
+    Neither is a promise of the client's: where one is missing or another, as over TLS, the client does all of it itself.
+    """
+    connected = getattr(connection, "_sock", None)
+    reader = getattr(getattr(connection, "_parser", None), "_reader", None)
+    known = type(connected) is socket.socket and isinstance(reader, hiredis.Reader)
+    return (connected, reader) if known else (None, None)
 
 
 def _connection(address: Address) -> Any:
