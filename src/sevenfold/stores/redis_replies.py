@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sevenfold.compiled import borrowed, kernel
 from sevenfold.stores.kv import Hashes, Words
 from sevenfold.types import Ints
 
 __all__ = ["ANY", "BEFORE", "Lying", "Room", "asking", "listed", "receive"]
+
+Bytes = npt.NDArray[np.uint8]
 
 ANY = -1
 """Of a reply whose length is not known before."""
@@ -82,7 +85,7 @@ class Lying:
 
     def values(self) -> list[bytes | None]:
         """The bytes of each value."""
-        raw = memoryview(self.words).cast("B")
+        raw = self.words.data.cast("B")
         return [bytes(raw[a:b]) if a else None for a, b in self.places.tolist()]
 
     @staticmethod
@@ -142,11 +145,11 @@ def receive(
     places = np.empty((sum(count for count in counts if count > 0) + _FURTHER, 2), dtype=np.int64)
     progress = np.zeros(4, dtype=np.int64)
     words = room.free()
-    raw, got, told = memoryview(words).cast("B"), 0, _MORE
+    raw, got, told = words.data.cast("B"), 0, _MORE
     while told == _MORE:
         if got + _SPARE >= len(raw):
             words = room.larger(got)
-            raw = memoryview(words).cast("B")
+            raw = words.data.cast("B")
         came = take(raw[got : len(raw) - _SPARE])
         got += came
         told = _walk(words, got, progress, lengths, places) if came else _ODD
@@ -199,7 +202,7 @@ def _walk(words: Ints, got: int, progress: Ints, lengths: Ints, places: Ints) ->
 
 
 @kernel
-def _head(raw: Ints, at: int, got: int, kind: int) -> tuple[int, int]:
+def _head(raw: Bytes, at: int, got: int, kind: int) -> tuple[int, int]:
     """The number of the head at a byte, -1 for none, and the byte after it: 0 when it has not come whole, -1 when it is another."""
     if at >= got:
         return -1, 0
@@ -245,13 +248,14 @@ def _settle(words: Ints, places: Ints, bound: int) -> bool:
         if end <= begin:
             places[i, 1] = places[i, 0] = 0  # of no value, or of a deleted one
             continue
-        right = (begin & 7) * 8
-        first = begin >> 3
+        first, right = begin >> 3, (begin & 7) * 8
         if right:
-            # The words that it touches come from those above them, so what is read was not yet written.
+            # Each word comes from itself and the one above it, so what is read was not yet written. As a part of its own the
+            # compiler makes vectors of it: a quarter of the time.
+            part = words[first : first + ((end - begin + 7) >> 3) + 1]
             rest = (1 << (64 - right)) - 1
-            for at in range(first, first + ((end - begin + 7) >> 3)):
-                words[at] = ((words[at] >> right) & rest) | (words[at + 1] << (64 - right))
+            for at in range(len(part) - 1):
+                part[at] = ((part[at] >> right) & rest) | (part[at + 1] << (64 - right))
         places[i, 0] = first << 3
         places[i, 1] = end - (begin & 7)
     return True

@@ -10,12 +10,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from redis import Redis
 
 from sevenfold.errors import StoreError
+from sevenfold.hashing import key_bytes
 from sevenfold.stores import redis_write
-from sevenfold.stores.kv import Store
+from sevenfold.stores.kv import Hashes, Store, Transaction, Words
 from sevenfold.stores.open import open_store
 from sevenfold.stores.redis import RedisStore
 from sevenfold.stores.redis_scripts import APPLY
@@ -93,6 +95,8 @@ def test_password_and_tls(tmp_path: Path) -> None:
         store = RedisStore(f"{safe}&ca={tmp_path / 'cert.pem'}", readonly=True)
         with store.read() as txn:
             assert txn.get(STATE, b"k") == b"v"
+            asked = [(b"prefix-a", np.zeros((1, 2), dtype=np.uint64))]
+            assert words_of(txn, asked) == [b""]  # its bytes are the client's to decipher
         store.close()
 
 
@@ -273,6 +277,64 @@ def test_a_value_is_followed_back_through_many_commits(redis) -> None:
             assert txn.count(STATE) == (value is not None)
             assert list(txn.scan(STATE)) == ([] if value is None else [(b"k", value)])
     store.close()
+
+
+def test_words_of_a_snapshot_are_those_of_its_version(redis) -> None:
+    """Read where they were received, or followed back: what was committed, changed or deleted later is not seen."""
+    store = RedisStore(redis.url("snapshot_words"))
+    hashes = np.arange(12_000, dtype=np.uint64).reshape(6_000, 2)
+    asked = [(b"prefix-a", hashes[:5_000]), (b"prefix-b", hashes)]
+    keys = [key for prefix, some in asked for key in key_bytes(some, prefix)]
+    sizes = np.random.default_rng(1).integers(1, 40, len(keys))
+    values = [bytes([n]) * (8 * n) for n in sizes.tolist()]
+    with store.write() as txn:
+        txn.put_many(STATE, list(zip(keys, values, strict=True))[::2])
+    with store.read() as before, store.read() as later:
+        in_order = [value if i % 2 == 0 else b"" for i, value in enumerate(values)]
+        assert words_of(before, asked) == in_order
+        with store.write() as txn:
+            txn.put(STATE, keys[4], b"changed!")
+            txn.put(STATE, keys[5], b"new one!")
+            txn.delete(STATE, keys[6])
+        assert words_of(before, asked) == in_order  # which has looked before
+        assert words_of(later, asked) == in_order  # and which has not
+    with store.read() as after:
+        in_order[4:7] = b"changed!", b"new one!", b""
+        first = after.words(STATE, asked[:1])
+        assert words_of(after, asked) == in_order
+        assert cut(first) == in_order[:5_000]  # still there after the next question
+    store.close()
+
+
+def test_a_refused_read_leaves_the_connection_in_step(redis) -> None:
+    """The server's error comes in the middle of the replies; the next question has its own answer."""
+    store, raw = RedisStore(redis.url("refused")), client(redis)
+    asked = [(b"prefix-a", np.arange(2, dtype=np.uint64).reshape(1, 2))]
+    (key,) = key_bytes(asked[0][1], b"prefix-a")
+    put(store, key, b"8 bytes!")
+    with store.read() as txn:
+        assert words_of(txn, asked) == [b"8 bytes!"]
+        raw.rename("{sevenfold:refused}:table:state", "{sevenfold:refused}:away")
+        raw.set("{sevenfold:refused}:table:state", "a string")
+        told(lambda: txn.words(STATE, asked), "WRONGTYPE")
+        raw.rename("{sevenfold:refused}:away", "{sevenfold:refused}:table:state")
+        assert words_of(txn, asked) == [b"8 bytes!"]
+        assert txn.get(STATE, key) == b"8 bytes!"
+    raw.close()
+    store.close()
+
+
+def words_of(txn: Transaction, asked: list[tuple[bytes, Hashes]]) -> list[bytes]:
+    return cut(txn.words(STATE, asked))
+
+
+def cut(found: list[Words]) -> list[bytes]:
+    """The bytes of each value of `words`."""
+    return [
+        memoryview(words).cast("B")[begin:end].tobytes()
+        for words, places in found
+        for begin, end in places.tolist()
+    ]
 
 
 @pytest.mark.parametrize(
