@@ -78,7 +78,11 @@ class Wire:
             # Asked for each time: the client connects anew by itself.
             connected, parser = _socket_and_parser(self._connection)
             if connected is not None:
-                replies = receive(connected.recv_into, self.room, counts)
+                try:
+                    replies = receive(connected.recv_into, self.room, counts)
+                except BaseException:  # what is left of a reply must not be taken for the next one
+                    self._connection.disconnect()
+                    raise
                 if isinstance(replies, list):
                     self.clean = True
                     return replies

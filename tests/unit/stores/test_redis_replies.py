@@ -198,20 +198,21 @@ def test_keys_are_asked_for_as_the_client_would() -> None:
 
 
 @contextmanager
-def talking(replies: list[list[bytes]]) -> Iterator[Wire]:
-    """A connection to a server that answers each request by these pieces, and closes after the last."""
+def talking(*connections: list[list[bytes]]) -> Iterator[Wire]:
+    """A connection to a server that answers each request on its first, its second... by these pieces, then closes that one."""
     listening = socket.create_server(("127.0.0.1", 0))
     listening.settimeout(20)
 
     def answer() -> None:
-        connected, _ = listening.accept()
-        with connected:
-            connected.settimeout(20)
-            for pieces in replies:
-                if not connected.recv(1 << 16):
-                    return
-                for piece in pieces:
-                    connected.sendall(piece)
+        for replies in connections:
+            connected, _ = listening.accept()
+            with connected:
+                connected.settimeout(20)
+                for pieces in replies:
+                    if not connected.recv(1 << 16):
+                        break
+                    for piece in pieces:
+                        connected.sendall(piece)
 
     server = threading.Thread(target=answer)
     server.start()
@@ -254,3 +255,12 @@ def test_a_reply_that_ends_too_early_is_a_lost_connection(cut: int) -> None:
     ):
         wire.fetch(b"ask", [ANY, 3, 1])
     assert not wire.clean
+
+
+def test_what_is_left_of_a_reply_is_no_answer_to_the_next_question() -> None:
+    """A read that was broken off, here by an argument that is no count, ends its connection; the next one has its own."""
+    with talking([*GREETING, [sent(USUAL[::-1])]], [*GREETING[:3], [sent(USUAL)]]) as wire:
+        with pytest.raises(TypeError):
+            wire.fetch(b"ask", [None])  # type: ignore[list-item]
+        assert not wire.clean
+        assert [listed(reply) for reply in wire.fetch(b"ask", [ANY, 3, 1])] == USUAL
