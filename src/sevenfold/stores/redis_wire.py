@@ -206,12 +206,13 @@ class Pool:
 def _socket_and_parser(connection: Any) -> tuple[Any, Any]:
     """Where the bytes of a connection come from and where those go that nobody else reads; None, None where that is not known.
 
-    Neither is a promise of the client's: where one is missing or another, as over TLS, the client does all of it itself.
+    Neither is a promise of the client's: where one is missing or another, as over TLS, the client does all of it itself. So it
+    does where its parser holds bytes already: those come before what is in the socket.
     """
     connected = getattr(connection, "_sock", None)
     reader = getattr(getattr(connection, "_parser", None), "_reader", None)
     known = type(connected) is socket.socket and isinstance(reader, hiredis.Reader)
-    return (connected, reader) if known else (None, None)
+    return (connected, reader) if known and not reader.has_data() else (None, None)
 
 
 def _connection(address: Address) -> Any:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sevenfold.errors import StoreError
 from sevenfold.hashing import key_bytes
 from sevenfold.stores.redis_address import parse_address
-from sevenfold.stores.redis_replies import ANY, Lying, Room, asking, listed, receive
+from sevenfold.stores.redis_replies import ANY, BEFORE, Lying, Room, asking, listed, receive
 from sevenfold.stores.redis_wire import Pool, Wire
 
 TRICKY = [b"", b"\r\n", b"$-1\r\n", b"*1\r\n$1\r\n", b"-ERR\r\n", b":1\r\n", b"\0" * 9, b"x" * 300]
@@ -184,6 +184,17 @@ def test_what_was_received_stays_until_the_room_is_used_again() -> None:
     assert len(room.free()) < large
     room.again()
     assert len(room.free()) * 8 < 1 << 17
+
+
+@pytest.mark.parametrize("short", range(-9, 10))
+def test_a_reply_that_fills_the_room(short: int) -> None:
+    """To its last byte, or all but: the next one, which finds no room or little, has its own."""
+    room = Room()
+    size = len(room.free()) * 8 - len(sent([[b""]])) - 20 - short
+    for value in (stored(1, b"a" * size), stored(1, b"next"), stored(1, b"b" * 2 * size)):
+        received = receive(coming(sent([[value]]), []), room, [1])
+        assert isinstance(received, list)
+        assert cut_out(received[0].settled(2)) == [value[BEFORE:]]
 
 
 def test_keys_are_asked_for_as_the_client_would() -> None:
