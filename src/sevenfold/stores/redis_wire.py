@@ -211,8 +211,9 @@ def _socket_and_parser(connection: Any) -> tuple[Any, Any]:
     """
     connected = getattr(connection, "_sock", None)
     reader = getattr(getattr(connection, "_parser", None), "_reader", None)
-    known = type(connected) is socket.socket and isinstance(reader, hiredis.Reader)
-    return (connected, reader) if known and not reader.has_data() else (None, None)
+    if type(connected) is socket.socket and isinstance(reader, hiredis.Reader):
+        return (None, None) if reader.has_data() else (connected, reader)
+    return None, None
 
 
 def _connection(address: Address) -> Any:
