@@ -145,10 +145,9 @@ class _Reading:
         """The replies to packed `commands` and then to how old the oldest is that is kept, as `Wire.fetch` gives them."""
 
         def ask(first: bool) -> list[Any]:
-            wire, head = self._wire, self._keys.head
-            which = wire.packed(("HGETALL", head)) if first else b""
-            last = wire.packed(("HMGET", head, "oldest"))
-            return wire.fetch(b"".join([which, commands, last]), [*[ANY] * first, *counts, 1])
+            which = self._keys.ask_head if first else b""
+            pieces = b"".join([which, commands, self._keys.ask_oldest])
+            return self._wire.fetch(pieces, [*[ANY] * first, *counts, 1])
 
         return self._ask(ask)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ _FURTHER = 256  # values of the replies whose length is not known
 _DONE, _MORE, _ODD = 0, 1, 2
 _STAR, _DOLLAR, _MINUS, _CR, _LF, _ZERO = b"*$-\r\n0"
 _DIGITS = 10
-_KEY = 24
-_KEY_HEAD = b"$24\r\n"
+_KEY = np.dtype([("head", "V5"), ("prefix", "V8"), ("hashes", "V16"), ("end", "V2")])
+_KEY_HEAD, _KEY_END = np.void(b"$24\r\n"), np.void(b"\r\n")
 
 
 class Room:
@@ -116,15 +117,14 @@ def asking(
     And how many each of them asks for. The keys are those of `key_bytes`.
     """
     total = sum(len(hashes) for _, hashes in asked)
-    rows = np.empty((total, len(_KEY_HEAD) + _KEY + 2), dtype=np.uint8)
-    at = len(_KEY_HEAD)
-    rows[:, :at] = np.frombuffer(_KEY_HEAD, dtype=np.uint8)
-    rows[:, at + _KEY :] = (_CR, _LF)
+    # Fields that are bytes are filled several times as fast as columns of a table of bytes.
+    rows = np.empty(total, dtype=_KEY)
+    rows["head"], rows["end"] = _KEY_HEAD, _KEY_END
     end = 0
     for prefix, hashes in asked:
         begin, end = end, end + len(hashes)
-        rows[begin:end, at : at + 8] = np.frombuffer(prefix, dtype=np.uint8)
-        rows[begin:end, at + 8 : at + _KEY] = np.ascontiguousarray(hashes).view(np.uint8)
+        rows["prefix"][begin:end] = np.void(prefix)
+        rows["hashes"][begin:end] = np.ascontiguousarray(hashes).view("V16")[:, 0]
     counts = [min(most, total - begin) for begin in range(0, total, most)]
     commands = []
     for i, count in enumerate(counts):
@@ -156,8 +156,8 @@ def receive(
     if told == _ODD:
         return raw[:got]
     room.take(got + _SPARE)
-    ends = np.cumsum(lengths)
-    return [Lying(words, part) for part in np.split(places[: ends[-1]], ends[:-1])]
+    ends = list(accumulate(lengths.tolist()))
+    return [Lying(words, places[begin:end]) for begin, end in pairwise([0, *ends])]
 
 
 @kernel

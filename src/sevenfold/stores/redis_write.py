@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import hiredis
+
 from sevenfold.stores.kv import (
     MAX_KEY_BYTES,
     Hashes,
@@ -45,6 +47,9 @@ class Keys:
         self.undos, self.leases = self._tag + b"undos", self._tag + b"leases"
         self.data = [self._tag + b"table:" + name.encode() for name in TABLES]
         self.index = [self._tag + b"keys:" + name.encode() for name in TABLES]
+        pack: Any = hiredis.pack_command  # takes a tuple of any length, whatever its type says
+        self.ask_head: bytes = pack((b"HGETALL", self.head))
+        self.ask_oldest: bytes = pack((b"HMGET", self.head, b"oldest"))
         self._tables = [key for pair in zip(self.data, self.index, strict=True) for key in pair]
 
     def undo(self, version: int) -> bytes:
