@@ -1,4 +1,4 @@
-"""`sevenfold lineage`: what is made from what, from streams to the versions of models."""
+"""`sevenfold lineage`: what is made from what, from entities and streams to the versions of models."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 @click.option(
     "--of",
     "name",
-    help="A stream, field, view, feature, model: what it is made from, and what of it.",
+    help="An entity, stream, field, view, feature, model: what it is made from, and what of it.",
 )
 @click.option(
     "--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw it into this file."
 )
 @json_option
 def command(system: str, home: Path | None, name: str | None, svg: Path | None) -> None:
-    """Say what is made from what: stream, field, view, feature, set, model.
+    """Say what is made from what: entity, stream, field, view, feature, set, model.
 
     From the declaration alone; where the home has a registry, its versions too, with what they were trained on.
     With `--of` only what is upstream and downstream of one thing.

@@ -14,7 +14,7 @@ _WIDEST = 60
 @click.argument("words", nargs=-1, required=True)
 @json_option
 def command(system: str, words: tuple[str, ...]) -> None:
-    """Find streams, fields, views, features and models by their names, descriptions, owners and classes.
+    """Find entities, streams, fields, views, features and models by their names, descriptions, owners and classes.
 
     All WORDS have to fit. `kind:feature`, `owner:NAME`, `pii:CLASS` and `pii:any` let only such things through.
     Ends with 1 when nothing fits.

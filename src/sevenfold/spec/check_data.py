@@ -113,9 +113,9 @@ def models_read_no_personal_data_that_they_forbid(system: Declaration) -> Iterat
             if node is None:
                 continue
             for kind in sorted(set(node.pii).intersection(forbidden)):
-                used = [
-                    n.name for n in lineage.upstream(node) if n.kind == "field" and kind in n.pii
-                ]
+                above = [n for n in lineage.upstream(node) if kind in n.pii]
+                used = [n.name for n in above if n.kind == "field"]
+                used = used or [f"the key of {n.name}" for n in above if n.kind == "entity"]
                 message = (
                     f"{name!r} is computed from {', '.join(used)}, personal data of class {kind!r}, "
                     f"which {model.name!r} forbids"

@@ -1,4 +1,4 @@
-"""What is made from what: streams, fields, views, features, sets, models, from the declaration alone."""
+"""What is made from what: entities, streams, fields, views, features, sets, models, from the declaration alone."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from sevenfold.spec.feature_set import FeatureSet
 from sevenfold.spec.model import Rule
 from sevenfold.spec.naming import endings, feature_names
 from sevenfold.spec.on_demand import OnDemand, parameters
+from sevenfold.spec.stream import Stream
 from sevenfold.spec.table import Table
 from sevenfold.spec.through import Through
 
 __all__ = ["KINDS", "Kind", "Lineage", "Node", "trace"]
 
 Kind: TypeAlias = Literal[
+    "entity",
     "stream",
     "field",
     "generator",
@@ -32,6 +34,7 @@ Kind: TypeAlias = Literal[
     "version",
 ]
 KINDS: tuple[Kind, ...] = (
+    "entity",
     "stream",
     "field",
     "generator",
@@ -151,25 +154,26 @@ class Lineage:
         return sorted(found, key=lambda one: KINDS.index(one.kind))
 
     def _made_of(self, node: Node, below: str) -> tuple[str, ...]:
-        """The classes that `node` takes over from `below`: not those of fields beside the one it reads."""
+        """The classes that `node` takes over from `below`: not those of fields beside the one it reads, nor of its own key."""
         source = self.nodes[below]
-        return () if node.kind == "field" or source.kind in ("stream", "view") else source.pii
+        beside = node.kind in ("field", "view") or source.kind in ("stream", "view")
+        return () if beside else source.pii
 
 
 def trace(system: Declaration) -> Lineage:
     """The lineage of a declaration that has been checked."""
     lineage = Lineage()
+    _add_entities(lineage, system)
     for stream in system.data:
-        pii = dict.fromkeys(f.pii for f in stream.fields.values() if f.pii)
-        here = lineage.add(
-            Node("stream", stream.name, stream.description, stream.owner, tuple(pii))
+        pii = dict.fromkeys(
+            held.pii for held in (*stream.keys, *stream.fields.values()) if held.pii
         )
+        described = Node("stream", stream.name, stream.description, stream.owner, tuple(pii))
+        here = lineage.add(described)
         for name, kept in stream.fields.items():
             classes = (kept.pii,) if kept.pii else ()
-            described = Node(
-                "field", f"{stream.name}.{name}", kept.description, stream.owner, classes
-            )
-            lineage.add(described, [here])
+            told = f"{stream.name}.{name}"
+            lineage.add(Node("field", told, kept.description, stream.owner, classes), [here])
     _add_lookups(lineage, system)
     for retriever in system.serving.retrieve:
         lineage.add(Node("generator", retriever.name), [f"stream:{retriever.stream.name}"])
@@ -183,6 +187,13 @@ def trace(system: Declaration) -> Lineage:
     _add_stages(lineage, system)
     _add_models(lineage, system)
     return lineage
+
+
+def _add_entities(lineage: Lineage, system: Declaration) -> None:
+    """The entities that streams touch, each once."""
+    for entity in (entity for stream in system.data for entity in stream.keys):
+        classes = (entity.pii,) if entity.pii else ()
+        lineage.add(Node("entity", entity.name, entity.description, entity.owner, classes))
 
 
 def _add_lookups(lineage: Lineage, system: Declaration) -> None:
@@ -208,13 +219,14 @@ def _add_view(lineage: Lineage, declared: FeatureView | Through) -> None:
     through = [f"field:{link.table.name}.{link.link}" for link in links]
     owner = below.owner or below.stream.owner
     description = declared.description or below.description
-    view = lineage.add(Node("view", declared.name, description, owner), streams)
+    entities = [f"entity:{entity.name}" for entity in below.entities]
+    view = lineage.add(Node("view", declared.name, description, owner), [*entities, *streams])
     names = iter(feature_names(declared))
-    shared = [f"field:{stream}.{name}" for name in _read(below.where)]
+    shared = _ids(below.stream, _read(below.where))
     if isinstance(below.stream, Table):
-        shared += [f"field:{stream}.{name}" for name in _read(below.stream.delete)]
+        shared += _ids(below.stream, _read(below.stream.delete))
     for aggregate in below.aggregates:
-        read = [f"field:{stream}.{name}" for name in _read(aggregate.source)]
+        read = _ids(below.stream, _read(aggregate.source))
         for name in _outputs(aggregate, names):
             lineage.add(Node("feature", name, description, owner), [view, *read, *shared, *through])
 
@@ -223,6 +235,12 @@ def _outputs(aggregate: Aggregate, names: Iterator[str]) -> list[str]:
     """The names of the features of an aggregate, taken from those of its view."""
     n = len(aggregate.windows or (None,)) * len(endings(aggregate))
     return [next(names) for _ in range(n)]
+
+
+def _ids(stream: Stream, names: Iterable[str]) -> list[str]:
+    """The ids of the fields of a stream, and of the entities whose keys some of them are."""
+    keys = {entity.name for entity in stream.keys} - stream.fields.keys()
+    return [f"entity:{name}" if name in keys else f"field:{stream.name}.{name}" for name in names]
 
 
 def _read(source: Source | None) -> tuple[str, ...]:

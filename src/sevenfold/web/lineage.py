@@ -14,7 +14,7 @@ _LEFT, _TOP = 16, 54
 _LETTERS = 29
 _SWEEPS = 6
 _HEADS = (
-    "stream",
+    "entity, stream",
     "field",
     "view, generator, request, label",
     "feature",
@@ -24,6 +24,7 @@ _HEADS = (
     "version",
 )
 _COLUMN = {
+    "entity": 0,
     "stream": 0,
     "field": 1,
     "view": 2,

@@ -34,7 +34,7 @@ def test_a_thing_is_followed_both_ways_up_to_the_versions(tea: Path, tmp_path: P
     found = answer(
         0, "lineage", tea, "--home", tmp_path, "--of", "item__count_7d", "--svg", picture
     )
-    assert found["upstream"] == ["stream:sales", "view:item"]
+    assert found["upstream"] == ["entity:item", "stream:sales", "view:item"]
     assert found["downstream"][-2:] == ["version:1", "version:2"]
     assert ["model:rule", "version:1"] in found["edges"]
     versions = {node["name"]: node["description"] for node in found["nodes"]}

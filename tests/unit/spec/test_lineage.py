@@ -116,14 +116,17 @@ def above(lineage: Lineage, name: str) -> set[str]:
 
 def test_a_function_of_a_function_is_made_from_all_that_is_below(lineage: Lineage) -> None:
     assert above(lineage, "fit_twice") == {
-        "feature:fit", "feature:item__mean_age", "field:sales.age", "view:item", "stream:sales",
+        "feature:fit", "feature:item__mean_age", "field:sales.age", "view:item", "stream:sales", "entity:item",
         "generator:popular", "request:request_time",
         "feature:far__sum_n", "field:made.n", "field:items.maker", "view:far", "stream:made", "stream:items",
+        "entity:maker",
     }  # fmt: skip
 
 
 def test_a_filter_is_read_too_and_models_share_their_set(lineage: Lineage) -> None:
-    assert above(lineage, "grown__count") == {"field:sales.age", "view:grown", "stream:sales"}
+    assert above(lineage, "grown__count") == {
+        "field:sales.age", "view:grown", "stream:sales", "entity:customer",
+    }  # fmt: skip
     used = [node.id for node in lineage.downstream(lineage.find("sales.price"))]
     assert used == [
         "feature:item__last_2_price_1", "feature:item__last_2_price_2",
@@ -165,6 +168,38 @@ def test_personal_data_is_followed_by_field_not_by_stream(lineage: Lineage) -> N
     assert pii["feature:fit_twice"] == ("demographic", "trade")
     assert pii["model:lightgbm"] == ("demographic", "trade")
     assert pii["model:rule"] == ()
+
+
+def test_an_entity_is_found_and_its_class_goes_with_its_key_alone() -> None:
+    """What reads the key is made from it; what is kept under the key is not, though the stream holds it."""
+    who = sf.Entity("who", description="by their address", owner="accounts", pii="contact")
+    mails = sf.Stream(
+        "mails",
+        time="at",
+        keys=[who, item],
+        fields={"n": sf.Integer()},
+        key_fields={"who": "address"},
+    )
+    features = [
+        *declare().features,
+        sf.aggregate(who, mails, sf.sum("n"), name="senders"),
+        sf.aggregate(item, mails, sf.distinct("who", windows=["7 d"]), name="read"),
+    ]
+    task = replace(declare().task, query=[customer, who])
+    both = trace(declare(data=[sales, items, made, mails], features=features, task=task))
+    assert search(both, ["accounts", "address"])[0] == both.nodes["entity:who"]
+    assert [node.id for node in search(both, ["pii:contact", "kind:feature"])] == [
+        "feature:read__distinct_who_7d"
+    ]
+    assert both.nodes["stream:mails"].pii == ("contact",)
+    used = [node.id for node in both.downstream(both.find("who"))]
+    assert used == ["view:senders", "feature:senders__sum_n", "feature:read__distinct_who_7d"]
+    names = ["item__count_7d", "read__distinct_who_7d"]
+    models = [sf.Rule(by=names[0]), sf.LightGBM(features=names, forbid_pii=["contact"])]
+    with pytest.raises(
+        SpecError, match="is computed from the key of who, personal data of class 'contact'"
+    ):
+        declare(data=[sales, items, made, mails], features=features, models=models, task=task)
 
 
 def test_a_model_may_forbid_a_class() -> None:
