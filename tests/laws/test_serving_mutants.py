@@ -187,7 +187,7 @@ MUTANTS = {
     "a filter is not read": (
         "lineage",
         "spec/lineage.py",
-        'shared = [f"field:{stream}.{name}" for name in _read(below.where)]',
+        "shared = _ids(below.stream, _read(below.where))",
         "shared: list[str] = []",
     ),
     "a history of a rewritten log is read": (
