@@ -29,6 +29,9 @@ EVENTS_S = 2.0
 
 _MOST_WAITING = 4096  # a bound for memory; time has bounded the queue long before
 _MOST_WAITING_BYTES = 64 * 1024 * 1024
+_COMING_S = (
+    0.1  # from a head to its body: who takes longer holds nobody's place, and is asked about again
+)
 _LONGEST_RETRY_S = 60
 _KEEP = 0.95  # of the time that a class had: some twenty turns count
 _LEAST = 0.05
@@ -94,12 +97,13 @@ class Rejection:
 
 
 class _Group:
-    """Requests that share a part of the time: those that wait, by class, their work, and the time they had."""
+    """Requests that share a part of the time: those that wait, by class, their work and that of those let in whose bodies are to come, and the time they had."""
 
     def __init__(self, budget_s: float) -> None:
         self.budget_s = budget_s
         self.lines: tuple[deque[Ticket], ...] = tuple(deque() for _ in Priority)
         self.work_s = [0.0 for _ in Priority]
+        self.coming_s = [0.0 for _ in Priority]
         self.had_s = 0.0
         self.had_of_late_s = [0.0 for _ in Priority]
         self.size = 0
@@ -150,6 +154,8 @@ class Admission:
         self._answers, self._events = _Group(budget_s), _Group(max(EVENTS_S, budget_s))
         self._group_of: dict[str, _Group] = {}
         self._bytes = 0
+        self._coming: dict[Ticket, float] = {}  # let in by their heads, and when, the first first
+        self._coming_bytes = 0
         self._refused = 0
 
     def serve(self, route: str, group: Group) -> None:
@@ -192,30 +198,41 @@ class Admission:
         """Requests a second by route that can be answered at the level of now, as measured."""
         return self.costs.capacities(self._level, self.slice_s)
 
-    def wait_s(self, route: str, priority: Priority) -> float:
-        """How long a request that came now would wait for its turn, in seconds."""
+    def wait_s(self, route: str, priority: Priority, behind_coming: bool = False) -> float:
+        """How long a request that came now would wait for its turn, in seconds; `behind_coming` with those ahead of it who were let in and do not wait yet."""
         mine = self._group_of[route]
         other = self._events if mine is self._answers else self._answers
+        ahead_s, others_s = sum(mine.work_s[: priority + 1]), sum(other.work_s)
+        if behind_coming:
+            ahead_s += sum(mine.coming_s[: priority + 1])
+            others_s += sum(other.coming_s)
         # Those of the classes before it who are yet to come go first, too.
-        ahead_s = sum(mine.work_s[: priority + 1]) / max(_LEAST, 1 - mine.share_before(priority))
+        ahead_s /= max(_LEAST, 1 - mine.share_before(priority))
         # While it waits, the other group has as much of the time, if it needs as much.
-        return self.costs.whole_s(ahead_s + min(ahead_s, sum(other.work_s)), self.slice_s)
+        return self.costs.whole_s(ahead_s + min(ahead_s, others_s), self.slice_s)
 
-    def ask(self, ticket: Ticket, now_s: float, load: float) -> Rejection | None:
+    def ask(
+        self, ticket: Ticket, now_s: float, load: float, is_head: bool = False
+    ) -> Rejection | None:
         """Why a request is not let in; None when it is.
 
-        `load` is what the server is asked for, as a multiple of what it can do.
+        `load` is what the server is asked for, as a multiple of what it can do. One of which only the head is there comes after all that were `expect`ed
+        before it; when it wants its turn, those have come or are late.
         """
-        if not len(self):
+        if is_head:
+            self._forget(now_s)
+        coming, coming_bytes = (len(self._coming), self._coming_bytes) if is_head else (0, 0)
+        if not len(self) and not (is_head and self._has_coming()):
             # One that nobody is ahead of is let in whatever it costs: to refuse it would help no one.
             return None
         allowed_s = (ticket.deadline_s - ticket.arrived_s) * _SHARES[ticket.priority]
         # What takes longer than it may is not refused for that: it waits half as long as it may, and no longer.
         after_s = min(ticket.cost_s + self._kept_s(ticket), allowed_s / 2)
-        needed_s = self.wait_s(ticket.route, ticket.priority) + after_s
+        needed_s = self.wait_s(ticket.route, ticket.priority, is_head) + after_s
         if now_s - ticket.arrived_s + needed_s > allowed_s:
             return self.reject("overloaded", needed_s, load)
-        if len(self) >= _MOST_WAITING or self._bytes + ticket.size > _MOST_WAITING_BYTES:
+        size = self._bytes + coming_bytes + ticket.size
+        if len(self) + coming >= _MOST_WAITING or size > _MOST_WAITING_BYTES:
             return self.reject("queue_full", needed_s, load)
         return None
 
@@ -243,6 +260,38 @@ class Admission:
         deadline_s = arrived_s + min(budget_s, left_s)
         return Ticket(kind, priority, size, cost_s, arrived_s, deadline_s, left_s < budget_s)
 
+    def expect(self, ticket: Ticket, now_s: float) -> None:
+        """Have a request that is let in by its head count as one that waits, until it came or might never come.
+
+        The heads of a thousand requests are heard before the first of them wants its turn: judged one by one by those that wait, all would be let in, and all
+        of their bodies held.
+        """
+        self._coming[ticket] = now_s
+        self._coming_bytes += ticket.size
+        self._group_of[ticket.route].coming_s[ticket.priority] += ticket.cost_s
+
+    def came(self, ticket: Ticket) -> None:
+        """Note that its body is there, or never will be."""
+        if self._coming.pop(ticket, None) is None:
+            return
+        self._coming_bytes -= ticket.size
+        coming_s = self._group_of[ticket.route].coming_s
+        coming_s[ticket.priority] -= ticket.cost_s
+        if not self._coming:  # the sum of nothing is nothing: no error of rounding is carried on
+            for group in (self._answers, self._events):
+                group.coming_s = [0.0 for _ in Priority]
+
+    def _has_coming(self) -> bool:
+        # Of what nobody knows yet how long it takes, nothing can be said.
+        return any(any(group.coming_s) for group in (self._answers, self._events))
+
+    def _forget(self, now_s: float) -> None:
+        while self._coming:
+            first = next(iter(self._coming))
+            if now_s - self._coming[first] <= _COMING_S:
+                return
+            self.came(first)
+
     def join(self, ticket: Ticket) -> None:
         """Have a request wait for its turn."""
         group = self._group_of[ticket.route]
@@ -257,6 +306,19 @@ class Admission:
         """Take out a request that was waiting and waits no longer."""
         self._group_of[ticket.route].remove(ticket)
         self._bytes -= ticket.size
+
+    def late(self, now_s: float) -> Turn:
+        """Those for whom it is too late by now, taken out of the queue."""
+        late = [
+            ticket
+            for group in (self._answers, self._events)
+            for line in group.lines
+            for ticket in line
+            if ticket.is_late(now_s, self._kept_s(ticket))
+        ]
+        for ticket in late:
+            self.withdraw(ticket)
+        return late
 
     def turn(self, now_s: float) -> tuple[Turn, Turn]:
         """Whose turn it is, taken out of the queue, and those for whom it is too late by now.

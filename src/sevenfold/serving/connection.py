@@ -10,6 +10,8 @@ ten are refused, and a task, an event and a scope for each would leave no time f
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
 from asyncio import TimerHandle
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +27,8 @@ from sevenfold.serving.problem import HttpError
 from sevenfold.serving.route import Heard, Refused
 
 __all__ = ["HEARD", "Connection", "Door", "bounded"]
+
+_CLOSED = 7  # the state of a TCP connection that the other side has reset
 
 HEARD = "sevenfold.heard"
 """Where in the state of a request's scope its connection leaves what the door made of it."""
@@ -84,9 +88,18 @@ class Connection(HttpToolsProtocol):
         self._size = 0  # of the parts of it that are
         self._n_headers = 0
         self._n_events = 0
+        self._is_gone = False  # given up before it was accepted
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Make room for it, and wait for its first request as long as for any other."""
+        """Make room for it, and wait for its first request as long as for any other.
+
+        One that the client has given up is dropped: what it asked can still be read, and would be answered to nobody. After a stall those that nobody had
+        accepted yet are thousands, and as long as they are answered, those that come after them give up as well.
+        """
+        if _is_reset(transport):
+            self._is_gone, self.transport = True, transport
+            transport.abort()
+            return
         super().connection_made(transport)
         if len(self.connections) > self._limits.connections:
             oldest = next(iter(self._idle), None)
@@ -102,6 +115,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
+        if self._is_gone:
+            return
         self._idle.pop(self, None)
         self._stop_head_timer()
         self._stop_write_timer()
@@ -270,6 +285,15 @@ class Connection(HttpToolsProtocol):
 def bounded(limits: Limits, door: Door) -> Callable[..., Connection]:
     """What makes the connections of one listener, whose requests are taken by `door`."""
     return partial(Connection, limits=limits, door=door, idle={})
+
+
+def _is_reset(transport: asyncio.Transport) -> bool:
+    """Whether the other side of a new connection has reset it; nobody knows where that is no TCP, or no Linux."""
+    given = transport.get_extra_info("socket")
+    if given is None or given.family == socket.AF_UNIX or not sys.platform.startswith("linux"):
+        return False
+    state: int = given.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    return state == _CLOSED
 
 
 def _path(url: bytes) -> str:

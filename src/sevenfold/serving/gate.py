@@ -34,6 +34,7 @@ _MOST_HEARD = 0.95  # of the time: what is left for turns is never nothing
 _PRESSED = 0.5  # of what can be done
 _HELD = 0.25  # of the budget: no turn while an answer that is made has waited so long for the disk
 _HELD_S = 0.002
+_UNKEPT_S = 1.0  # and the budget at least: as long an answer that is made waits for the disk, then its client is told to ask again
 _LOOK_S = 0.05  # between looks at the load
 _FEW_S = 5.0  # of late: as long as nobody was refused, and this many asked at once
 
@@ -161,8 +162,9 @@ class Gate:
         is_after = (self._rounds or self._holding) and not self._was_held
         arrived_s = self._began_s if is_after else now_s
         ticket = self.admission.ticket(kind, priority, size, arrived_s, left_s)
-        found = self.admission.ask(ticket, now_s, self._load)
+        found = self.admission.ask(ticket, now_s, self._load, is_head=True)
         if found is None:
+            self.admission.expect(ticket, now_s)
             return ticket
         if found.reason == "overloaded" and not ticket.is_hurried:
             # Until the next turn those that wait become no fewer, so the next like it is refused as well.
@@ -175,6 +177,7 @@ class Gate:
 
         Who has had a turn gives it back with `leave`, whatever happens.
         """
+        self.admission.came(ticket)
         self._at_once.note(1 + self._holding + len(self._waiting), self._now_s())
         if self._may_join(ticket):
             self._give(ticket)
@@ -219,6 +222,16 @@ class Gate:
         if not self._rounds:
             asyncio.get_running_loop().call_soon(self._round)
         self._rounds = _ROUNDS
+
+    def patience_s(self, ticket: Ticket) -> float:
+        """How long the answer to a request may wait for the disk from now on, in seconds."""
+        until_s = max(ticket.deadline_s, ticket.arrived_s + _UNKEPT_S)
+        return max(0.0, until_s - self._now_s())
+
+    def unkept(self, ticket: Ticket) -> HttpError:
+        """The refusal of a request whose answer has waited for the disk for so long; asked again by the same id, it is the same."""
+        backlog_s = self._now_s() - ticket.arrived_s
+        return self._refused(ticket, self.admission.reject("unkept", backlog_s, self._load))
 
     def _learn(self, now_s: float) -> None:
         """Take in what the turn took."""
@@ -274,12 +287,14 @@ class Gate:
 
     def _next(self) -> None:
         self._no_room.clear()
-        if self._is_held():
-            self._hold()
-            return
         now_s = self._now_s()
         if self._kept is not None:
             self.admission.kept_s = self._kept.kept_s
+        if self._is_held():
+            # Who waits hears in time that there will be no turn, however long the disk takes.
+            self._tell_late(self.admission.late(now_s), now_s)
+            self._hold()
+            return
         costs = self.admission.costs
         # With nobody waiting, what follows the turn is idleness and costs nothing.
         is_waited_for = self._waiting and not self._was_held
@@ -289,13 +304,16 @@ class Gate:
         self._heard = 0
         self._set_slice(now_s)
         turn, late = self.admission.turn(now_s)
-        for ticket in late:
-            rejection = self.admission.reject("late", now_s - ticket.arrived_s, self._load)
-            _tell(self._waiting.pop(ticket), self._refused(ticket, rejection))
+        self._tell_late(late, now_s)
         if turn:
             self._begin(turn)
             for ticket in turn:
                 _tell(self._waiting.pop(ticket))
+
+    def _tell_late(self, late: list[Ticket], now_s: float) -> None:
+        for ticket in late:
+            rejection = self.admission.reject("late", now_s - ticket.arrived_s, self._load)
+            _tell(self._waiting.pop(ticket), self._refused(ticket, rejection))
 
     def _begin(self, turn: list[Ticket]) -> None:
         self._began_s = self._now_s()

@@ -110,6 +110,7 @@ _OVERLOADED = {
     "overloaded": "the server is asked for more than it can do",
     "late": "the request had waited too long when its turn came",
     "queue_full": "too many requests are waiting",
+    "unkept": "the answer is made, and the disk is too slow to log it; ask again by the same id",
 }
 
 

@@ -3,6 +3,8 @@
 import itertools
 import json
 import socket
+import struct
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from sevenfold.serving.app import App
 from sevenfold.serving.connection import bounded
 from sevenfold.serving.limits import Limits
 from sevenfold.serving.listening import listen_port
@@ -26,27 +29,32 @@ def listen(make_stall: Callable[..., Any]) -> Listen:
 
     @contextmanager
     def listening(**limits: Any) -> Iterator[int]:
-        app = make_stall(**limits).app
-        config = uvicorn.Config(
-            app,
-            http=bounded(Limits(**limits), app),  # type: ignore[arg-type]
-            lifespan="off",
-            log_level="critical",
-            ws="none",
-            timeout_graceful_shutdown=1,
-        )
-        server, place = uvicorn.Server(config), listen_port("127.0.0.1", 0)
-        port = place.getsockname()[1]
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})
-        thread.start()
-        try:
+        with accepting(make_stall(**limits).app, listen_port("127.0.0.1", 0), **limits) as port:
             yield port
-        finally:
-            server.should_exit = True
-            thread.join(20)
-            assert not thread.is_alive()
 
     return listening
+
+
+@contextmanager
+def accepting(app: App, place: socket.socket, **limits: Any) -> Iterator[int]:
+    """Have an application accept at a place that listens already, for a block; its port."""
+    config = uvicorn.Config(
+        app,
+        http=bounded(Limits(**limits), app),  # type: ignore[arg-type]
+        lifespan="off",
+        log_level="critical",
+        ws="none",
+        timeout_graceful_shutdown=1,
+    )
+    server, port = uvicorn.Server(config), place.getsockname()[1]
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})
+    thread.start()
+    try:
+        yield port
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
 
 
 def connect(port: int) -> socket.socket:
@@ -94,6 +102,28 @@ def taken(connection: socket.socket, parts: Iterable[bytes], pause_s: float = 0.
     except ConnectionError:
         pass
     return sent
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux for the state")
+def test_who_gave_up_before_it_was_accepted_is_not_answered(
+    make_stall: Callable[..., Any],
+) -> None:
+    """After a stall the server's time is for those who still wait, not for those who have left their requests behind."""
+    stall, place = make_stall(), listen_port("127.0.0.1", 0)
+    port = place.getsockname()[1]
+    head = b"POST /v1/recommend HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: %d\r\n\r\n" % len(
+        ASK
+    )
+    for _ in range(50):
+        with connect(port) as left:
+            left.sendall(head + ASK)
+            left.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with connect(port) as waits:
+        waits.sendall(head + ASK)
+        with accepting(stall.app, place):
+            assert answer(waits)[0] == 200
+    gate = stall.app.site.gate
+    assert gate.admitted.total() + gate.refused.total() == 1
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,12 @@ class Desk:
         ticket = self.gate.enter(route, Priority.NORMAL, 700)
         self.gate.admission.costs.note(ticket.kind, 0, seconds, self.now_s)
 
+    def hear(self, priority: Priority = Priority.NORMAL) -> Ticket:
+        """A request whose body is there with its head, and that does not want its turn yet."""
+        ticket = self.gate.enter(RANK, priority, 700)
+        self.gate.admission.came(ticket)
+        return ticket
+
     def run(self, *asked: Callable[[], Awaitable[None]]) -> None:
         """All of them at one time, in this order, in the time of the desk; it has an end."""
 
@@ -292,16 +298,16 @@ def test_more_than_can_be_done_brings_the_ladder_down_and_rest_brings_it_up() ->
     desk.cost(RANK, 0.0052)
 
     async def scene() -> None:
-        waiting = [desk.gate.enter(RANK, Priority.NORMAL, 700) for _ in range(13)]
+        waiting = [desk.hear() for _ in range(13)]
         # A second at five times what can be done, with hardly anybody waiting.
         for _ in range(1000):
-            desk.gate.enter(RANK, Priority.NORMAL, 700)
+            desk.hear()
             desk.now_s += 0.001
         assert desk.gate.ladder.level == 0
         turns = [asyncio.create_task(desk.gate.turn(ticket)) for ticket in waiting]
         await asyncio.sleep(0)
         desk.now_s += 0.05
-        desk.gate.enter(RANK, Priority.HIGH, 700)
+        desk.hear(Priority.HIGH)
         assert desk.gate.ladder.level > 0
         for turn in turns[1:]:
             turn.cancel()
@@ -309,7 +315,7 @@ def test_more_than_can_be_done_brings_the_ladder_down_and_rest_brings_it_up() ->
         desk.gate.leave(waiting[0])
         for _ in range(200):
             desk.now_s += 0.05
-            desk.gate.enter(RANK, Priority.LOW, 700)
+            desk.hear(Priority.LOW)
         assert desk.gate.ladder.level == 0
 
     desk.run(scene)
@@ -347,7 +353,7 @@ def test_the_low_class_makes_nobodys_answer_worse() -> None:
 
     async def scene() -> None:
         for _ in range(2000):
-            desk.gate.enter(RANK, Priority.LOW, 700)
+            desk.hear(Priority.LOW)
             desk.now_s += 0.001
 
     desk.run(scene)

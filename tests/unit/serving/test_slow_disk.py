@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,3 +82,58 @@ def test_on_a_slow_disk_nothing_is_given_that_is_not_logged(stall: Any) -> None:
     with stall.store.read() as txn:
         names = [answer.request_id for answer in read_predictions(txn)]
     assert sorted(names) == sorted(f"r{n}-{m}" for n in range(CLIENTS) for m in range(EACH))
+
+
+class Stuck:
+    """A store whose writes do not begin before they may."""
+
+    def __init__(self, store: Any) -> None:
+        self.store, self.may = store, threading.Event()
+
+    @contextmanager
+    def write(self) -> Iterator[Any]:
+        """A write that waits until it may begin."""
+        assert self.may.wait(120), "nobody let it begin"
+        with self.store.write() as txn:
+            yield txn
+
+
+def test_a_disk_that_hangs_leaves_nobody_without_a_word(stall: Any) -> None:
+    """Who waits for a turn, and whose answer is made and not on disk, hears when to come back; by the same id the answer is that one."""
+    stuck = Stuck(stall.store)
+    pending = stall.service.pending
+    pending.write_beside()
+    pending._store = stuck
+    stall.app.site.gate.use(1.0, stall.service.ladder)
+
+    async def scene() -> None:
+        transport = httpx.ASGITransport(stall.app)
+        async with (
+            asyncio.timeout(100),
+            httpx.AsyncClient(transport=transport, base_url="http://stall") as http,
+        ):
+
+            def ask(name: str) -> asyncio.Task[httpx.Response]:
+                body = {"request_id": name, "keys": {"customer": "ada"}}
+                return asyncio.create_task(http.post("/v1/recommend", json=body))
+
+            made = ask("made")
+            while not stall.app.site.gate._is_held():  # it has waited for the disk for long
+                await asyncio.sleep(0.01)
+            answers = [await made, await ask("held")]
+            assert not stuck.may.is_set()
+            told = [(answer.status_code, answer.json()["error"]["code"]) for answer in answers]
+            assert told == [(503, "unkept"), (503, "late")]
+            assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
+            stuck.may.set()
+            await pending.idle()
+            again = await ask("made")
+            assert (again.status_code, again.json()["repeated"]) == (200, True)
+
+    try:
+        asyncio.run(scene())
+    finally:
+        stuck.may.set()
+    with stall.store.read() as txn:
+        assert [answer.request_id for answer in read_predictions(txn)] == ["made"]
+    stall.service.close()
