@@ -4,6 +4,9 @@ Three servers in turn on homes that are equal: with admission and the ladder, wi
 with neither. First what one can do at full quality, by a closed loop; then 1x, 3x and 10x of that in an open one, of bodies of 30 kB,
 one in twenty of the high class, and half of it to see when full quality is back. Useful is an answer with 200 within 150 ms of when its request was due.
 
+Memory is read twice a second. `memory_growth_mb` (all that is resident, the pages of the store's file among it) and `allocated_growth_mb` are from before the load to its end,
+with what the first requests load; `steady_growth_mb` is what is allocated in the last quarter of spike and recovery less that in the second, medians, as in `soak`.
+
 At `--scale 1` the spike lasts sixty seconds, and five at least. Figures of a client that fell behind are not the server's: the notes say so.
 """
 
@@ -11,9 +14,11 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +27,7 @@ from benchmarks.load import NUMBER, Kind, Load, Outcomes, Phase, capacity, on_co
 from benchmarks.load import run as put
 from benchmarks.measure import Report, figure
 from benchmarks.ranking import prepare
+from benchmarks.soak import anonymous_mb, growth_mb
 from sevenfold.loop.server_process import ServerProcess
 
 __all__ = ["PACKAGES", "figures", "run"]
@@ -34,6 +40,7 @@ _CLIENTS = 8
 _SPIKE_S, _LEAST_SPIKE_S = 60.0, 5.0
 _AFTER_S = 12.0
 _WINDOW_S = 0.5
+_MEMORY_S = 0.5
 _HERE = Path(__file__).parent
 _MEMORY = {"memory_growth_mb": "VmRSS", "allocated_growth_mb": "RssAnon"}
 _KEYS = (
@@ -43,6 +50,7 @@ _KEYS = (
     "undeclared_errors",
     "recovery_s",
     "high_class_useful",
+    "steady_growth_mb",
 )
 
 
@@ -75,19 +83,13 @@ def run(repeat: int, scale: float) -> Report:
                 able = capacity(server.port, asked, _CLIENTS, 6.0, _CLIENT_CORE)
             taken.setdefault("capacity_per_s", []).append(able)
             for contender in (LADDER, FLAT, OPEN):
+                kinds = _kinds(bodies, home, f"{contender.name}{at}")
                 with _served(home, contender) as server:
-                    before_mb = {what: _memory_mb(server.pid, what) for what in _MEMORY.values()}
-                    kinds = _kinds(bodies, home, f"{contender.name}{at}")
                     load = Load(server.port, kinds, _phases(able, spike_s), seed=at)
-                    seen = put(load, _CLIENT_CORE)
-                    grown = {
-                        key: _memory_mb(server.pid, what) - before_mb[what]
-                        for key, what in _MEMORY.items()
-                    }
-                found = figures(seen, able, spike_s) | grown
-                for key, value in found.items():
+                    seen, grown, memory = _put(load, server.pid)
+                for key, value in (figures(seen, able, spike_s) | grown).items():
                     taken.setdefault(f"{contender.name}.{key}", []).append(value)
-                report.notes.append(_said(contender, seen))
+                report.notes.append(f"{_said(contender, seen)}; {memory.said()}")
         taken["idle_cost"] = _idle(Path(folder), home, bodies, 4 * repeat)
     for key, values in taken.items():
         report.results[key] = figure(values, _unit(key))
@@ -98,6 +100,16 @@ def run(repeat: int, scale: float) -> Report:
         key = "goodput_vs_capacity"
         report.ratios[f"{key}_{contender.name}"] = report.results[f"{contender.name}.{key}"].median
     return report
+
+
+def _put(load: Load, pid: int) -> tuple[Outcomes, dict[str, float], Memory]:
+    """What became of a load, what the server's memory grew by, and what that was."""
+    before_mb = {what: _memory_mb(pid, what) for what in _MEMORY.values()}
+    with _memory(pid) as memory:
+        seen = put(load, _CLIENT_CORE)
+    grown = {key: _memory_mb(pid, what) - before_mb[what] for key, what in _MEMORY.items()}
+    grown["steady_growth_mb"] = growth_mb(memory.since(seen, "10x"))
+    return seen, grown, memory
 
 
 def padded(body: bytes, tag: str) -> bytes:
@@ -194,6 +206,45 @@ def _idle(folder: Path, home: Path, bodies: Sequence[bytes], rounds: int) -> lis
             if at:  # the first warms both
                 ratios.append(with_gate / without)
     return ratios
+
+
+@dataclass
+class Memory:
+    """What a process had allocated, in MB, at instants of the machine's monotonic clock."""
+
+    at_s: list[float] = field(default_factory=list)
+    mb: list[float] = field(default_factory=list)
+
+    def since(self, seen: Outcomes, phase: str) -> list[float]:
+        """The memory from when the first request of a phase was due to the last answer of all."""
+        begin_s = seen.start_s + float(seen.of(phase).due_s.min())
+        end_s = seen.start_s + float(seen.done_s.max())
+        pairs = zip(self.at_s, self.mb, strict=True)
+        return [mb for at_s, mb in pairs if begin_s <= at_s <= end_s] or self.mb[-1:]
+
+    def said(self) -> str:
+        """A dozen of them."""
+        step = max(1, len(self.mb) // 12)
+        return "MB allocated: " + ", ".join(f"{mb:.1f}" for mb in self.mb[::step])
+
+
+@contextmanager
+def _memory(pid: int) -> Iterator[Memory]:
+    """What a process has allocated while the block runs, twice a second."""
+    memory, over = Memory(), threading.Event()
+
+    def look() -> None:
+        while not over.wait(_MEMORY_S):
+            memory.at_s.append(time.perf_counter())
+            memory.mb.append(anonymous_mb(pid))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield memory
+    finally:
+        over.set()
+        thread.join()
 
 
 def _memory_mb(pid: int, what: str = "VmRSS") -> float:

@@ -197,13 +197,7 @@ class App:
         finally:
             gate.leave(ticket)
         # What is made waits for its commit while others have their turns.
-        if isinstance(reply, Reply):
-            return reply
-        try:
-            async with asyncio.timeout(gate.patience_s(ticket)):
-                return await reply
-        except TimeoutError:
-            raise gate.unkept(ticket) from None
+        return reply if isinstance(reply, Reply) else await reply
 
     async def _body(self, receive: Receive, limit: int) -> bytes:
         timeout_s = self._limits.body_timeout_s

@@ -224,9 +224,8 @@ class Gate:
         self._rounds = _ROUNDS
 
     def patience_s(self, ticket: Ticket) -> float:
-        """How long the answer to a request may wait for the disk from now on, in seconds."""
-        until_s = max(ticket.deadline_s, ticket.arrived_s + _UNKEPT_S)
-        return max(0.0, until_s - self._now_s())
+        """How long the answer to a request, made now, may wait for the disk, in seconds."""
+        return max(_UNKEPT_S, ticket.deadline_s - self._now_s())
 
     def unkept(self, ticket: Ticket) -> HttpError:
         """The refusal of a request whose answer has waited for the disk for so long; asked again by the same id, it is the same."""

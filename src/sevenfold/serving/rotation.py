@@ -1,7 +1,7 @@
 """The job that moves old answers out of the store into sealed files, and what takes answers out of those again.
 
-Making a file takes some tens of milliseconds, most of it outside Python: a thread does it, beside the answers. The step that
-follows names the file in the store and deletes its answers there, in one transaction, if they are still what the thread has read.
+Making a file takes a tenth of a second or two: a thread does it, beside the answers, and reads it back. The step that follows names the file in
+the store and deletes its answers there, in one transaction, if they are still what the thread has read back.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ LOG_HEAD = 20_000
 
 _LOOK_S = 1.0
 _MOST_HEADS = 10
+_REST = 2.0  # after a file, of what it took: where files follow one another they have a third of the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ class Rotation:
     """Keeps about `bounds.head` answers in the store; `hold` says when nothing is to be moved.
 
     While the server is `pressed` it rests, until ten times as many are there: a file is made on a thread of its own, but in Python, and
-    the event loop would wait for the interpreter's lock at every request that it refuses.
+    the event loop would wait for the interpreter's lock at every request that it refuses. What has piled up is moved with a rest after each file: one after another, right when
+    the server has just become able to answer all in full again, they would take that from it.
     """
 
     name = "rotation"
@@ -67,7 +69,8 @@ class Rotation:
         self._bounds = bounds or Bounds()
         self._thread: ThreadPoolExecutor | None = None
         self._made: Future[SealedFile | None] | None = None
-        self._next_s = 0.0
+        self._next_s = self._begun_s = 0.0
+        self._read_back: tuple[str, list[bytes]] = ("", [])
         self.pressed: Callable[[], bool] = lambda: False
         with store.read() as txn:
             sealed.sweep({file.name for file in sealed_files(txn)})
@@ -79,7 +82,11 @@ class Rotation:
                 return False
             made, self._made = self._made, None
             file = made.result()
-            return file is not None and self._settle(file)
+            moved = file is not None and self._settle(file)
+            now_s = elapsed_s()
+            if not self._is_far_behind():
+                self._next_s = now_s + min(_LOOK_S, _REST * (now_s - self._begun_s))
+            return moved
         if elapsed_s() < self._next_s:
             return False
         if self._hold() or self._rests() or not self._is_due():
@@ -87,6 +94,7 @@ class Rotation:
             return False
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "rotation")
+        self._begun_s = elapsed_s()
         self._made = self._thread.submit(self.make)
         return True
 
@@ -107,18 +115,23 @@ class Rotation:
             self._thread.shutdown()
 
     def make(self) -> SealedFile | None:
-        """The file of the oldest answers of the store, which does not name it yet; None when there are none."""
+        """The file of the oldest answers of the store, which does not name it yet, read back; None when there are none."""
         with self._store.read() as txn:
             taken = self._taken(txn)
             lists = {answer.features for _, answer in taken}
             names = {name: feature_names(txn, name) for name in lists if name}
-        return self._sealed.write(taken, names) if taken else None
+        if not taken:
+            return None
+        file = self._sealed.write(taken, names)
+        self._read_back = file.name, self._sealed.keys(file)
+        return file
 
     def _rests(self) -> bool:
-        if not self.pressed():
-            return False
+        return self.pressed() and not self._is_far_behind()
+
+    def _is_far_behind(self) -> bool:
         with self._store.read() as txn:
-            return txn.count(PREDICTIONS) < _MOST_HEADS * self._bounds.head
+            return txn.count(PREDICTIONS) >= _MOST_HEADS * self._bounds.head
 
     def _is_due(self) -> bool:
         with self._store.read() as txn:
@@ -147,7 +160,8 @@ class Rotation:
             return False
         with self._store.write() as txn:
             keys = [key for key, _ in txn.scan(PREDICTIONS, file.first, file.last + b"\0")]
-            same = keys == [key for key, _ in self._sealed.read(file)]
+            name, read_back = self._read_back
+            same = name == file.name and keys == read_back
             if same and _behind(txn) <= file.first:
                 name_file(txn, file)
                 for key in keys:

@@ -68,6 +68,7 @@ _OURS = ("format", "key", "feature_names", "more")
 _FIELDS = tuple(name for name in _TYPES if name not in _OURS)
 _KINDS = get_type_hints(Prediction)
 _SUFFIX = ".parquet"
+_ROWS_AT_ONCE = 32
 # One thread keeps the rows in their order; nothing is fetched from elsewhere.
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "threads": 1,
@@ -132,6 +133,10 @@ class SealedAnswers:
                 return
             yield found.keys[at], _answer(found.rows[at])
 
+    def keys(self, file: SealedFile) -> list[bytes]:
+        """The keys of a file in their order; all of it is read, on whatever thread this is, and nothing kept. Raises as `read` does."""
+        return self._whole(file).keys
+
     def find(self, file: SealedFile, key: bytes) -> Prediction | None:
         """The answer under a key of a file, if any."""
         return next((answer for _, answer in self.read(file, key, key + b"\0")), None)
@@ -156,8 +161,11 @@ class SealedAnswers:
                 self.remove(path.name)
 
     def _found(self, file: SealedFile) -> _Read:
-        if self._last is not None and self._last.name == file.name:
-            return self._last
+        if self._last is None or self._last.name != file.name:
+            self._last = self._whole(file)
+        return self._last
+
+    def _whole(self, file: SealedFile) -> _Read:
         path = self.folder / file.name
         try:
             size, digest = _digest(path)
@@ -172,14 +180,17 @@ class SealedAnswers:
             )
         query = f"SELECT {', '.join(_TYPES)} FROM read_parquet(?)"
         with _database().cursor() as connection:
-            rows = connection.execute(query, [str(path)]).fetchall()
+            found = connection.execute(query, [str(path)])
+            rows: list[tuple[Any, ...]] = []
+            # A thread that does this beside an event loop gives the interpreter up between two parts of it.
+            while part := found.fetchmany(_ROWS_AT_ONCE):
+                rows += part
         if any(row[0] != FORMAT for row in rows):
             raise StoreError(
                 f"{path} is of a later format than {FORMAT}: read it by a later version"
             )
         at = list(_TYPES).index("key")
-        self._last = _Read(file.name, [row[at] for row in rows], rows)
-        return self._last
+        return _Read(file.name, [row[at] for row in rows], rows)
 
 
 @cache

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from benchmarks.load import NUMBER, OUTCOMES, Outcomes
-from benchmarks.spike import figures, padded
+from benchmarks.soak import growth_mb
+from benchmarks.spike import Memory, figures, padded
 
 PHASES = ["1x", "3x", "10x", "after"]
 NAN = float("nan")
@@ -79,3 +80,14 @@ def test_a_padded_request_asks_the_same_by_another_id() -> None:
     assert msgspec.json.decode(raw) == msgspec.json.decode(body) | {
         "request_id": "first" + NUMBER.decode()
     }
+
+
+def test_memory_is_looked_at_from_the_beginning_of_the_spike_to_the_last_answer() -> None:
+    """What the first requests load is not in it, nor what comes when the load is over."""
+    at_s = np.arange(-10.0, 30.0)
+    mb = np.where(at_s < 0, 100 + at_s, np.where(at_s <= 20, 200.0, 900.0))
+    mb[(at_s >= 15) & (at_s <= 20)] += 7
+    one = ("10x", "normal", 0.0, 10.0, 200, "full", NAN)
+    last = ("after", "normal", 19.0, 1000.0, 200, "full", NAN)
+    memory = Memory(at_s.tolist(), mb.tolist()).since(seen(one, last), "10x")
+    assert (len(memory), growth_mb(memory)) == (21, 7.0)

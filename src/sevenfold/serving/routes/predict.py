@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable
 
@@ -77,8 +78,23 @@ def _note_made(site: Site, asked: Asked, request: RecommendRequest, draft: Draft
 async def _kept(site: Site, asked: Asked, request: RecommendRequest, draft: Draft) -> Reply:
     if not draft.is_kept:
         site.service.pending.settle_soon()
-        await draft.kept()
+        await _waited(site, asked, draft)
     return _answered(site, asked, request, draft.prediction, draft.repeated)
+
+
+async def _waited(site: Site, asked: Asked, draft: Draft) -> None:
+    """Wait until it is on disk; where there is a gate, for as long as that says: raises HttpError 503 then."""
+    gate, ticket = site.gate, asked.ticket
+    if gate is None or ticket is None:
+        await draft.kept()
+        return
+    try:
+        async with asyncio.timeout(gate.patience_s(ticket)):
+            await draft.kept()
+    except TimeoutError:
+        draft.require_kept()
+        if not draft.is_kept:
+            raise gate.unkept(ticket) from None
 
 
 def allowance(asked: Asked, best: str = "full") -> Allowance:
