@@ -37,7 +37,6 @@ from sevenfold.serving.retention import Retention
 from sevenfold.serving.rotation import Bounds, Rotation, drop_before
 from sevenfold.serving.sealed_answers import PREDICTIONS_FOLDER, SealedAnswers
 from sevenfold.stores.kv import Store
-from sevenfold.stores.log import raise_frontier
 from sevenfold.stores.memory import MemoryStore
 from sevenfold.stores.open import open_store
 from sevenfold.stores.tables import PREDICTIONS, REQUESTS
@@ -310,55 +309,6 @@ def test_an_answer_with_a_field_that_is_not_known_yet_is_read(tmp_path: Path) ->
         path = str(tmp_path / "f" / file.name)
         ((more,),) = connection.execute("SELECT more FROM read_parquet(?)", [path]).fetchall()
     assert msgspec.msgpack.decode(more)["later"] == "now"
-
-
-def test_under_pressure_it_rests_until_ten_times_as_many_are_there(tmp_path: Path) -> None:
-    store = MemoryStore()
-    rotation = Rotation(store, SealedAnswers(tmp_path), Bounds(3, 1))
-    rotation.pressed = lambda: True
-
-    def looked(n: int) -> bool:
-        with store.write() as txn:
-            keep_feature_list(txn, FEATURES)
-            for at in range(n):
-                write_prediction(txn, answer(at, START_US + at))
-        rotation._next_s = 0.0
-        return rotation.step()
-
-    try:
-        assert not looked(29)
-        assert looked(30)
-    finally:
-        rotation.close()
-
-
-@pytest.mark.parametrize(("n", "rests"), [(25, True), (60, False)])
-def test_what_has_piled_up_is_moved_with_a_rest_after_each_file(
-    tmp_path: Path, n: int, rests: bool
-) -> None:
-    """Unless ten times as many are there as are to be: then they are moved as fast as they can be."""
-    store = MemoryStore()
-    rotation = Rotation(store, SealedAnswers(tmp_path), Bounds(5, 1))
-    with store.write() as txn:
-        keep_feature_list(txn, FEATURES)
-        for at in range(n):
-            write_prediction(txn, answer(at, START_US + at))
-        raise_frontier(txn, START_US + n)
-    deadline = time.monotonic() + 60
-    try:
-        assert rotation.step()
-        while rotation._made is not None:
-            rotation.step()
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        with store.read() as txn:
-            assert [file.rows for file in sealed_files(txn)] == [1]
-        assert (rotation._next_s > rotation._begun_s) == rests
-        rotation._next_s = 0.0 if rests else rotation._next_s
-        assert rotation.step()
-        assert rotation._made is not None, "the next is begun"
-    finally:
-        rotation.close()
 
 
 def test_nothing_moves_while_somebody_is_forgotten(log: Log) -> None:
