@@ -247,8 +247,8 @@ MUTANTS = {
     ),
     "online counts a second delivery later": (
         "stores/dedupe.py",
-        "runs.latest(hashes) > horizon_us",
-        "runs.latest(hashes) >= 0",
+        "known_us - latest > self._horizon_us",
+        "known_us - latest >= 0",
     ),
     "a tile at rest is counted although its window has passed": (
         "algebra/tiles.py",

@@ -19,10 +19,11 @@ from sevenfold.stores.kv import Transaction
 from sevenfold.stores.tables import STATE
 from sevenfold.types import Column, EventBatch, Ints, Texts
 
-__all__ = ["Row", "keep_rows", "read_rows"]
+__all__ = ["Row", "keep_rows", "read_rows", "read_rows_among"]
 
 Hashes = npt.NDArray[np.uint64]
 Cell = float | str | None
+_BEFORE_ALL = -(1 << 63)
 
 
 class Row(msgspec.Struct, array_like=True):
@@ -65,6 +66,37 @@ def read_rows(txn: Transaction, view: ViewPlan, hashes: Hashes) -> list[Row | No
     """The row that holds for each key, uint64 (n, 2); None where there is none or it is deleted."""
     rows = [_row(view, *pair) for pair in _stored(txn, key_bytes(hashes, view.view_id))]
     return [None if row is None or row.values is None else row for row in rows]
+
+
+def read_rows_among(
+    txn: Transaction, view: ViewPlan, asked: tuple[Hashes, Ints], given: tuple[EventBatch, Ints]
+) -> tuple[list[Row | None], Ints]:
+    """Rows, and which of them holds for each key, where further rows of the table come between.
+
+    `asked` are keys (n, 2) and their places (n,) in the log; `given` the further rows and theirs, all different. What
+    holds for a key is what `read_rows` would say once the rows before its place were kept.
+    """
+    (hashes, places), (batch, row_places) = asked, given
+    n, further = len(hashes), event_hashes(view, batch)
+    there = np.flatnonzero(further.any(axis=1))
+    ids, firsts = group(np.concatenate([hashes, further[there]]))
+    known = firsts[: np.searchsorted(firsts, n)]  # keys that are asked for come first
+    stored = [_row(view, *one) for one in _stored(txn, key_bytes(hashes[known], view.view_id))]
+    newest_us = [_BEFORE_ALL if row is None else row.event_us for row in stored]
+    held, out = list(range(len(known))), np.empty(n, dtype=np.int64)
+    events_us = batch.event_us[there].tolist()
+    order = np.argsort(np.concatenate([places, row_places[there]]))
+    order = order[ids[order] < len(known)]
+    for i, key in zip(order.tolist(), ids[order].tolist(), strict=True):
+        if i < n:
+            out[i] = held[key]
+        elif events_us[i - n] >= newest_us[key]:
+            held[key], newest_us[key] = len(known) + i - n, events_us[i - n]
+    used, which = np.unique(out, return_inverse=True)
+    old = [stored[i] for i in used[used < len(known)].tolist()]
+    new = _rows(view, batch.take(there[used[used >= len(known)] - len(known)]))
+    rows = [None if row is None or row.values is None else row for row in [*old, *new]]
+    return rows, which.reshape(-1)
 
 
 def _stored(txn: Transaction, keys: list[bytes]) -> zip[tuple[bytes, bytes | None]]:

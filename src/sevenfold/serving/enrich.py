@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sevenfold.algebra.grouping import group
-from sevenfold.engines.rows import Row, read_rows
+from sevenfold.engines.rows import Row, read_rows, read_rows_among
 from sevenfold.errors import Problem, SpecError
 from sevenfold.features.columns import key_hashes
 from sevenfold.features.plan import ViewPlan, row_views
@@ -57,18 +57,28 @@ class Enriching:
         """The tables that events are enriched from."""
         return {view.stream for found in self._tables.values() for view, _ in found}
 
-    def fill(self, txn: Transaction, batch: EventBatch) -> EventBatch:
+    def fill(
+        self,
+        txn: Transaction,
+        batch: EventBatch,
+        places: Ints | None = None,
+        beside: Mapping[str, tuple[EventBatch, Ints]] | None = None,
+    ) -> EventBatch:
         """The batch with its further fields and keys, from the rows that `txn` sees.
 
         That are the rows before it in the log, for it is about to be written at the end: a row is visible
-        to an event if and only if it was known strictly before it.
+        to an event if and only if it was known strictly before it. Where rows of tables come in between, they are
+        `beside` it by table, with their places in the log, and the events have `places` (n,).
         """
         stream = self._streams[batch.stream]
         columns: dict[str, Column] = {}
         for view, wanted in self._tables.get(batch.stream, ()):
             hashes = np.ascontiguousarray(key_hashes(view.entities, batch.keys))
-            ids, firsts = group(hashes)
-            rows = read_rows(txn, view, hashes[firsts])
+            if places is not None and beside and view.stream in beside:
+                rows, ids = read_rows_among(txn, view, (hashes, places), beside[view.stream])
+            else:
+                ids, firsts = group(hashes)
+                rows = read_rows(txn, view, hashes[firsts])
             for found in wanted:
                 columns[found.name] = _column(found, rows, ids, batch.known_us)
         if not columns:

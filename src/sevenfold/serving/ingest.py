@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -19,8 +18,8 @@ from sevenfold.serving.alerts import count_alerts, volume_alerts
 from sevenfold.serving.backfill import backfill, kept_views, leave_out
 from sevenfold.serving.enrich import Enriching
 from sevenfold.serving.instants import Instants
-from sevenfold.serving.runs import runs
 from sevenfold.serving.schema import keep_schemas
+from sevenfold.serving.together import log_together
 from sevenfold.sources.expectations import Alert
 from sevenfold.sources.protocol import Origin, Poison
 from sevenfold.sources.raw import Raw
@@ -275,24 +274,21 @@ class Ingest:
         checked = {
             name: self._checked(name, given, known_us, history) for name, given in rows.items()
         }
-        kept: list[EventBatch] = []
         with self._writing() as txn:
             batches = [one.rows.batch for one in checked.values()]
-            for part in runs(batches, self._enriching.tables):
-                kept.append(self._log(txn, part)[0])
-                if part.stream in self._enriching.tables:  # the events after it look its rows up
-                    self._engine.apply(txn, kept[-1])
-            self._apply_late(txn, kept)
-            events = Counter(dict.fromkeys(checked, 0))
-            for part in kept:
-                events[part.stream] += len(part)
+            logged = log_together(txn, batches, self._horizons, self._enriching, self.read_us)
+            kept = {batch.stream: batch for batch in logged.batches}
+            for batch in logged.batches:  # a view sees no other stream
+                self._engine.apply(txn, batch)
             for name, one in checked.items():
-                mine = [part for part in kept if part.stream == name]
+                mine = [kept[name]] if name in kept else []
                 keep_originals(txn, name, _clamped(one.rows, mine))
             results = {
-                name: self._settle(txn, name, one, events[name]) for name, one in checked.items()
+                name: self._settle(txn, name, one, len(kept[name]) if name in kept else 0)
+                for name, one in checked.items()
             }
-        self._tell(kept)
+        if self._observers:
+            self._tell(logged.in_order())
         return results
 
     @contextmanager
@@ -337,15 +333,6 @@ class Ingest:
         self._engine.apply(txn, kept)
         return kept, rows
 
-    def _apply_late(self, txn: Transaction, kept: Sequence[EventBatch]) -> None:
-        """Bring the states up to all runs of a stream at once: its views see no other stream."""
-        together: dict[str, list[EventBatch]] = {}
-        for batch in kept:
-            if batch.stream not in self._enriching.tables:
-                together.setdefault(batch.stream, []).append(batch)
-        for parts in together.values():
-            self._engine.apply(txn, EventBatch.concat(parts))
-
     def _log(self, txn: Transaction, batch: EventBatch) -> tuple[EventBatch, Ints]:
         """The events that are new, as they are now at the end of the log, and their rows."""
         batch, order = arranged(batch, max(floor_us(txn), self.read_us))
@@ -374,7 +361,7 @@ class Ingest:
         ]
         return IngestResult(position(txn), events, duplicates, refused, alerts)
 
-    def _tell(self, kept: Sequence[EventBatch]) -> None:
+    def _tell(self, kept: Iterable[EventBatch]) -> None:
         for batch in kept:
             for observer in self._observers:
                 observer.observe(batch)

@@ -14,16 +14,18 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from sevenfold.errors import StoreError
 from sevenfold.types import Column, EventBatch, Texts
 
-__all__ = ["MAX_EVENTS", "decode_block", "encode_block", "key_of", "position_of"]
+__all__ = ["MAX_EVENTS", "Encoder", "decode_block", "encode_block", "key_of", "position_of"]
 
 MAX_EVENTS = 8_192
 """Events in a block: large enough to read fast, small enough to skip."""
 
 _VERSION = 1
+_FIRST = bytes([_VERSION])
 _HEAD = 5
 
 
@@ -78,28 +80,43 @@ def position_of(key: bytes) -> int:
     return int.from_bytes(key, "big")
 
 
+class Encoder:
+    """A batch that is cut into blocks: its columns are laid out once, a block is pieces of them."""
+
+    def __init__(self, batch: EventBatch) -> None:
+        self._stream = batch.stream
+        self._event_us = _Numbers(batch.event_us, "<i8")
+        self._known_us = _Numbers(batch.known_us, "<i8")
+        self._event_ids = _Strings(batch.event_ids)
+        self._keys = [(name, _Strings(column)) for name, column in batch.keys.items()]
+        self._numbers: list[tuple[str, _Numbers]] = []
+        self._texts: list[tuple[str, _Strings]] = []
+        for name, column in batch.fields.items():
+            if isinstance(column, Texts):
+                self._texts.append((name, _Strings(column)))
+            else:
+                self._numbers.append((name, _Numbers(column, "<f8")))
+
+    def block(self, first: int, last: int, position: int) -> bytes:
+        """Events `first` up to `last` of the batch as the block at `position`."""
+        payload = _encode(
+            _Block(
+                self._stream,
+                last - first,
+                self._event_us.cut(first, last),
+                self._known_us.cut(first, last),
+                self._event_ids.cut(first, last),
+                {name: column.cut(first, last) for name, column in self._keys},
+                {name: column.cut(first, last) for name, column in self._numbers},
+                {name: column.cut(first, last) for name, column in self._texts},
+            )
+        )
+        return _FIRST + _checksum(payload, position) + payload
+
+
 def encode_block(batch: EventBatch, first: int, last: int, position: int) -> bytes:
     """Events `first` up to `last` of the batch as the block at `position`."""
-    numbers: dict[str, bytes] = {}
-    texts: dict[str, _Text] = {}
-    for name, column in batch.fields.items():
-        if isinstance(column, Texts):
-            texts[name] = _text(column, first, last)
-        else:
-            numbers[name] = column[first:last].astype("<f8", copy=False).tobytes()
-    payload = _encode(
-        _Block(
-            batch.stream,
-            last - first,
-            batch.event_us[first:last].astype("<i8", copy=False).tobytes(),
-            batch.known_us[first:last].astype("<i8", copy=False).tobytes(),
-            _text(batch.event_ids, first, last),
-            {name: _text(column, first, last) for name, column in batch.keys.items()},
-            numbers,
-            texts,
-        )
-    )
-    return bytes([_VERSION]) + _checksum(payload, position) + payload
+    return Encoder(batch).block(first, last, position)
 
 
 def decode_block(value: bytes, position: int, stream: str | None = None) -> EventBatch | None:
@@ -134,14 +151,44 @@ def _damaged(position: int, why: str) -> StoreError:
     )
 
 
-def _text(column: Texts, first: int, last: int) -> _Text:
-    offsets = column.offsets[first : last + 1]
-    valid = column.valid[first:last]
-    return _Text(
-        column.data[offsets[0] : offsets[-1]].tobytes(),
-        np.diff(offsets).astype("<u4").tobytes(),
-        b"" if valid.all() else np.packbits(valid).tobytes(),
-    )
+class _Numbers:
+    """A column of numbers, or of vectors, as little-endian bytes."""
+
+    __slots__ = ("_bytes", "_size")
+
+    def __init__(self, column: npt.NDArray[Any], kind: str) -> None:
+        self._bytes = _bytes_of(column.astype(kind, copy=False))
+        self._size = 8 * int(np.prod(column.shape[1:]))
+
+    def cut(self, first: int, last: int) -> Any:
+        return self._bytes[first * self._size : last * self._size]
+
+
+class _Strings:
+    """A column of text as its bytes, where each ends, and their lengths."""
+
+    __slots__ = ("_bytes", "_lengths", "_offset", "_valid")
+
+    def __init__(self, column: Texts) -> None:
+        self._bytes = _bytes_of(column.data)
+        self._offset = column.offsets.item
+        self._lengths = _bytes_of(np.diff(column.offsets).astype("<u4"))
+        self._valid = None if column.valid.all() else column.valid
+
+    def cut(self, first: int, last: int) -> _Text:
+        bits = b""
+        if self._valid is not None and not (valid := self._valid[first:last]).all():
+            bits = np.packbits(valid).tobytes()
+        return _Text(
+            self._bytes[self._offset(first) : self._offset(last)],
+            self._lengths[4 * first : 4 * last],
+            bits,
+        )
+
+
+def _bytes_of(array: npt.NDArray[Any]) -> Any:
+    """The bytes of an array where they lie: a piece is copied once, by the encoder."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _batch(block: _Block) -> EventBatch:

@@ -15,7 +15,7 @@ from sevenfold.stores.runs import Hashes, Runs
 from sevenfold.stores.tables import IDS, META
 from sevenfold.types import Ints, Texts
 
-__all__ = ["fresh"]
+__all__ = ["Seen", "fresh"]
 
 Bools = npt.NDArray[np.bool_]
 
@@ -29,22 +29,46 @@ def fresh(
     the same id was accepted at most `horizon_us` before it, in this batch or an earlier one; a refused
     event does not lengthen the memory of its id.
     """
-    n = len(event_ids)
-    if not n:
+    if not len(event_ids):
         return np.zeros(0, dtype=np.bool_)
-    if horizon_us < 0:
-        raise InputError(f"the horizon of stream {stream!r} is {horizon_us} us: give 0 or more")
-    prefix = bytes.fromhex(digest(stream.encode(), 4))
-    _take_over(txn, prefix)
-    runs = Runs(txn, prefix)
-    hashes = hash128(event_ids)
-    mask = known_us - runs.latest(hashes) > horizon_us
-    _refuse_repeats(mask, hashes, known_us, horizon_us)
-    # What no later batch can still meet inside the horizon need not be written at all.
-    oldest_us = int(known_us[-1]) - horizon_us
-    kept = np.flatnonzero(mask & (known_us >= oldest_us))
-    runs.add(hashes[kept], known_us[kept], oldest_us)
+    seen = Seen(txn, stream, event_ids, horizon_us)
+    mask = seen.fresh(known_us)
+    seen.remember(mask, known_us)
     return mask
+
+
+class Seen:
+    """What is known of the ids of events (n,) of a stream, at least one; nothing is remembered before it is said so.
+
+    `order` (n,) says which of them the events of a call are, in that order, when they are not in the one given.
+    """
+
+    def __init__(self, txn: Transaction, stream: str, event_ids: Texts, horizon_us: int) -> None:
+        if horizon_us < 0:
+            raise InputError(f"the horizon of stream {stream!r} is {horizon_us} us: give 0 or more")
+        prefix = bytes.fromhex(digest(stream.encode(), 4))
+        _take_over(txn, prefix)
+        self._runs = Runs(txn, prefix)
+        self._horizon_us = horizon_us
+        self._hashes = hash128(event_ids)
+        self._latest = self._runs.latest(self._hashes)
+
+    def fresh(self, known_us: Ints, order: Ints | None = None) -> Bools:
+        """Which events (n,) are not a second delivery, if that is when they become known."""
+        hashes, latest = self._hashes, self._latest
+        if order is not None:
+            hashes, latest = hashes[order], latest[order]
+        mask = known_us - latest > self._horizon_us
+        _refuse_repeats(mask, hashes, known_us, self._horizon_us)
+        return mask
+
+    def remember(self, mask: Bools, known_us: Ints, order: Ints | None = None) -> None:
+        """Remember the events of `mask` (n,)."""
+        hashes = self._hashes if order is None else self._hashes[order]
+        # What no later batch can still meet inside the horizon need not be written at all.
+        oldest_us = int(known_us[-1]) - self._horizon_us
+        kept = np.flatnonzero(mask & (known_us >= oldest_us))
+        self._runs.add(hashes[kept], known_us[kept], oldest_us)
 
 
 def _refuse_repeats(mask: Bools, hashes: Hashes, known_us: Ints, horizon_us: int) -> None:

@@ -7,13 +7,13 @@ known later (states, labels, metrics) can be computed again from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sevenfold.errors import StoreError
-from sevenfold.stores.block import MAX_EVENTS, decode_block, encode_block, key_of, position_of
+from sevenfold.stores.block import MAX_EVENTS, Encoder, decode_block, key_of, position_of
 from sevenfold.stores.dedupe import fresh
 from sevenfold.stores.kv import Transaction
 from sevenfold.stores.tables import LOG, META
@@ -22,6 +22,7 @@ from sevenfold.types import Column, EventBatch, Instant, Ints, Texts
 __all__ = [
     "Departed",
     "append",
+    "append_runs",
     "arrange",
     "arranged",
     "blocks",
@@ -142,24 +143,55 @@ def append(txn: Transaction, batch: EventBatch) -> int:
 
     Raises StoreError when the batch is not in log order or begins before the floor: see `arrange`.
     """
-    start = position(txn)
-    n = len(batch)
-    if not n:
+    return append_runs(txn, [batch], [(0, 0, len(batch))] if len(batch) else [])
+
+
+def append_runs(
+    txn: Transaction, batches: Sequence[EventBatch], runs: Sequence[tuple[int, int, int]]
+) -> int:
+    """The position after the runs, which are written at the end of the log one after the other.
+
+    A run is which of `batches` it is of, its first event and the one after its last; none is empty. Raises StoreError
+    when they are not in log order, or begin before the floor.
+    """
+    start = seq = position(txn)
+    if not runs:
         return start
-    floor = floor_us(txn)
-    if batch.known_us[0] < floor or (np.diff(batch.known_us) < 0).any():
-        raise StoreError(
-            f"events of stream {batch.stream!r} are not in log order: known_us must not fall and must "
-            f"begin at {floor} or later, it begins at {batch.known_us[0]}; call arrange() first"
-        )
-    for first in range(0, n, MAX_EVENTS):
-        seq = start + first
-        txn.put(LOG, key_of(seq), encode_block(batch, first, min(n, first + MAX_EVENTS), seq))
+    last_us = _require_order(batches, runs, floor_us(txn))
+    txn.put_many(LOG, _blocks_of([Encoder(batch) for batch in batches], runs, start))
+    seq += sum(last - first for _, first, last in runs)
     if not start:
         txn.put(META, _IDENTITY, np.random.default_rng().bytes(16))
-    txn.put(META, _POSITION, _packed(start + n))
-    txn.put(META, _LAST_KNOWN, _packed(int(batch.known_us[-1])))
-    return start + n
+    txn.put(META, _POSITION, _packed(seq))
+    txn.put(META, _LAST_KNOWN, _packed(last_us))
+    return seq
+
+
+def _require_order(
+    batches: Sequence[EventBatch], runs: Sequence[tuple[int, int, int]], floor: Instant
+) -> Instant:
+    """When the last event became known."""
+    falls = [bool((np.diff(batch.known_us) < 0).any()) for batch in batches]
+    known = [batch.known_us.item for batch in batches]
+    for which, first, last in runs:
+        if falls[which] or known[which](first) < floor:
+            raise StoreError(
+                f"events of stream {batches[which].stream!r} are not in log order: known_us must not fall and must "
+                f"begin at {floor} or later, it begins at {known[which](first)}; call arrange() first"
+            )
+        floor = known[which](last - 1) + 1
+    return floor - 1
+
+
+def _blocks_of(
+    encoders: Sequence[Encoder], runs: Sequence[tuple[int, int, int]], seq: int
+) -> Iterator[tuple[bytes, bytes]]:
+    for which, first, last in runs:
+        block = encoders[which].block
+        for begin in range(first, last, MAX_EVENTS):
+            end = min(last, begin + MAX_EVENTS)
+            yield key_of(seq), block(begin, end, seq)
+            seq += end - begin
 
 
 def blocks(
