@@ -134,7 +134,11 @@ SPECIAL = {
         0,
     ),
     "events come to one instant": ([("clicks", 1, 0, n, "a") for n in (9, 3, 7)], [2], 5),
-    "rows of one time": ([("ads", 0, 0, 1, "a"), ("ads", 1, 1, 2, "a"), TURNS[1]], [], 0),
+    "rows of one time": (
+        [("ads", 0, 0, 1, "a"), ("ads", 1, 1, 2, "a"), ("clicks", 1, 0, 3, "a")],
+        [],
+        0,
+    ),
 }
 
 
