@@ -350,9 +350,9 @@ ENRICHMENT = {
         "known_us - since[ids] < 1 << 62",
     ),
     "an event has the row of another": (
-        "serving/enrich.py",
-        "            rows = read_rows(txn, view, hashes[firsts])\n",
-        "            rows = read_rows(txn, view, hashes[firsts])[::-1]\n",
+        "engines/rows.py",
+        "            out[i] = held[key]\n",
+        "            out[i] = held[-1 - key]\n",
     ),
     "the log has the events as they came": (
         "serving/ingest.py",
