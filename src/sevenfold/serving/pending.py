@@ -1,7 +1,8 @@
 """Answers that are made and not yet on disk: those of one turn of the event loop share one commit.
 
 A commit is mostly waiting for the disk. A server has it done on a thread beside its event loop, so that meanwhile requests are read and
-refused; what is made while one is under way goes into the next.
+refused; what is made while one is under way goes into the next. The one server of a home puts them aside instead (`stores/aside.py`): that waits
+for the disk once and not twice, and copies no pages. They are in the tables with whatever is written next, a quarter of a second later at the latest.
 
 The guarantee: no answer leaves the process before it is on disk with its vectors, its index and its instant. A process that is
 killed, or a machine that loses power, takes with it only answers that nobody has had, and their requests may be sent again.
@@ -20,6 +21,7 @@ from sevenfold.errors import ServingError, StoreError, StoreFullError
 from sevenfold.serving.basis import Basis
 from sevenfold.serving.beside import Beside, Work
 from sevenfold.serving.blocked import Blocked
+from sevenfold.serving.laid_aside import LaidAside
 from sevenfold.serving.offers import Offer, Offers
 from sevenfold.serving.prediction_log import (
     FeatureList,
@@ -29,7 +31,7 @@ from sevenfold.serving.prediction_log import (
     keep_feature_list,
     write_prediction,
 )
-from sevenfold.stores.kv import Store, Transaction
+from sevenfold.stores.kv import Aside, Store, Transaction
 
 __all__ = ["Draft", "OvertakenError", "Pending"]
 
@@ -128,11 +130,13 @@ class Pending:
         self._group: _Group | None = None  # that is being written on the thread
         self._idle: list[asyncio.Future[None]] = []
         self._beside = Beside("commit") if beside else None
+        self._aside: LaidAside[Draft] | None = None
         self.blocked = Blocked()
 
-    def write_beside(self) -> None:
-        """From now on have what an event loop settles written on a thread beside it."""
+    def write_beside(self, aside: Aside | None = None) -> None:
+        """From now on have what an event loop settles written on a thread beside it, or put aside there."""
         self._beside = self._beside or Beside("commit")
+        self._aside = None if aside is None else LaidAside(self._store, aside, self.blocked)
 
     @property
     def commit_s(self) -> float:
@@ -161,9 +165,10 @@ class Pending:
         return max(self._longest_s, min(2 * self._commit_s, _MOST_S))
 
     def find(self, request_id: str) -> Draft | None:
-        """The draft that answers a request and is not on disk yet, if any."""
+        """The draft that answers a request and is not on disk yet, or not in the tables, if any."""
         under_way = None if self._group is None else self._group.drafts.get(request_id)
-        return under_way or self._waiting.get(request_id)
+        aside = None if self._aside is None else self._aside.find(request_id)
+        return under_way or self._waiting.get(request_id) or aside
 
     def add(self, draft: Draft) -> None:
         """Have a draft wait, and write all that wait where the oldest has waited long, or they are as many as may."""
@@ -186,11 +191,13 @@ class Pending:
             asyncio.get_running_loop().call_soon(self._begin)
 
     def settle(self) -> None:
-        """Write all that wait; each draft is told what became of it, and nothing is raised."""
+        """Write all that wait, into the tables; each draft is told what became of it, and nothing is raised."""
         if self._group is not None:
             self._group.work.wait()
             self._tell_group()
         drafts = self._taken()
+        if self._aside is not None and not drafts:
+            self._aside.settle()
         if drafts:
             group = _Group(drafts)
             self._commit(group)
@@ -208,8 +215,9 @@ class Pending:
     def close(self) -> None:
         """Settle, and end the thread."""
         self.settle()
-        if self._beside is not None:
-            self._beside.close()
+        for part in (self._beside, self._aside):
+            if part is not None:
+                part.close()
 
     def _is_long(self, now_s: float) -> bool:
         oldest = next(iter(self._waiting.values()))
@@ -230,7 +238,8 @@ class Pending:
             with suppress(RuntimeError):  # the loop is closed: whoever ended it has settled
                 loop.call_soon_threadsafe(self._end, group)
 
-        group.work = Work(partial(self._commit, group), told)
+        is_aside = self._aside is not None and self._aside.is_open
+        group.work = Work(partial(self._lay_aside if is_aside else self._commit, group), told)
         begin_s = elapsed_s()
         self._beside.give(group.work)
         group.loop_s = elapsed_s() - begin_s
@@ -239,6 +248,8 @@ class Pending:
         """Tell what became of a group that was written on the thread, and go on with those that wait."""
         if self._group is group:  # else whoever settled did not wait for the loop to hear of it
             self._tell_group()
+            if self._aside is not None:
+                self._aside.move_soon()
             # Behind those who waited for this.
             asyncio.get_running_loop().call_soon(self._begin)
 
@@ -261,6 +272,21 @@ class Pending:
         is_own = len(drafts) == 1 and (self.offers is None or isinstance(error, OvertakenError))
         is_shared = error is None or is_own or isinstance(error, StoreFullError)
         group.errors = [error if is_shared else self._write([draft], begun) for draft in drafts]
+
+    def _lay_aside(self, group: _Group, begun: Callable[[], None]) -> None:
+        """The same by putting them aside, or by a commit where that cannot be done."""
+        begin_s = elapsed_s()
+        assert self._aside is not None
+        try:
+            is_kept = self._aside.put(list(group.drafts.values()))
+        except Exception as error:  # noqa: BLE001  the edge of the process: the commit tells each who waits
+            _LOG.error("answers not put aside n=%d error=%s", len(group.drafts), error)
+            is_kept = False
+        if not is_kept:
+            self._commit(group, begun)
+            return
+        group.taken_s = elapsed_s() - begin_s
+        group.errors = [None] * len(group.drafts)
 
     def _tell(self, group: _Group) -> None:
         first = next(iter(group.drafts.values()))

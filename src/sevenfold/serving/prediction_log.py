@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sevenfold.errors import StoreError
 from sevenfold.hashing import canonical_json, digest
-from sevenfold.stores.kv import Transaction
+from sevenfold.stores.kv import Entry, Transaction
 from sevenfold.stores.log import raise_frontier
 from sevenfold.stores.tables import META, PREDICTIONS, REQUESTS
 from sevenfold.types import Floats, Instant, Ints
@@ -26,6 +26,7 @@ __all__ = [
     "count_predictions",
     "decode_prediction",
     "encode_prediction",
+    "entry_of",
     "feature_list",
     "feature_list_id",
     "feature_names",
@@ -223,6 +224,15 @@ def write_encoded(txn: Transaction, request_id: str, t_us: Instant, raw: bytes) 
     txn.put(PREDICTIONS, key, raw)
     txn.put(REQUESTS, _request_key(request_id), key)
     raise_frontier(txn, t_us)
+
+
+def entry_of(request_id: str, t_us: Instant, raw: bytes, features: FeatureList | None) -> Entry:
+    """The same as what can be put aside, with the list of features where the store may not have it yet."""
+    key, found = prediction_key(t_us, request_id), _request_key(request_id)
+    puts = [(PREDICTIONS, key, raw), (REQUESTS, found, key)]
+    if features is not None:
+        puts.append((META, _features_key(features.name), features.encoded))
+    return Entry(puts, t_us)
 
 
 def is_kept(txn: Transaction, prediction: Prediction, raw: bytes) -> bool:

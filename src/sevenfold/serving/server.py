@@ -226,7 +226,7 @@ def _serve(
     if change is not None:
         _take_up(change)
     if not service.replay:  # what a replay answers is to come of one thread
-        service.pending.write_beside()
+        service.pending.write_beside(service.store.aside() if place is None else None)
     service.rehearse()
     if reason := service.ready():  # also loads the kernels, so that the first answer is not slow
         _LOG.warning("not ready reason=%s", reason)

@@ -47,6 +47,8 @@ def compact(path: Path) -> tuple[int, int]:
     # Opened to write: a store of an earlier version then has the tables that were added since.
     source, target = LmdbStore(path), LmdbStore(partial, zeroed=True)
     try:
+        with source.write():  # what is aside is in the tables then
+            pass
         for table in TABLES:
             _copy(source, target, table)
         with target.write() as into:
@@ -56,6 +58,7 @@ def compact(path: Path) -> tuple[int, int]:
         target.close()
     after = (partial / "data.mdb").stat().st_size
     (partial / "data.mdb").replace(path / "data.mdb")
+    (path / "aside").unlink(missing_ok=True)
     # Readers and their slots belong to the old file.
     (path / "lock.mdb").unlink(missing_ok=True)
     _sync(path)

@@ -6,15 +6,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from sevenfold.errors import StoreError
 from sevenfold.hashing import key_bytes
-from sevenfold.types import Ints
+from sevenfold.types import Instant, Ints
 
 __all__ = [
     "MAX_KEY_BYTES",
+    "Aside",
+    "Entry",
     "Hashes",
     "Store",
     "Transaction",
@@ -98,6 +101,34 @@ class Transaction(Protocol):
         ...
 
 
+class Entry(msgspec.Struct, array_like=True, frozen=True):
+    """What is put aside together: values by table and key, and an instant that features were read at."""
+
+    puts: list[tuple[str, bytes, bytes]]
+    read_us: Instant
+
+
+class Aside(Protocol):
+    """Where writes are put aside: on disk at once, in the tables with the next transaction that is begun to write."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether entries can be put aside."""
+        ...
+
+    @property
+    def done(self) -> int:
+        """The number of the first entry that may not be in the tables."""
+        ...
+
+    def append(self, entries: Sequence[Entry]) -> int | None:
+        """Put entries aside, all or none: the number behind the last once they are on disk, None where there is no room.
+
+        One thread at a time. Raises OSError, and takes no more then: what is on disk is not known.
+        """
+        ...
+
+
 class Store(Protocol):
     """Tables that outlive a transaction; safe to share between threads."""
 
@@ -107,6 +138,10 @@ class Store(Protocol):
 
     def write(self) -> AbstractContextManager[Transaction]:
         """The one writer: waits its turn, commits on a clean exit, leaves nothing after an exception."""
+        ...
+
+    def aside(self) -> Aside | None:
+        """Where writes can be put aside: on disk at once, in the tables with the next commit. None where there is no such place."""
         ...
 
     def close(self) -> None:

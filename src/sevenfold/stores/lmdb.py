@@ -7,11 +7,12 @@ and never wait. A snapshot held for long keeps the pages of its time from being 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import resource
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,17 @@ from typing import Any
 import lmdb
 
 from sevenfold.errors import StoreError, StoreFullError
-from sevenfold.stores.kv import Hashes, Transaction, Words, ended, joined, kept_by_items, spread
+from sevenfold.stores.aside import AsideFile
+from sevenfold.stores.kv import (
+    Aside,
+    Hashes,
+    Transaction,
+    Words,
+    ended,
+    joined,
+    kept_by_items,
+    spread,
+)
 from sevenfold.stores.lmdb_pages import Pages, pages_of
 from sevenfold.stores.tables import ADDED, TABLES, unknown_table
 from sevenfold.types import Ints
@@ -29,6 +40,7 @@ __all__ = ["DEFAULT_MAP_BYTES", "LmdbStore"]
 DEFAULT_MAP_BYTES = 64 << 30
 """The address space reserved, 64 GiB; the file itself grows with what is in it."""
 
+_LOG = logging.getLogger(__name__)
 _READERS = 256
 _SPARE = 8  # ended read transactions kept for the next: begins one in under a microsecond
 _PAGE = 512  # items a writer's scan takes at a time
@@ -209,6 +221,9 @@ class LmdbStore:
         self._writer: int | None = None
         if readonly and not (self.path / "data.mdb").exists():
             raise StoreError(f"no store in {str(self.path)!r}: a store opened to read must exist")
+        self._aside = AsideFile(self.path / "aside")
+        if readonly and self._aside.path.exists():
+            _put_into(self.path, map_bytes)
         try:
             if not readonly:
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -273,14 +288,41 @@ class LmdbStore:
                 with txn:
                     writing = _Writing(txn, self._dbs, self._pages)
                     try:
+                        mark = self._aside.put_into(writing)
                         yield writing
                     finally:
                         writing.end()
+                if mark is not None:
+                    self._aside.is_done(mark)
             finally:
                 self._writer = None
 
+    def aside(self) -> Aside | None:
+        """Where this process, the only one to do so, may put writes aside from now on; None where the disk has no room for it.
+
+        What is put aside is in the tables of every transaction that is begun to write after it, and of reads some time later.
+        """
+        with self.write() as txn:  # what somebody was killed at is in the tables with its commit
+            pass
+        with self.read() as txn:
+            mark = self._aside.mark(txn)
+        try:
+            self._aside.begin(mark)
+        except OSError as error:
+            _LOG.warning("nothing is put aside path=%s error=%s", self.path, error)
+            return None
+        return self._aside
+
     def close(self) -> None:
         """Close the environment; ended transactions have already let go of it."""
+        if self._aside.is_open:
+            with suppress(
+                StoreError
+            ):  # the disk is full: it stays aside until the store is opened to write
+                with self.write():
+                    pass
+                self._aside.remove()
+        self._aside.close()
         self._env.close()
 
     def _open_tables(self) -> dict[str, Any]:
@@ -337,6 +379,22 @@ class LmdbStore:
         if soft != resource.RLIM_INFINITY:
             room = min(room, soft - self._file.stat().st_size)
         return room < _LEAST_ROOM_BYTES
+
+
+def _put_into(path: Path, map_bytes: int) -> None:
+    """Have in the tables what is put aside by now, where this process may write; a reader would see it some time later."""
+    try:
+        store = LmdbStore(path, map_bytes=map_bytes)
+    except StoreError:
+        return
+    try:
+        with store.read() as txn:
+            waits = next(store._aside.waiting(txn), None) is not None
+        if waits:
+            with suppress(StoreError), store.write():
+                pass
+    finally:
+        store.close()
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

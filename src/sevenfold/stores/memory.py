@@ -281,6 +281,9 @@ class MemoryStore:
                 self._writer = None
                 draft.end()
 
+    def aside(self) -> None:
+        """Nothing is put aside: a commit waits for no disk of this process."""
+
     def close(self) -> None:
         """Let go of the tables; what was in them is gone."""
         self._tables = {}

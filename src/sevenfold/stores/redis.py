@@ -360,6 +360,9 @@ class RedisStore:
                 if held and wire.clean:
                     wire.run(RELEASE, self._keys.all(0), token)
 
+    def aside(self) -> None:
+        """Nothing is put aside: a commit waits for no disk of this process."""
+
     def close(self) -> None:
         """Leave the server; the store cannot be used afterwards."""
         self._pool.close()

@@ -1,0 +1,147 @@
+"""Answers that are on disk and not in the tables yet: they are put there now and then, beside the event loop.
+
+They are promised: a process that is killed leaves them to whoever opens the store next. Until they are in the tables a request that comes
+again is answered from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Generic, Protocol, TypeVar
+
+from sevenfold.errors import StoreError
+from sevenfold.serving.beside import Beside, Work
+from sevenfold.serving.blocked import Blocked
+from sevenfold.serving.prediction_log import FeatureList, Prediction, entry_of
+from sevenfold.stores.kv import Aside, Store
+
+__all__ = ["LaidAside"]
+
+_LOG = logging.getLogger(__name__)
+_LATEST_S = 0.25  # that they wait for others: a commit more then is one in many
+_AGAIN_S = 0.5
+
+
+class Answered(Protocol):
+    """An answer that is made."""
+
+    prediction: Prediction
+    features: FeatureList | None
+    raw: bytes
+
+
+A = TypeVar("A", bound=Answered)
+
+
+class LaidAside(Generic[A]):
+    """Answers put `aside` by the one thread that commits, and moved into the tables of `store` by another.
+
+    What keeps them from the tables is noted in `blocked`, and it is tried again twice a second: nothing of it is lost meanwhile.
+    """
+
+    def __init__(self, store: Store, aside: Aside, blocked: Blocked) -> None:
+        self._store, self._aside, self._blocked = store, aside, blocked
+        self._answers: dict[str, A] = {}
+        self._groups: deque[tuple[int, list[str]]] = deque()  # the number behind each group
+        self._lists: set[str] = set()  # the lists of features that the store has by now
+        self._beside = Beside("tables")
+        self._timer: asyncio.TimerHandle | None = None
+        self._moving = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether answers can be put aside now: not while nothing can be written to the tables."""
+        return self._aside.is_open and self._blocked.error is None
+
+    def find(self, request_id: str) -> A | None:
+        """The answer to a request that may not be in the tables yet, if any."""
+        return self._answers.get(request_id)
+
+    def put(self, answers: Sequence[A]) -> bool:
+        """Put answers aside: True once they are on disk, False where there is no room. Raises what keeps any of them from there."""
+        lists: set[str] = set()
+        entries = []
+        for answer in answers:
+            made, features = answer.prediction, answer.features
+            if features is not None and features.name in self._lists | lists:
+                features = None
+            elif features is not None:
+                lists.add(features.name)
+            entries.append(entry_of(made.request_id, made.t_us, answer.raw, features))
+        behind = self._aside.append(entries)
+        if behind is None:
+            return False
+        self._lists |= lists
+        names = [answer.prediction.request_id for answer in answers]
+        self._answers.update(zip(names, answers, strict=True))
+        self._groups.append((behind, names))
+        return True
+
+    def move_soon(self, in_s: float = _LATEST_S) -> None:
+        """Have them in the tables in a moment, with those that come meanwhile; to be called on the event loop."""
+        if self._timer is None and not self._moving and self._groups:
+            self._timer = asyncio.get_running_loop().call_later(in_s, self._move)
+
+    def settle(self) -> None:
+        """Have all in the tables now; nothing is raised."""
+        self._let_go()
+        if self._groups:
+            self._note(self._written())
+
+    def close(self) -> None:
+        """Settle, and end the thread."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._beside.close()
+        self.settle()
+
+    def _move(self) -> None:
+        self._timer = None
+        self._let_go()
+        if not self._groups:
+            return
+        self._moving = True
+        loop = asyncio.get_running_loop()
+        found: list[StoreError | None] = []
+
+        def do(begun: Callable[[], None]) -> None:
+            begun()  # nobody waits for it
+            found.append(self._written())
+
+        def told() -> None:
+            with suppress(RuntimeError):  # the loop is closed: whoever ended it has settled
+                loop.call_soon_threadsafe(self._moved, found)
+
+        self._beside.give(Work(do, told))
+
+    def _moved(self, found: Sequence[StoreError | None]) -> None:
+        self._moving = False
+        error = found[0] if found else None
+        self._note(error)
+        self.move_soon(_LATEST_S if error is None else _AGAIN_S)
+
+    def _written(self) -> StoreError | None:
+        try:
+            with self._store.write():  # what is aside is in the tables of whoever writes
+                pass
+        except StoreError as error:
+            return error
+        return None
+
+    def _note(self, error: StoreError | None) -> None:
+        if error is None:
+            self._blocked.wrote()
+            self._let_go()
+        else:
+            _LOG.error("answers stay aside, on disk: error=%s", error)
+            self._blocked.failed(error)
+
+    def _let_go(self) -> None:
+        done = self._aside.done
+        while self._groups and self._groups[0][0] <= done:
+            for name in self._groups.popleft()[1]:
+                self._answers.pop(name, None)
