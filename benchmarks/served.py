@@ -4,6 +4,9 @@
 from the gate, and a figure of them says nothing of these), on one core, asked by a client on another (`benchmarks.load`). A rate is that of eight connections that each wait for their answer, and only answers of the rung `full` count; a
 latency is that of an open loop of half of that rate, from when each request was due.
 
+What ends with `_everysec` is of the same server with `--log-sync everysec`: an answer outlives the process when it is given, and is on disk within a
+second. A plain service writes nothing at all.
+
 Beside it, in turns in the same run: services that only score ready-made rows by the same model. They are sent 41 kB where ours is sent
 1.2 kB, as whoever asks them has to have fetched the features; ours fetches them, chooses, and writes to disk. A ratio is ours over theirs: `_wall` of
 answers a second, `_cpu` of what a processor second answers, and without an ending the smaller of both.
@@ -11,6 +14,7 @@ answers a second, `_cpu` of what a processor second answers, and without an endi
 
 from __future__ import annotations
 
+import os
 import re
 import statistics
 import tempfile
@@ -44,7 +48,9 @@ from sevenfold.types import Texts
 __all__ = ["measure"]
 
 CLIENTS, SECONDS, WARM_S, OPEN_S = 8, 2.0, 1.0, 8.0
+EVERYSEC = "_everysec"
 _FULL = ("", "full")
+_WRITTEN = 1 << 20
 
 
 @dataclass
@@ -73,18 +79,23 @@ def measure(report: Report, repeat: int, scale: float, servers: Path | None) -> 
     with tempfile.TemporaryDirectory() as made:
         prepared = prepare(Path(made), scale)
         versions = {} if servers is None else installed(servers)
-        ours = ServerProcess(str(SYSTEM), Path(made), ["--no-admission"], timeout_s=600)
-        try:
-            with on_core(0):
-                ours.start()
-            me = Server(ours.port, ours.pid)
-            _alone(report, prepared, me, repeat, scale)
-            _stages(report, prepared, me, scale)
-            for name, package in PEERS.items():
-                if package in versions and servers is not None:
-                    _beside(report, prepared, (me, name, servers), repeat, scale)
-        finally:
-            ours.stop()
+        for ending, more in (("", []), (EVERYSEC, ["--log-sync", "everysec"])):
+            arguments = ["--no-admission", *more]
+            ours = ServerProcess(str(SYSTEM), Path(made), arguments, timeout_s=600)
+            try:
+                with on_core(0):
+                    ours.start()
+                me = Server(ours.port, ours.pid)
+                _alone(report, prepared, me, repeat, scale, ending)
+                if not ending:
+                    _stages(report, prepared, me, scale)
+                for name, package in PEERS.items():
+                    is_wanted = package in versions and (not ending or name == "fastapi")
+                    if is_wanted and servers is not None:
+                        sides = (me, name, servers, ending)
+                        _beside(report, prepared, sides, repeat, scale)
+            finally:
+                ours.stop()
         report.beside |= versions
         missing = [name for name, package in PEERS.items() if package not in versions]
         if missing:
@@ -110,9 +121,11 @@ def _full(outcomes: Outcomes) -> Outcomes:
     return outcomes.only(outcomes.ok & served[outcomes.rung])
 
 
-def _alone(report: Report, prepared: Prepared, me: Server, repeat: int, scale: float) -> None:
+def _alone(
+    report: Report, prepared: Prepared, me: Server, repeat: int, scale: float, ending: str
+) -> None:
     """The rate of ours, and its latencies at half of it."""
-    for name, n in (("rank_100", CANDIDATES), ("score_1", 1)):
+    for name, n in ((f"rank_100{ending}", CANDIDATES), (f"score_1{ending}", 1)):
         side = _Side(me.port, me.pid, ask(prepared, n))
         side.turn(WARM_S, count=False)
         for _ in range(repeat):
@@ -144,12 +157,12 @@ def _alone(report: Report, prepared: Prepared, me: Server, repeat: int, scale: f
 def _beside(
     report: Report,
     prepared: Prepared,
-    both: tuple[Server, str, Path],
+    sides: tuple[Server, str, Path, str],
     repeat: int,
     scale: float,
 ) -> None:
     """One peer and ours, in turns; single rows only where the peer is the plain service."""
-    me, name, python = both
+    me, name, python, ending = sides
     vectors = prepared.vectors[0]
     expected = prepared.model.scores(vectors)
     with peer_server(python, name, prepared.trees, vectors, expected) as peer:
@@ -162,7 +175,8 @@ def _beside(
                 ours.kind = ask(prepared, n)
                 ours.turn(seconds, at >= 0)
                 theirs.turn(seconds, at >= 0)
-            _compare(report, f"{what}_rps_vs_{name}", f"{what}_{name}", ours, theirs)
+            both = f"{what}{ending}"
+            _compare(report, f"{both}_rps_vs_{name}", f"{both}_{name}", ours, theirs)
 
 
 def _compare(report: Report, key: str, label: str, ours: _Side, theirs: _Side) -> None:
@@ -194,7 +208,7 @@ def _stages(report: Report, prepared: Prepared, me: Server, scale: float) -> Non
             work(at)
             taken_ms.append(1000 * (time.perf_counter() - begin))
         report.results[f"floor_{name}_ms"] = figure(taken_ms[20:], "ms")
-    for stage, floor in (("features", "store"), ("score", "model"), ("log", "commit")):
+    for stage, floor in (("features", "store"), ("score", "model"), ("log", "append")):
         if f"stage_{stage}_ms" in report.results:
             pair = report.results[f"stage_{stage}_ms"], report.results[f"floor_{floor}_ms"]
             report.ratios[f"stage_{stage}_vs_floor"] = ratio(*pair)
@@ -224,12 +238,21 @@ def _floors(prepared: Prepared) -> dict[str, Callable[[int], Any]]:
         with scratch.write() as txn:
             txn.put("predictions", at.to_bytes(8, "big"), bytes(4096))
 
+    aside = os.open(prepared.home / "written", os.O_RDWR | os.O_CREAT)
+    os.write(aside, bytes(_WRITTEN))
+    os.fsync(aside)
+
+    def append(at: int) -> None:
+        os.pwrite(aside, bytes(4096), at * 4096 % _WRITTEN)
+        os.fdatasync(aside)
+
     return {
         "json": lambda at: decoder.decode(bodies[at % len(bodies)]),
         "store": read,
         "model": lambda at: model.scores(prepared.vectors[at % len(prepared.vectors)]),
         "path": lambda at: path.scores(prepared.vectors[at % len(prepared.vectors)]),
         "commit": commit,
+        "append": append,
     }
 
 

@@ -200,10 +200,11 @@ def test_no_kill_loses_or_doubles_what_was_acknowledged(
             assert again["items"] == items
 
 
-def test_no_kill_loses_an_answer_that_shared_its_commit(
-    stall: Path, tmp_path: Path, connect: Connect
+@pytest.mark.parametrize("sync", ["always", "everysec"])
+def test_no_kill_loses_an_answer_that_shared_its_write(
+    stall: Path, tmp_path: Path, connect: Connect, sync: str
 ) -> None:
-    """Eight clients at once: what is answered in one turn is written by one commit, and none of it before that."""
+    """Eight clients at once: what is answered in one turn is written together, and none of it is given before that."""
     moments = np.random.default_rng(3)
     plan = compile_plan(load_system(str(stall)).features)
     everyone = [Traffic(np.random.default_rng(10 + n), name=f"c{n}") for n in range(8)]
@@ -212,7 +213,7 @@ def test_no_kill_loses_an_answer_that_shared_its_commit(
     while kills < 4 or len(together(everyone).answers) <= len(everyone):
         kills += 1
         assert kills <= 30, "thirty servers gave hardly any answers"
-        server = ServerProcess(str(stall), tmp_path, ANSWERS_ALL)
+        server = ServerProcess(str(stall), tmp_path, [*ANSWERS_ALL, "--log-sync", sync])
         server.start()
         clients = [connect(server, tmp_path) for _ in everyone]
         pairs = zip(everyone, clients, strict=True)

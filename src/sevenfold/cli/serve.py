@@ -76,6 +76,16 @@ def _declared(system: str, home: Path | None, is_one_of_several: bool) -> tuple[
     return (declared if changed is None else load_system(changed)), place
 
 
+def _check_several(workers: int, clock: str, log_sync: str) -> None:
+    """Raise UsageError for what several processes cannot do."""
+    if workers > 1 and clock == "replay":
+        raise click.UsageError("a replay is answered by one process: leave --workers out")
+    if workers > 1 and log_sync != "always":
+        raise click.UsageError(
+            "several processes commit each answer before it is given: leave --log-sync out"
+        )
+
+
 def _again(place: Place) -> list[str]:
     """This very command, for one of several processes."""
     import sys
@@ -160,6 +170,14 @@ def _again(place: Place) -> list[str]:
     help="Leave so many newest answers in the store; older ones go to Parquet files in HOME/predictions. 0 moves none.",
 )
 @click.option(
+    "--log-sync",
+    type=click.Choice(["always", "everysec"]),
+    default="always",
+    show_default=True,
+    help="always: an answer is on disk before it is given. everysec: it outlives the process, and is on disk within a "
+    "second; a loss of power may cost the log that second. Not with --workers.",
+)
+@click.option(
     "--admission/--no-admission",
     default=True,
     show_default=True,
@@ -198,6 +216,7 @@ def command(
     clock: str,
     history_head: int,
     log_head: int,
+    log_sync: str,
     admission: bool,
     trace_share: float | None,
     workers: int,
@@ -228,8 +247,7 @@ def command(
     )
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("give --tls-cert and --tls-key, or neither")
-    if workers > 1 and clock == "replay":
-        raise click.UsageError("a replay is answered by one process: leave --workers out")
+    _check_several(workers, clock, log_sync)
     tls = Tls(tls_cert, tls_key) if tls_cert and tls_key else None
     door = Door(host, port, token, tls, plain, hosts, not no_admin)
     declared, place = _declared(system, home, place_text is not None)
@@ -260,6 +278,7 @@ def command(
                 tracing,
                 beside,
                 log_head,
+                log_sync == "always",
             )
             with progress("reading the log") as advance:
                 if own is None:

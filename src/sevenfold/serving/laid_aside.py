@@ -40,11 +40,12 @@ A = TypeVar("A", bound=Answered)
 class LaidAside(Generic[A]):
     """Answers put `aside` by the one thread that commits, and moved into the tables of `store` by another.
 
-    What keeps them from the tables is noted in `blocked`, and it is tried again twice a second: nothing of it is lost meanwhile.
+    With `sync` they are on disk when they are put aside; without, some time before they are in the tables. What keeps them from the tables is noted in `blocked`, and it is tried again twice a second: nothing of it is lost meanwhile.
     """
 
-    def __init__(self, store: Store, aside: Aside, blocked: Blocked) -> None:
+    def __init__(self, store: Store, aside: Aside, blocked: Blocked, sync: bool = True) -> None:
         self._store, self._aside, self._blocked = store, aside, blocked
+        self.sync = sync
         self._answers: dict[str, A] = {}
         self._groups: deque[tuple[int, list[str]]] = deque()  # the number behind each group
         self._lists: set[str] = set()  # the lists of features that the store has by now
@@ -72,7 +73,7 @@ class LaidAside(Generic[A]):
             elif features is not None:
                 lists.add(features.name)
             entries.append(entry_of(made.request_id, made.t_us, answer.raw, features))
-        behind = self._aside.append(entries)
+        behind = self._aside.append(entries, self.sync)
         if behind is None:
             return False
         self._lists |= lists
@@ -126,8 +127,12 @@ class LaidAside(Generic[A]):
 
     def _written(self) -> StoreError | None:
         try:
+            if not self.sync:
+                self._aside.sync()  # first: a commit may take long, or fail
             with self._store.write():  # what is aside is in the tables of whoever writes
                 pass
+        except OSError as error:
+            return StoreError(f"what is aside cannot be written to disk: {error}")
         except StoreError as error:
             return error
         return None

@@ -78,7 +78,8 @@ class Way:
     `load` reads a declaration anew when the home orders a change (see `order`). With `admission` a live server refuses
     what it has no time for (see `Gate`); without, it answers all in the order of arrival, however late. Only models of
     `kinds` are loaded; None for all that this version knows. `tracing` says which answers are traced, and where to; it
-    ends with the server. The newest `log_head` answers stay in the store, older ones go to files (0: all stay).
+    ends with the server. The newest `log_head` answers stay in the store, older ones go to files (0: all stay). With `log_sync` an answer is
+    on disk before it is given; without, within a second, and outlives the process all the same.
     """
 
     replay: bool = False
@@ -89,6 +90,7 @@ class Way:
     tracing: Tracing | None = None
     beside: Beside | None = None
     log_head: int = LOG_HEAD
+    log_sync: bool = True
 
 
 def serve(
@@ -226,7 +228,8 @@ def _serve(
     if change is not None:
         _take_up(change)
     if not service.replay:  # what a replay answers is to come of one thread
-        service.pending.write_beside(service.store.aside() if place is None else None)
+        aside = service.store.aside() if place is None else None
+        service.pending.write_beside(aside, way.log_sync)
     service.rehearse()
     if reason := service.ready():  # also loads the kernels, so that the first answer is not slow
         _LOG.warning("not ready reason=%s", reason)

@@ -92,9 +92,10 @@ class AsideFile:
             raise
         self._handle, self._next, self._done = handle, mark, mark
 
-    def append(self, entries: Sequence[Entry]) -> int | None:
-        """Put entries aside, all or none: the number after the last once they are on disk, None where there is no room.
+    def append(self, entries: Sequence[Entry], sync: bool = True) -> int | None:
+        """Put entries aside, all or none: the number behind the last once they are on disk, None where there is no room.
 
+        Without `sync` they are the system's to write when this returns: they outlive the process, and not a loss of power.
         Raises OSError, and takes no more then: what is on disk is not known.
         """
         if self._next is None or self._handle is None:
@@ -111,9 +112,20 @@ class AsideFile:
         written = os.pwrite(self._handle, content, at)
         if written != len(content):
             raise OSError(f"{written} of {len(content)} bytes were written to {str(self.path)!r}")
-        os.fdatasync(self._handle)
+        if sync:
+            os.fdatasync(self._handle)
         self._next = behind
         return behind.number
+
+    def sync(self) -> None:
+        """Wait until all that is aside is on disk. Raises OSError, and takes no more then."""
+        if self._handle is None:
+            return
+        try:
+            os.fdatasync(self._handle)
+        except OSError:
+            self._next = None
+            raise
 
     def mark(self, txn: Transaction) -> Mark:
         """The first entry that is not in the tables, as a transaction knows."""

@@ -121,11 +121,16 @@ class Aside(Protocol):
         """The number of the first entry that may not be in the tables."""
         ...
 
-    def append(self, entries: Sequence[Entry]) -> int | None:
+    def append(self, entries: Sequence[Entry], sync: bool = True) -> int | None:
         """Put entries aside, all or none: the number behind the last once they are on disk, None where there is no room.
 
+        Without `sync` they are the system's to write when this returns: they outlive the process, and not a loss of power.
         One thread at a time. Raises OSError, and takes no more then: what is on disk is not known.
         """
+        ...
+
+    def sync(self) -> None:
+        """Wait until all that is aside is on disk. Raises OSError, and takes no more then."""
         ...
 
 

@@ -1,6 +1,7 @@
 """Answers put aside: given when they are on disk, found until they are in the tables, and in the tables soon."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -131,6 +132,27 @@ def test_an_event_that_comes_next_becomes_known_after_it(
             assert last_known_us(txn) >= draft.prediction.t_us
 
     within(work)
+
+
+def test_without_waiting_for_the_disk_it_is_given_at_once_and_in_the_tables_soon(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    really = os.fdatasync
+    monkeypatch.setattr("os.fdatasync", lambda handle: (synced.append(handle), really(handle)))
+    home.service.pending.write_beside(home.aside, sync=False)
+
+    async def work() -> None:
+        draft = home.asked("r")
+        home.service.pending.settle_soon()
+        await asyncio.sleep(0)
+        assert draft.is_kept
+        assert synced == []
+        assert home.asked("r").repeated
+        await home.moved("r")
+
+    within(work)
+    assert len(synced) == 1, "on disk before the tables are"
 
 
 def test_settling_has_all_in_the_tables(home: Home) -> None:
