@@ -20,7 +20,8 @@ import statistics
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,27 +80,31 @@ def measure(report: Report, repeat: int, scale: float, servers: Path | None) -> 
     with tempfile.TemporaryDirectory() as made:
         prepared = prepare(Path(made), scale)
         versions = {} if servers is None else installed(servers)
-        for ending, more in (("", []), (EVERYSEC, ["--log-sync", "everysec"])):
-            arguments = ["--no-admission", *more]
-            ours = ServerProcess(str(SYSTEM), Path(made), arguments, timeout_s=600)
-            try:
-                with on_core(0):
-                    ours.start()
-                me = Server(ours.port, ours.pid)
-                _alone(report, prepared, me, repeat, scale, ending)
-                if not ending:
-                    _stages(report, prepared, me, scale)
-                for name, package in PEERS.items():
-                    is_wanted = package in versions and (not ending or name == "fastapi")
-                    if is_wanted and servers is not None:
-                        sides = (me, name, servers, ending)
-                        _beside(report, prepared, sides, repeat, scale)
-            finally:
-                ours.stop()
+        there = [name for name, package in PEERS.items() if package in versions]
+        with _serving(prepared) as me:
+            _alone(report, prepared, me, repeat, scale)
+            _stages(report, prepared, me, scale)
+            for name in there if servers is not None else ():
+                _beside(report, prepared, (me, name, servers), repeat, scale)
+        with _serving(prepared, "--log-sync", "everysec") as me:
+            _alone(report, prepared, me, repeat, scale, EVERYSEC)
+            if "fastapi" in there and servers is not None:
+                _beside(report, prepared, (me, "fastapi", servers), repeat, scale, EVERYSEC)
         report.beside |= versions
-        missing = [name for name, package in PEERS.items() if package not in versions]
+        missing = [name for name in PEERS if name not in there]
         if missing:
             report.notes.append(f"not beside: {', '.join(missing)}; their keys are left out")
+
+
+@contextmanager
+def _serving(prepared: Prepared, *more: str) -> Iterator[Server]:
+    ours = ServerProcess(str(SYSTEM), prepared.home, ["--no-admission", *more], timeout_s=600)
+    try:
+        with on_core(0):
+            ours.start()
+        yield Server(ours.port, ours.pid)
+    finally:
+        ours.stop()
 
 
 def closed(port: int, kind: Kind, clients: int, seconds: float) -> Outcomes:
@@ -122,7 +127,7 @@ def _full(outcomes: Outcomes) -> Outcomes:
 
 
 def _alone(
-    report: Report, prepared: Prepared, me: Server, repeat: int, scale: float, ending: str
+    report: Report, prepared: Prepared, me: Server, repeat: int, scale: float, ending: str = ""
 ) -> None:
     """The rate of ours, and its latencies at half of it."""
     for name, n in ((f"rank_100{ending}", CANDIDATES), (f"score_1{ending}", 1)):
@@ -157,12 +162,13 @@ def _alone(
 def _beside(
     report: Report,
     prepared: Prepared,
-    sides: tuple[Server, str, Path, str],
+    sides: tuple[Server, str, Path],
     repeat: int,
     scale: float,
+    ending: str = "",
 ) -> None:
     """One peer and ours, in turns; single rows only where the peer is the plain service."""
-    me, name, python, ending = sides
+    me, name, python = sides
     vectors = prepared.vectors[0]
     expected = prepared.model.scores(vectors)
     with peer_server(python, name, prepared.trees, vectors, expected) as peer:
