@@ -106,6 +106,20 @@ class Shop:
             time.sleep(0.05)
         pytest.fail("the server is not well a minute after the fault was over")
 
+    def wait_until_moved(self) -> None:
+        """Wait until some answers have moved to files, as they do once there are enough; fail when it takes a minute."""
+        store = open_store(f"lmdb:{self.home / 'store'}", readonly=True)
+        until_s = elapsed_s() + BACK_S
+        try:
+            while elapsed_s() < until_s:
+                with store.read() as txn:
+                    if sealed_files(txn):
+                        return
+                time.sleep(0.05)
+        finally:
+            store.close()
+        pytest.fail("nothing has moved to files after a minute")
+
     def refuses(self, code: str) -> bool:
         """Whether an answer is refused as it is to be where the log cannot be written; it names nothing inside."""
         status, body, headers = self.ask()
@@ -141,6 +155,7 @@ def shop(stall: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop
         made.wait_until_well()
         yield made
         made.wait_until_well()
+        made.wait_until_moved()
         check_log(made, stall)
 
 
@@ -306,7 +321,7 @@ def check_log(shop: Shop, stall: Path) -> None:
     sealed = SealedAnswers(shop.home / PREDICTIONS_FOLDER)
     try:
         with store.read() as txn:
-            assert sealed_files(txn), "nothing has moved"
+            assert sealed_files(txn)
             for name, items in shop.given.items():
                 found = find_prediction(txn, name, sealed)
                 assert found is not None, f"the answer to {name} is lost"

@@ -38,14 +38,13 @@ A = TypeVar("A", bound=Answered)
 
 
 class LaidAside(Generic[A]):
-    """Answers put `aside` by the one thread that commits, and moved into the tables of `store` by another.
+    """Answers put `aside` on the event loop, and moved into the tables of `store` by another.
 
-    With `sync` they are on disk when they are put aside; without, some time before they are in the tables. What keeps them from the tables is noted in `blocked`, and it is tried again twice a second: nothing of it is lost meanwhile.
+    They are on disk before they are in the tables, or once somebody has waited for that. What keeps them from the tables is noted in `blocked`, and it is tried again twice a second: nothing of it is lost meanwhile.
     """
 
-    def __init__(self, store: Store, aside: Aside, blocked: Blocked, sync: bool = True) -> None:
+    def __init__(self, store: Store, aside: Aside, blocked: Blocked) -> None:
         self._store, self._aside, self._blocked = store, aside, blocked
-        self.sync = sync
         self._answers: dict[str, A] = {}
         self._groups: deque[tuple[int, list[str]]] = deque()  # the number behind each group
         self._lists: set[str] = set()  # the lists of features that the store has by now
@@ -63,7 +62,7 @@ class LaidAside(Generic[A]):
         return self._answers.get(request_id)
 
     def put(self, answers: Sequence[A]) -> bool:
-        """Put answers aside: True once they are on disk, False where there is no room. Raises what keeps any of them from there."""
+        """Put answers aside, to be kept by `sync`: whether there is room. Raises what keeps any of them from there."""
         lists: set[str] = set()
         entries = []
         for answer in answers:
@@ -73,7 +72,7 @@ class LaidAside(Generic[A]):
             elif features is not None:
                 lists.add(features.name)
             entries.append(entry_of(made.request_id, made.t_us, answer.raw, features))
-        behind = self._aside.append(entries, self.sync)
+        behind = self._aside.append(entries)
         if behind is None:
             return False
         self._lists |= lists
@@ -81,6 +80,10 @@ class LaidAside(Generic[A]):
         self._answers.update(zip(names, answers, strict=True))
         self._groups.append((behind, names))
         return True
+
+    def sync(self) -> None:
+        """Wait until all that was put aside is on disk, on whatever thread; raises OSError."""
+        self._aside.sync()
 
     def move_soon(self, in_s: float = _LATEST_S) -> None:
         """Have them in the tables in a moment, with those that come meanwhile; to be called on the event loop."""
@@ -127,8 +130,7 @@ class LaidAside(Generic[A]):
 
     def _written(self) -> StoreError | None:
         try:
-            if not self.sync:
-                self._aside.sync()  # first: a commit may take long, or fail
+            self._aside.sync()  # where nobody has waited for it; a commit may take long, or fail
             with self._store.write():  # what is aside is in the tables of whoever writes
                 pass
         except OSError as error:

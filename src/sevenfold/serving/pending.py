@@ -131,12 +131,14 @@ class Pending:
         self._idle: list[asyncio.Future[None]] = []
         self._beside = Beside("commit") if beside else None
         self._aside: LaidAside[Draft] | None = None
+        self._sync = True
         self.blocked = Blocked()
 
     def write_beside(self, aside: Aside | None = None, sync: bool = True) -> None:
-        """From now on have what an event loop settles written on a thread beside it, or put aside: there, or without `sync` at once."""
+        """From now on have what an event loop settles written on a thread beside it, or put aside: given once they are on disk, or without `sync` at once."""
         self._beside = self._beside or Beside("commit")
-        self._aside = None if aside is None else LaidAside(self._store, aside, self.blocked, sync)
+        self._aside = None if aside is None else LaidAside(self._store, aside, self.blocked)
+        self._sync = sync
 
     @property
     def commit_s(self) -> float:
@@ -231,18 +233,20 @@ class Pending:
         """Have all that wait written on the thread, unless it is at work: then they wait for that."""
         if self._group is not None or not self._waiting or self._beside is None:
             return
-        is_aside = self._aside is not None and self._aside.is_open
-        if is_aside and self._is_told_at_once():
-            return
         loop = asyncio.get_running_loop()
         group = self._group = _Group(self._taken())
+        begin_s = elapsed_s()
+        is_aside = self._is_laid_aside(group)
+        if is_aside and not self._sync:
+            group.taken_s = group.loop_s = elapsed_s() - begin_s
+            self._end(group)
+            return
 
         def told() -> None:
             with suppress(RuntimeError):  # the loop is closed: whoever ended it has settled
                 loop.call_soon_threadsafe(self._end, group)
 
-        group.work = Work(partial(self._lay_aside if is_aside else self._commit, group), told)
-        begin_s = elapsed_s()
+        group.work = Work(partial(self._wait if is_aside else self._commit, group), told)
         self._beside.give(group.work)
         group.loop_s = elapsed_s() - begin_s
 
@@ -275,37 +279,31 @@ class Pending:
         is_shared = error is None or is_own or isinstance(error, StoreFullError)
         group.errors = [error if is_shared else self._write([draft], begun) for draft in drafts]
 
-    def _is_told_at_once(self) -> bool:
-        """Put aside what waits without waiting for the disk, where that will do; whether it has."""
-        assert self._aside is not None
-        if self._aside.sync:
-            return False
-        group = _Group(self._taken())
-        if not self._is_laid_aside(group):
-            self._waiting = group.drafts
-            return False
-        group.loop_s = group.taken_s
-        self._tell(group)
-        self._aside.move_soon()
-        return True
-
-    def _lay_aside(self, group: _Group, begun: Callable[[], None]) -> None:
-        """Put a group aside, on whatever thread this is, or write it where that cannot be done; raises nothing."""
-        if not self._is_laid_aside(group):
-            self._commit(group, begun)
-
     def _is_laid_aside(self, group: _Group) -> bool:
-        begin_s = elapsed_s()
-        assert self._aside is not None
+        """Put a group aside where that can be done; whether it is."""
+        if self._aside is None or not self._aside.is_open:
+            return False
         try:
-            is_kept = self._aside.put(list(group.drafts.values()))
+            is_aside = self._aside.put(list(group.drafts.values()))
         except Exception as error:  # noqa: BLE001  the edge of the process: the commit tells each who waits
             _LOG.error("answers not put aside n=%d error=%s", len(group.drafts), error)
             return False
-        if is_kept:
-            group.taken_s = elapsed_s() - begin_s
+        if is_aside:
             group.errors = [None] * len(group.drafts)
-        return is_kept
+        return is_aside
+
+    def _wait(self, group: _Group, begun: Callable[[], None]) -> None:
+        """Wait for the disk to have what was put aside, on the thread, or write the group where it cannot; raises nothing."""
+        begun()
+        begin_s = elapsed_s()
+        assert self._aside is not None
+        try:
+            self._aside.sync()
+        except OSError as error:
+            _LOG.error("nothing is put aside any more, answers are committed: error=%s", error)
+            self._commit(group, begun)
+        else:
+            group.taken_s = elapsed_s() - begin_s
 
     def _tell(self, group: _Group) -> None:
         first = next(iter(group.drafts.values()))

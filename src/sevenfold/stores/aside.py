@@ -4,12 +4,12 @@ A commit of LMDB copies each page that it touches and waits for the disk twice. 
 the tables some tenths of a second later, is appended to a file beside it: its blocks are written from the beginning, so that
 one wait for the disk is all there is.
 
-    append    entries | write | sync                      one thread of one process
+    append    entries | write     one thread of one process
+    sync      wait for the disk   beside it
     write()   the lock of the writer | entries that are not in the tables, in their order | mark | ... | commit
 
 The mark in `meta` says which entry is the next that is not in the tables, and where it lies. An entry has its number and a checksum:
-what was cut short, or is of an earlier round of the file, ends the search. Nobody is told of an entry before it is on disk, so
-what a crash cuts short was promised to nobody; what it leaves is put into the tables by whoever writes next, or opens the store.
+what was cut short, or is of an earlier round of the file, ends the search. Who promises an entry only when it is on disk loses none that was promised; what it leaves is put into the tables by whoever writes next, or opens the store.
 """
 
 from __future__ import annotations
@@ -64,12 +64,13 @@ class AsideFile:
         self._size = size
         self._handle: int | None = None  # of whoever puts aside
         self._next: Mark | None = None  # where the next entry goes; None where none may
+        self._is_broken = False
         self._done = _FIRST  # all before are in the tables, as far as this process knows
 
     @property
     def is_open(self) -> bool:
         """Whether entries can be put aside."""
-        return self._next is not None
+        return self._next is not None and not self._is_broken
 
     @property
     def done(self) -> int:
@@ -92,13 +93,13 @@ class AsideFile:
             raise
         self._handle, self._next, self._done = handle, mark, mark
 
-    def append(self, entries: Sequence[Entry], sync: bool = True) -> int | None:
-        """Put entries aside, all or none: the number behind the last once they are on disk, None where there is no room.
+    def append(self, entries: Sequence[Entry]) -> int | None:
+        """Put entries aside, all or none: the number behind the last, None where there is no room, or the file was taken away.
 
-        Without `sync` they are the system's to write when this returns: they outlive the process, and not a loss of power.
-        Raises OSError, and takes no more then: what is on disk is not known.
+        They are the system's to write when this returns: they outlive the process, and once there was a `sync` a loss of power.
+        Raises OSError, and takes no more then: what is in the file is not known.
         """
-        if self._next is None or self._handle is None:
+        if self._next is None or self._handle is None or not self.is_open or not self._is_there():
             return None
         number = self._next.number
         parts = [_framed(number + n, _ENCODER.encode(entry)) for n, entry in enumerate(entries)]
@@ -112,19 +113,17 @@ class AsideFile:
         written = os.pwrite(self._handle, content, at)
         if written != len(content):
             raise OSError(f"{written} of {len(content)} bytes were written to {str(self.path)!r}")
-        if sync:
-            os.fdatasync(self._handle)
         self._next = behind
         return behind.number
 
     def sync(self) -> None:
-        """Wait until all that is aside is on disk. Raises OSError, and takes no more then."""
+        """Wait until all that is aside is on disk; beside appends of another thread. Raises OSError, and takes no more then."""
         if self._handle is None:
             return
         try:
             os.fdatasync(self._handle)
         except OSError:
-            self._next = None
+            self._is_broken = True
             raise
 
     def mark(self, txn: Transaction) -> Mark:
@@ -172,6 +171,14 @@ class AsideFile:
     def close(self) -> None:
         """Let go of the file."""
         self._let_go()
+
+    def _is_there(self) -> bool:
+        """Whether the file still has its name: what is appended to one that was taken away would be gone with it."""
+        assert self._handle is not None
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._handle))
+        except OSError:
+            return False
 
     def _let_go(self) -> None:
         self._next = None

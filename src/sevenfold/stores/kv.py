@@ -109,7 +109,7 @@ class Entry(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Aside(Protocol):
-    """Where writes are put aside: on disk at once, in the tables with the next transaction that is begun to write."""
+    """Where writes are put aside: in a file at once, in the tables with the next transaction that is begun to write."""
 
     @property
     def is_open(self) -> bool:
@@ -121,16 +121,16 @@ class Aside(Protocol):
         """The number of the first entry that may not be in the tables."""
         ...
 
-    def append(self, entries: Sequence[Entry], sync: bool = True) -> int | None:
-        """Put entries aside, all or none: the number behind the last once they are on disk, None where there is no room.
+    def append(self, entries: Sequence[Entry]) -> int | None:
+        """Put entries aside, all or none: the number behind the last, None where there is no room, or the file was taken away.
 
-        Without `sync` they are the system's to write when this returns: they outlive the process, and not a loss of power.
-        One thread at a time. Raises OSError, and takes no more then: what is on disk is not known.
+        They are the system's to write when this returns: they outlive the process, and once there was a `sync` a loss of power.
+        One thread at a time. Raises OSError, and takes no more then: what is in the file is not known.
         """
         ...
 
     def sync(self) -> None:
-        """Wait until all that is aside is on disk. Raises OSError, and takes no more then."""
+        """Wait until all that is aside is on disk; beside appends of another thread. Raises OSError, and takes no more then."""
         ...
 
 
@@ -146,7 +146,7 @@ class Store(Protocol):
         ...
 
     def aside(self) -> Aside | None:
-        """Where writes can be put aside: on disk at once, in the tables with the next commit. None where there is no such place."""
+        """Where writes can be put aside; None where there is no such place."""
         ...
 
     def close(self) -> None:

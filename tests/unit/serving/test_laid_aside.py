@@ -182,6 +182,23 @@ def test_where_there_is_no_room_they_are_committed(home: Home) -> None:
     within(work)
 
 
+def test_where_the_disk_fails_they_are_committed(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: int) -> None:
+        raise OSError(5, "input/output error")
+
+    async def work() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr("os.fdatasync", fails)
+            await home.given("r")
+        assert home.logged() == {"r"}
+        await home.given("s")
+        assert home.logged() == {"r", "s"}, "nothing is put aside any more"
+
+    within(work)
+
+
 def test_where_nothing_can_be_put_aside_each_is_told_by_the_commit(home: Home) -> None:
     async def work() -> None:
         drafts = [home.asked(f"r{i}") for i in range(3)]

@@ -159,12 +159,27 @@ def test_a_file_that_failed_takes_no_more(tmp_path: Path, monkeypatch: pytest.Mo
     def fails(_: int) -> None:
         raise OSError(5, "input/output error")
 
+    assert home.file.append([entry(0, 1)]) == 2
     with monkeypatch.context() as patched:
         patched.setattr("os.fdatasync", fails)
         with pytest.raises(OSError, match="input/output"):
-            home.file.append([entry(0, 1)])
+            home.file.sync()
     assert not home.file.is_open
-    assert home.file.append([entry(0, 1)]) is None
+    assert home.file.append([entry(1, 1)]) is None
+    home.promised = 1
+    home.move()
+    home.require_all()
+
+
+def test_a_file_that_is_taken_away_takes_nothing_until_it_is_back(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.put([3])
+    moved = home.path.rename(tmp_path / "moved")
+    assert home.file.append([entry(1, 1)]) is None
+    moved.rename(home.path)
+    home.put([4])
+    home.require_all()
+    assert home.promised == 2
 
 
 KILLED = """
