@@ -133,16 +133,6 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def stall(stall: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The stall with all the time in the world: nothing here is about how fast the machine is."""
-    patient = stall.read_text().replace('p99="1 s"', 'p99="10 min"')
-    assert "10 min" in patient
-    path = tmp_path_factory.mktemp("patient") / "stall.py"
-    path.write_text(patient)
-    return path
-
-
-@pytest.fixture(scope="module")
 def shop(stall: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A server that ranks by version 1."""
     home = tmp_path_factory.mktemp("faults")

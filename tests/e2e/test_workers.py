@@ -57,12 +57,8 @@ HEAD = 40  # answers left in the store: all others move to files while it lives
 def life(stall: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     """A server of three processes that has sold something."""
     home = tmp_path_factory.mktemp("workers")
-    system = (
-        home / "stall.py"
-    )  # with time enough on any machine: what is late is answered by no model
-    text = stall.read_text("utf-8")
-    assert text.count('p99="1 s"') == 1
-    system.write_text(text.replace('p99="1 s"', 'p99="60 s"'), "utf-8")
+    system = home / "stall.py"
+    system.write_text(stall.read_text("utf-8"), "utf-8")
     arguments = ["--workers", str(WORKERS), "--no-admission", "--log-head", str(HEAD)]
     with ServerProcess(str(system), home, arguments, timeout_s=240) as server:
         made = Life(server, home, str(system))

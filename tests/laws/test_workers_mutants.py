@@ -18,6 +18,7 @@ TESTS = {
     "forgotten": [*WORKER, "forgotten"],
     "declaration": [*WORKER, "another_declaration"],
     "supervisor": ["tests/unit/serving/test_supervisor.py", "-k", "dies_is_started_again"],
+    "paused": ["tests/unit/serving/test_supervisor.py", "-k", "stopped_together"],
 }
 
 MUTANTS = {
@@ -56,6 +57,12 @@ MUTANTS = {
         "serving/supervisor.py",
         "        if child.number == 0:\n            self._tell_gone()\n",
         "        if child.number > 9:\n            self._tell_gone()\n",
+    ),
+    "who was stopped with the supervisor is taken to hang": (
+        "paused",
+        "serving/supervisor.py",
+        "min(now_s - self._minded_s, _LOOK_S), now_s",
+        "now_s - self._minded_s, now_s",
     ),
 }
 
