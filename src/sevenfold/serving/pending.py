@@ -187,7 +187,7 @@ class Pending:
             return
         if self._beside is None:
             asyncio.get_running_loop().call_soon(self.settle)
-        elif self._is_long(elapsed_s()):
+        elif not self._sync or self._is_long(elapsed_s()):  # there is no wait to be shared
             self._begin()
         else:
             asyncio.get_running_loop().call_soon(self._begin)
