@@ -21,8 +21,8 @@ MUTANTS = {
     ),
     "a request that comes again during its commit is answered anew": (
         "serving/pending.py",
-        "        return under_way or self._waiting.get(request_id)\n",
-        "        return self._waiting.get(request_id)\n",
+        "        return under_way or self._waiting.get(request_id) or aside\n",
+        "        return self._waiting.get(request_id) or aside\n",
     ),
 }
 
