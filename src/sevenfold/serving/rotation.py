@@ -1,7 +1,7 @@
 """The job that moves old answers out of the store into sealed files, and what takes answers out of those again.
 
-Making a file takes a tenth of a second or two: a thread does it, beside the answers, and reads it back. The step that follows names the file in
-the store and deletes its answers there, in one transaction, if they are still what the thread has read back.
+Making a file takes a tenth of a second or two, and reading it back some more; then it is named in the store and its answers deleted there, in one
+transaction, if they are still what was read back. A server has a process do all of it (`mover`); `step` does it in one, the making on a thread.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Bounds:
 
 
 class Rotation:
-    """Keeps about `bounds.head` answers in the store; `hold` says when nothing is to be moved.
+    """Keeps about `bounds.head` answers in the store; `hold` says when nothing is to be moved, and so does the store itself by `held`.
 
     While the server is `pressed` it rests, until ten times as many are there: a file is made on a thread of its own, but in Python, and
     the event loop would wait for the interpreter's lock at every request that it refuses. What has piled up is moved with a rest after each file: one after another, right when
@@ -64,8 +64,9 @@ class Rotation:
         sealed: SealedAnswers,
         bounds: Bounds | None = None,
         hold: Callable[[], bool] = lambda: False,
+        held: Callable[[Transaction], bool] = lambda _: False,
     ) -> None:
-        self._store, self._sealed, self._hold = store, sealed, hold
+        self._store, self._sealed, self._hold, self._held = store, sealed, hold, held
         self._bounds = bounds or Bounds()
         self._thread: ThreadPoolExecutor | None = None
         self._made: Future[SealedFile | None] | None = None
@@ -84,12 +85,11 @@ class Rotation:
             file = made.result()
             moved = file is not None and self._settle(file)
             now_s = elapsed_s()
-            if not self._is_far_behind():
-                self._next_s = now_s + min(_LOOK_S, _REST * (now_s - self._begun_s))
+            self._next_s = now_s + self.rest_s(now_s - self._begun_s)
             return moved
         if elapsed_s() < self._next_s:
             return False
-        if self._hold() or self._rests() or not self._is_due():
+        if self._hold() or self._rests() or not self.is_due():
             self._next_s = elapsed_s() + _LOOK_S
             return False
         if self._thread is None:
@@ -100,7 +100,7 @@ class Rotation:
 
     def rotate(self) -> bool:
         """The same at once, on this thread; whether a file was made."""
-        file = self.make() if self._is_due() and not self._hold() else None
+        file = self.make() if self.is_due() and not self._hold() else None
         return file is not None and self._settle(file)
 
     def failed(self, error: Exception) -> None:
@@ -113,6 +113,10 @@ class Rotation:
         """Wait for the thread; what it has made is made again."""
         if self._thread is not None:
             self._thread.shutdown()
+
+    def rest_s(self, took_s: float) -> float:
+        """How long nothing is to be moved after a file that took so long, in seconds."""
+        return 0.0 if self.is_far_behind() else min(_LOOK_S, _REST * took_s)
 
     def make(self) -> SealedFile | None:
         """The file of the oldest answers of the store, which does not name it yet, read back; None when there are none."""
@@ -127,13 +131,15 @@ class Rotation:
         return file
 
     def _rests(self) -> bool:
-        return self.pressed() and not self._is_far_behind()
+        return self.pressed() and not self.is_far_behind()
 
-    def _is_far_behind(self) -> bool:
+    def is_far_behind(self) -> bool:
+        """Whether ten times as many answers are in the store as are to stay."""
         with self._store.read() as txn:
             return txn.count(PREDICTIONS) >= _MOST_HEADS * self._bounds.head
 
-    def _is_due(self) -> bool:
+    def is_due(self) -> bool:
+        """Whether there are enough answers for a file beyond those that stay."""
         with self._store.read() as txn:
             if txn.count(PREDICTIONS) < self._bounds.head + self._bounds.rows:
                 return False
@@ -162,7 +168,7 @@ class Rotation:
             keys = [key for key, _ in txn.scan(PREDICTIONS, file.first, file.last + b"\0")]
             name, read_back = self._read_back
             same = name == file.name and keys == read_back
-            if same and _behind(txn) <= file.first:
+            if same and _behind(txn) <= file.first and not self._held(txn):
                 name_file(txn, file)
                 for key in keys:
                     txn.delete(PREDICTIONS, key)

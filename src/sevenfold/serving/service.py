@@ -32,6 +32,7 @@ from sevenfold.serving.histories import Keeping
 from sevenfold.serving.ingest import Ingest, IngestResult, Observer, Post
 from sevenfold.serving.instants import Instants, Moment
 from sevenfold.serving.jobs import Jobs
+from sevenfold.serving.moving import Moving
 from sevenfold.serving.named import asked_rows, check_keys
 from sevenfold.serving.offers import Offers
 from sevenfold.serving.on_trial import OnTrial
@@ -114,7 +115,7 @@ class Service:
         )
         self.changing.hold = self._is_forgetting
         self.keeping: Keeping | None = None
-        self.rotation: Rotation | None = None
+        self.rotation: Rotation | Moving | None = None
         self._sealed: SealedAnswers | None = None
         self.retention = Retention(store, system, self._now_us)
         self.forgetting = Forgetting(store, system, lambda: self._ingest.views, self._has_left)
@@ -137,14 +138,18 @@ class Service:
         judging = (self.audit, self.referee, self.shadow)
         return (self.forgetting, self.changing, *judging, self.retention, self.scoring, *beside)
 
-    def keep_answers(self, folder: Path, head: int = 0) -> None:
-        """Read answers from the files in `folder` too, and have all but the newest `head` moved there; 0 moves none."""
+    def keep_answers(self, folder: Path, head: int = 0, url: str = "") -> None:
+        """Read answers from the files in `folder` too, and have all but the newest `head` moved there; 0 moves none.
+
+        With `url`, the store's address, a process beside this one moves them.
+        """
         self._sealed = SealedAnswers(folder)
         self.audit.sealed = self.retention.sealed = self.forgetting.sealed = self._sealed
         self.referee.sealed = self._sealed
         if head:
             bounds = Bounds(head, min(Bounds().rows, head))
-            self.rotation = Rotation(self.store, self._sealed, bounds, self._is_forgetting)
+            given = (self._sealed, bounds, self._is_forgetting)
+            self.rotation = Moving(self.store, url, *given) if url else Rotation(self.store, *given)
 
     def keep_histories(self, url: str, folder: Path, head_events: int) -> None:
         """Have histories by key kept in `folder` from now on; `url` is the store's address."""

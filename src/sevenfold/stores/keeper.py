@@ -17,7 +17,7 @@ import msgspec
 from sevenfold.stores.history import History
 from sevenfold.stores.open import open_store
 
-__all__ = ["Orders", "keep", "main"]
+__all__ = ["Orders", "end_with_the_server", "keep", "main", "ordered"]
 
 _LOG = logging.getLogger(__name__)
 _NICE = 10
@@ -76,19 +76,21 @@ def main() -> None:
     )
     os.nice(_NICE)
     # Unbuffered: a thread that waits inside a buffer holds its lock, and no interpreter ends in peace then.
-    orders = msgspec.json.decode(_line(0), type=Orders)
-    threading.Thread(target=_end_with_the_server, daemon=True).start()
+    orders = msgspec.json.decode(ordered(0), type=Orders)
+    threading.Thread(target=end_with_the_server, daemon=True).start()
     keep(orders)
 
 
-def _line(descriptor: int) -> bytes:
+def ordered(descriptor: int) -> bytes:
+    """The one line that a server gives to a process beside it."""
     line = b""
     while not line.endswith(b"\n") and (more := os.read(descriptor, 65_536)):
         line += more
     return line
 
 
-def _end_with_the_server() -> None:
+def end_with_the_server() -> None:
+    """Wait until the server closes this process's standard input, as it does however it ends, and end at once."""
     while os.read(0, 1):
         pass
     os._exit(0)  # whatever is half-done is swept by the next
