@@ -85,7 +85,8 @@ class Rotation:
             file = made.result()
             moved = file is not None and self._settle(file)
             now_s = elapsed_s()
-            self._next_s = now_s + self.rest_s(now_s - self._begun_s)
+            if rest_s := self.rest_s(now_s - self._begun_s):
+                self._next_s = now_s + rest_s
             return moved
         if elapsed_s() < self._next_s:
             return False
