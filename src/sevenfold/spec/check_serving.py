@@ -132,14 +132,15 @@ def generators_fit_their_stage(system: Declaration) -> Iterator[Problem]:
     """C-26: a generator is left behind within the time of its stage, and one is always waited for."""
     p99_us = duration_us(system.requirements.latency.p99)
     text = system.serving.timeouts.get("retrieve")
-    stage_us = duration_us(text) if text else SHARES["retrieve"] * p99_us if p99_us else None
+    share_us = SHARES["retrieve"] * p99_us if p99_us else None
+    stage_us = share_us if text is None else duration_us(text)
     for i, retriever in enumerate(system.serving.retrieve):
-        own_us = duration_us(retriever.timeout) if retriever.timeout else None
+        own_us = duration_us(retriever.timeout)
         if own_us is not None and stage_us is not None and own_us > stage_us:
             message = f"it may take {retriever.timeout}, its stage {stage_us / 1000:g} ms"
             remedy = "let it be at most $.serving.timeouts.retrieve"
             yield Problem(f"$.serving.retrieve[{i}].timeout", message, remedy, "C-26")
-    if system.serving.retrieve and all(r.timeout for r in system.serving.retrieve):
+    if system.serving.retrieve and all(r.timeout is not None for r in system.serving.retrieve):
         message = "every generator may be left behind, and an answer be empty"
         remedy = "leave the timeout out of one that is quick, such as sf.Popular"
         yield Problem("$.serving.retrieve", message, remedy, "C-26", "warning")

@@ -1,6 +1,7 @@
 """Whatever is put anywhere into a declaration, the answer is a system or SpecError, never another error."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from functools import cache
@@ -149,3 +150,16 @@ def test_makers_take_anything_and_leave_it_to_the_checks(make: Callable[..., Any
 def test_a_function_without_plain_parameters_is_refused_at_once(function: Any) -> None:
     with pytest.raises(sf.errors.SpecError, match="no plain parameters"):
         sf.on_demand(function)
+
+
+@pytest.mark.parametrize("odd", [Odd(), np.arange(3)], ids=["odd", "array"])
+def test_an_oddity_at_any_place_is_a_spec_error_or_taken(
+    anew: Callable[[], dict[str, Any]], change: Callable[..., Any], odd: Any
+) -> None:
+    for path, _ in places(anew()):
+        try:
+            parts = change(anew(), path, odd)
+        except (TypeError, ValueError):  # a field that is made from another cannot be replaced
+            continue
+        with suppress(sf.errors.SpecError):
+            sf.System(**parts)
