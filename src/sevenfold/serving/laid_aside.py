@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from sevenfold.errors import StoreError
@@ -51,6 +52,7 @@ class LaidAside(Generic[A]):
         self._beside = Beside("tables")
         self._timer: asyncio.TimerHandle | None = None
         self._moving = False
+        self._unheard: Callable[[], None] = lambda: None
 
     @property
     def is_open(self) -> bool:
@@ -81,9 +83,31 @@ class LaidAside(Generic[A]):
         self._groups.append((behind, names))
         return True
 
+    def sync_soon(self, told: Callable[[OSError | None], None]) -> None:
+        """Have `told` called on the event loop when all that was put aside by now is on disk, or cannot be written to it.
+
+        One at a time, and `sync` may be before it.
+        """
+        loop = asyncio.get_running_loop()
+        place = self._aside.begin_sync()
+
+        def ready() -> None:
+            error = None
+            try:
+                if not self._aside.end_sync():
+                    return
+            except OSError as found:
+                error = found
+            loop.remove_reader(place)
+            told(error)
+
+        loop.add_reader(place, ready)
+        self._unheard = partial(_unheard, loop, place)
+
     def sync(self) -> None:
-        """Wait until all that was put aside is on disk, on whatever thread; raises OSError."""
-        self._aside.sync()
+        """Wait here for what `sync_soon` would tell of, which then does not; raises OSError."""
+        self._unheard()
+        self._aside.end_sync(wait=True)
 
     def move_soon(self, in_s: float = _LATEST_S) -> None:
         """Have them in the tables in a moment, with those that come meanwhile; to be called on the event loop."""
@@ -152,3 +176,8 @@ class LaidAside(Generic[A]):
         while self._groups and self._groups[0][0] <= done:
             for name in self._groups.popleft()[1]:
                 self._answers.pop(name, None)
+
+
+def _unheard(loop: asyncio.AbstractEventLoop, place: int) -> None:
+    if not loop.is_closed():
+        loop.remove_reader(place)

@@ -195,7 +195,7 @@ class Pending:
     def settle(self) -> None:
         """Write all that wait, into the tables; each draft is told what became of it, and nothing is raised."""
         if self._group is not None:
-            self._group.work.wait()
+            self._group.wait()
             self._tell_group()
         drafts = self._taken()
         if self._aside is not None and not drafts:
@@ -230,25 +230,33 @@ class Pending:
         return drafts
 
     def _begin(self) -> None:
-        """Have all that wait written on the thread, unless it is at work: then they wait for that."""
+        """Have all that wait written beside the loop, unless others are: then they wait for those."""
         if self._group is not None or not self._waiting or self._beside is None:
             return
-        loop = asyncio.get_running_loop()
         group = self._group = _Group(self._taken())
-        begin_s = elapsed_s()
-        is_aside = self._is_laid_aside(group)
-        if is_aside and not self._sync:
-            group.taken_s = group.loop_s = elapsed_s() - begin_s
+        if not self._is_laid_aside(group):
+            self._commit_beside(group, self._beside)
+        elif not self._sync:
+            group.taken_s = group.loop_s = elapsed_s() - group.begin_s
             self._end(group)
             return
+        else:
+            assert self._aside is not None
+            group.wait = partial(self._wait, group)
+            self._aside.sync_soon(partial(self._synced, group))
+        group.loop_s = elapsed_s() - group.begin_s
+
+    def _commit_beside(self, group: _Group, beside: Beside) -> None:
+        """Have a group committed on the thread."""
+        loop = asyncio.get_running_loop()
 
         def told() -> None:
             with suppress(RuntimeError):  # the loop is closed: whoever ended it has settled
                 loop.call_soon_threadsafe(self._end, group)
 
-        group.work = Work(partial(self._wait if is_aside else self._commit, group), told)
-        self._beside.give(group.work)
-        group.loop_s = elapsed_s() - begin_s
+        work = Work(partial(self._commit, group), told)
+        group.wait = work.wait
+        beside.give(work)
 
     def _end(self, group: _Group) -> None:
         """Tell what became of a group that was written on the thread, and go on with those that wait."""
@@ -292,18 +300,27 @@ class Pending:
             group.errors = [None] * len(group.drafts)
         return is_aside
 
-    def _wait(self, group: _Group, begun: Callable[[], None]) -> None:
-        """Wait for the disk to have what was put aside, on the thread, or write the group where it cannot; raises nothing."""
-        begun()
-        begin_s = elapsed_s()
+    def _synced(self, group: _Group, error: OSError | None) -> None:
+        """Go on with a group that is on disk, or commit it where it may not be."""
+        if self._group is not group or self._beside is None:  # whoever settled did not wait for this
+            return
+        if error is None:
+            group.taken_s = elapsed_s() - group.begin_s
+            self._end(group)
+            return
+        _no_longer_aside(error)
+        self._commit_beside(group, self._beside)
+
+    def _wait(self, group: _Group) -> None:
+        """Wait here for the disk to have a group, or commit it where it may not; raises nothing."""
         assert self._aside is not None
         try:
             self._aside.sync()
         except OSError as error:
-            _LOG.error("nothing is put aside any more, answers are committed: error=%s", error)
-            self._commit(group, begun)
+            _no_longer_aside(error)
+            self._commit(group)
         else:
-            group.taken_s = elapsed_s() - begin_s
+            group.taken_s = elapsed_s() - group.begin_s
 
     def _tell(self, group: _Group) -> None:
         first = next(iter(group.drafts.values()))
@@ -356,11 +373,16 @@ class Pending:
 
 
 class _Group:
-    """Drafts by request that share a commit, and what became of each."""
+    """Drafts by request that are written together, and what became of each; `wait` is to wait for that."""
 
-    work: Work
+    wait: Callable[[], None]
 
     def __init__(self, drafts: dict[str, Draft]) -> None:
         self.drafts = drafts
         self.errors: list[Exception | None] = []
+        self.begin_s = elapsed_s()
         self.taken_s = self.loop_s = 0.0
+
+
+def _no_longer_aside(error: OSError) -> None:
+    _LOG.error("nothing is put aside any more, answers are committed: error=%s", error)

@@ -13,6 +13,7 @@ from sevenfold.serving.definition import Definition
 from sevenfold.serving.ingest import Ingest, made_up
 from sevenfold.spec.system import System
 from sevenfold.stores.memory import MemoryStore
+from sevenfold.stores.syncing import rehearse_syncing
 from sevenfold.types import US_PER_DAY, Texts
 
 __all__ = ["rehearse"]
@@ -24,6 +25,7 @@ def rehearse(system: System, clock: Clock) -> None:
     Compiled code is kept on disk, beside the library or where NUMBA_CACHE_DIR says: other processes find it there.
     """
     rehearse_trees()
+    rehearse_syncing()
     plan = Definition(system).plan
     store, engine = MemoryStore(), OnlineEngine(plan)
     Ingest(store, system.streams, engine, clock).rehearse()

@@ -57,6 +57,7 @@ from sevenfold.serving.slate_table import Slate, SlateTable, served_table
 from sevenfold.spec.system import System
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, frontier_us, last_known_us, position
+from sevenfold.stores.syncing import rehearse_syncing
 from sevenfold.types import Instant, Texts
 
 __all__ = ["Service"]
@@ -364,6 +365,7 @@ class Service:
         """Have everything compiled that takes events in or scores; `ready` does so for answers."""
         self._ingest.rehearse()
         rehearse_trees()
+        rehearse_syncing()
 
     def table_now(self) -> tuple[SlateTable | None, Instant]:
         """The table of slates that is served, if there is one, and the instant that its age is counted to."""

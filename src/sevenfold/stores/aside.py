@@ -23,9 +23,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from sevenfold.errors import StoreError
 from sevenfold.stores.durable import sync_folder
 from sevenfold.stores.kv import Entry, Transaction
 from sevenfold.stores.log import raise_frontier
+from sevenfold.stores.syncing import Syncing
 from sevenfold.stores.tables import META
 
 __all__ = ["ASIDE_BYTES", "AsideFile", "Mark"]
@@ -63,6 +65,7 @@ class AsideFile:
         self.path = path
         self._size = size
         self._handle: int | None = None  # of whoever puts aside
+        self._syncing: Syncing | None = None
         self._next: Mark | None = None  # where the next entry goes; None where none may
         self._is_broken = False
         self._done = _FIRST  # all before are in the tables, as far as this process knows
@@ -126,6 +129,25 @@ class AsideFile:
             self._is_broken = True
             raise
 
+    def begin_sync(self) -> int:
+        """Begin to wait beside this thread for all that is aside by now: the file that can be read when `end_sync` will tell."""
+        if self._handle is None:
+            raise StoreError("nothing is put aside: begin first")
+        if self._syncing is None:
+            self._syncing = Syncing(self._handle)
+        self._syncing.begin()
+        return self._syncing.told
+
+    def end_sync(self, wait: bool = False) -> bool:
+        """Whether what was begun to be waited for is on disk; with `wait` once it is. Raises OSError, and takes no more then."""
+        if self._syncing is None:
+            return False
+        try:
+            return self._syncing.end(wait)
+        except OSError:
+            self._is_broken = True
+            raise
+
     def mark(self, txn: Transaction) -> Mark:
         """The first entry that is not in the tables, as a transaction knows."""
         raw = txn.get(META, _MARK)
@@ -182,6 +204,9 @@ class AsideFile:
 
     def _let_go(self) -> None:
         self._next = None
+        if self._syncing is not None:
+            self._syncing.close()
+            self._syncing = None
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None

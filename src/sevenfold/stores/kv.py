@@ -133,6 +133,17 @@ class Aside(Protocol):
         """Wait until all that is aside is on disk; beside appends of another thread. Raises OSError, and takes no more then."""
         ...
 
+    def begin_sync(self) -> int:
+        """Begin to wait beside this thread for all that is aside by now: the file that can be read when `end_sync` will tell.
+
+        It is to be ended before it is begun again.
+        """
+        ...
+
+    def end_sync(self, wait: bool = False) -> bool:
+        """Whether what was begun to be waited for is on disk; with `wait` once it is. Raises OSError, and takes no more then."""
+        ...
+
 
 class Store(Protocol):
     """Tables that outlive a transaction; safe to share between threads."""

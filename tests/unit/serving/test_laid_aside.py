@@ -21,6 +21,7 @@ from sevenfold.serving.service import Service
 from sevenfold.stores.kv import Aside, Entry
 from sevenfold.stores.lmdb import LmdbStore
 from sevenfold.stores.log import frontier_us, last_known_us
+from sevenfold.stores.syncing import Syncing
 
 A_WHILE_S = 20
 
@@ -155,6 +156,26 @@ def test_without_waiting_for_the_disk_it_is_given_at_once_and_in_the_tables_soon
     assert len(synced) == 1, "on disk before the tables are"
 
 
+def test_settling_waits_for_what_is_on_its_way_to_the_disk(home: Home, no_disk: Syncing) -> None:
+    async def work() -> None:
+        for name, fails in (("r", False), ("s", True)):
+            draft = home.asked(name)
+            if fails:
+                really, home.aside._syncing = home.aside._syncing, no_disk  # type: ignore[attr-defined]
+            home.service.pending.settle_soon()
+            await asyncio.sleep(0)
+            assert not draft.is_kept
+            home.service.pending.settle()
+            assert draft.is_kept
+        home.aside._syncing = really  # type: ignore[attr-defined]
+        await asyncio.sleep(0.01)  # nobody is told of it a second time
+        assert home.logged() >= {"s"}
+
+    within(work)
+    home.service.pending.settle()
+    assert home.logged() == {"r", "s"}
+
+
 def test_settling_has_all_in_the_tables(home: Home) -> None:
     async def work() -> None:
         await home.given("r")
@@ -182,19 +203,26 @@ def test_where_there_is_no_room_they_are_committed(home: Home) -> None:
     within(work)
 
 
-def test_where_the_disk_fails_they_are_committed(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(_: int) -> None:
-        raise OSError(5, "input/output error")
+@pytest.fixture
+def no_disk() -> Iterator[Syncing]:
+    """A wait for a file that is on no disk, which fails."""
+    pipe = os.pipe()
+    waits = Syncing(pipe[0])
+    yield waits
+    waits.close()
+    for handle in pipe:
+        os.close(handle)
 
+
+def test_where_the_disk_fails_they_are_committed(home: Home, no_disk: Syncing) -> None:
     async def work() -> None:
-        with monkeypatch.context() as patched:
-            patched.setattr("os.fdatasync", fails)
-            await home.given("r")
-        assert home.logged() == {"r"}
+        await home.given("q")
+        really, home.aside._syncing = home.aside._syncing, no_disk  # type: ignore[attr-defined]
+        await home.given("r")
+        home.aside._syncing = really  # type: ignore[attr-defined]
+        assert home.logged() == {"q", "r"}
         await home.given("s")
-        assert home.logged() == {"r", "s"}, "nothing is put aside any more"
+        assert home.logged() == {"q", "r", "s"}, "nothing is put aside any more"
 
     within(work)
 
