@@ -12,7 +12,6 @@ import itertools
 import logging
 import math
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 import msgspec
@@ -179,7 +178,9 @@ class App:
         assert heard.route is not None
         assert heard.asked is not None
         route, ticket, gate = heard.route, heard.asked.ticket, self.site.gate
-        asked = replace(heard.asked, body=await self._body(receive, heard.limit))
+        head = heard.asked
+        body = await self._body(receive, heard.limit)
+        asked = Asked(body, head.headers, head.names, head.arrived_s, head.ticket)
         if ticket is None or gate is None:
             reply = route.answer(self.site, asked)
             return reply if isinstance(reply, Reply) else await reply

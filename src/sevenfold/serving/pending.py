@@ -302,7 +302,9 @@ class Pending:
 
     def _synced(self, group: _Group, error: OSError | None) -> None:
         """Go on with a group that is on disk, or commit it where it may not be."""
-        if self._group is not group or self._beside is None:  # whoever settled did not wait for this
+        if (
+            self._group is not group or self._beside is None
+        ):  # whoever settled did not wait for this
             return
         if error is None:
             group.taken_s = elapsed_s() - group.begin_s

@@ -24,10 +24,9 @@ from sevenfold.compiled import COMPILES, released
 __all__ = ["Syncing", "rehearse_syncing"]
 
 _IS_NATIVE = COMPILES and sys.platform.startswith("linux")
-_BYTE = types.uintp, types.uintp
-_read = types.ExternalFunction("read", types.intp(types.intc, *_BYTE))
-_write = types.ExternalFunction("write", types.intp(types.intc, *_BYTE))
-_fdatasync = types.ExternalFunction("fdatasync", types.intc(types.intc))
+_read: Any = types.ExternalFunction("read", types.intp(types.intc, types.uintp, types.uintp))
+_write: Any = types.ExternalFunction("write", types.intp(types.intc, types.uintp, types.uintp))
+_fdatasync: Any = types.ExternalFunction("fdatasync", types.intc(types.intc))
 
 
 @released
