@@ -7,6 +7,7 @@ rounds keep a distance that makes their share of the time small.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -256,7 +257,7 @@ def read_totals(txn: Transaction, definition: Definition) -> AuditTotals:
 class Audit:
     """The job: compares `share` of the logged vectors with the log, one bounded round after another.
 
-    `sealed` are the files of answers, where the home has any.
+    Steps may be on another thread than all else. `sealed` are the files of answers, where the home has any.
     """
 
     store: Store
@@ -271,6 +272,7 @@ class Audit:
     _at: int = field(default=0, init=False)
     _worked_s: float = field(default=0.0, init=False)
     _rest_until_s: float = field(default=0.0, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def __post_init__(self) -> None:
         """Go on where the totals in the store end."""
@@ -278,35 +280,39 @@ class Audit:
 
     def use(self, definition: Definition) -> None:
         """Audit answers by `definition` from now on; a round that had begun is given up."""
-        self.definition = definition
-        with self.store.read() as txn:
-            self.totals = read_totals(txn, definition)
-        self._restart()
+        with self._lock:
+            self.definition = definition
+            with self.store.read() as txn:
+                self.totals = read_totals(txn, definition)
+            self._restart()
 
     def step(self) -> bool:
         """A slice of a round; whether there was anything to do."""
         if self.share <= 0 or elapsed_s() < self._rest_until_s:
             return False
-        begin_s = elapsed_s()
-        if self._round is not None:
-            self._scan(self._round)
-        elif not self._take():
-            return False
-        self._worked_s += elapsed_s() - begin_s
-        if self._round is None and not self._taken:
-            self._rest_until_s = elapsed_s() + self._worked_s / _SHARE_OF_TIME
-            self._worked_s = 0.0
+        with self._lock:
+            begin_s = elapsed_s()
+            if self._round is not None:
+                self._scan(self._round)
+            elif not self._take():
+                return False
+            self._worked_s += elapsed_s() - begin_s
+            if self._round is None and not self._taken:
+                self._rest_until_s = elapsed_s() + self._worked_s / _SHARE_OF_TIME
+                self._worked_s = 0.0
         return True
 
     def failed(self, error: Exception) -> None:
         """Begin anew after the last round that was finished."""
-        self._restart()
+        with self._lock:
+            self._restart()
 
     def forget(self) -> None:
         """Let go of examples and of a round that had begun: they may tell of an entity that has left."""
-        self.totals.examples = []
-        self._restart()
-        self._keep()
+        with self._lock:
+            self.totals.examples = []
+            self._restart()
+            self._keep()
 
     def _restart(self) -> None:
         self._taken, self._round, self._at = [], None, 0

@@ -149,7 +149,7 @@ class Keeping:
         command = [sys.executable, "-m", "sevenfold.stores.keeper"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
         self._is_new = False
-        if verify:
+        if verify or not self._kept.segments:  # what it is about to write needs no second look
             self._verify_s = elapsed_s() + _VERIFY_S
         if self._process.stdin is not None:
             self._process.stdin.write(msgspec.json.encode(orders) + b"\n")

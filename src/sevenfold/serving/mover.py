@@ -22,6 +22,7 @@ from sevenfold.serving.rotation import Bounds, Rotation
 from sevenfold.serving.sealed_answers import SealedAnswers
 from sevenfold.stores.keeper import end_with_the_server, ordered
 from sevenfold.stores.open import open_store
+from sevenfold.turns import LONG_S, ask_for_turns
 
 __all__ = ["Orders", "main", "move"]
 
@@ -67,6 +68,7 @@ def main() -> None:
         format="time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
     )
     os.nice(_NICE)
+    ask_for_turns(LONG_S)
     # Unbuffered: a thread that waits inside a buffer holds its lock, and no interpreter ends in peace then.
     given = msgspec.json.decode(ordered(0), type=Orders)
     threading.Thread(target=end_with_the_server, daemon=True).start()

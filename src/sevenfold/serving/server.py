@@ -55,6 +55,7 @@ from sevenfold.serving.worker import Worker
 from sevenfold.spec.system import System
 from sevenfold.stores.history import HEAD_EVENTS, HISTORY
 from sevenfold.stores.open import open_store
+from sevenfold.turns import SHORT_S, ask_for_turns
 
 __all__ = ["Way", "alone", "serve", "serve_place", "supervise"]
 
@@ -263,6 +264,7 @@ def _serve(
     gc.freeze()
     # A thread beside the loop that computes keeps the interpreter for so long each time that the loop wants it back.
     sys.setswitchinterval(_SWITCH_S)
+    ask_for_turns(SHORT_S)
     try:
         with asyncio.Runner(loop_factory=listeners[0][0].get_loop_factory()) as runner:
             runner.run(_listen_beside(listeners, beside, announce))

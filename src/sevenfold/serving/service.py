@@ -31,6 +31,7 @@ from sevenfold.serving.forgetting import Forgetting, Forgotten, forgotten, order
 from sevenfold.serving.histories import Keeping
 from sevenfold.serving.ingest import Ingest, IngestResult, Observer, Post
 from sevenfold.serving.instants import Instants, Moment
+from sevenfold.serving.job_thread import JobThread
 from sevenfold.serving.jobs import Jobs
 from sevenfold.serving.moving import Moving
 from sevenfold.serving.named import asked_rows, check_keys
@@ -105,6 +106,7 @@ class Service:
         # A replay is compared as a whole by whoever replays.
         share = 0.0 if replay else system.monitoring.audit.share
         self.audit = Audit(store, definition, share)
+        self.auditing = JobThread(self.audit)
         self.changing = Changing(
             store,
             self._ingest,
@@ -136,7 +138,7 @@ class Service:
     def jobs(self) -> tuple[Job, ...]:
         """The work to be done beside the answers."""
         beside = [job for job in (self.rotation, self.keeping) if job is not None]
-        judging = (self.audit, self.referee, self.shadow)
+        judging = (self.auditing, self.referee, self.shadow)
         return (self.forgetting, self.changing, *judging, self.retention, self.scoring, *beside)
 
     def keep_answers(self, folder: Path, head: int = 0, url: str = "") -> None:
@@ -175,6 +177,7 @@ class Service:
 
     def close(self) -> None:
         """End what the service has started; the store stays open."""
+        self.auditing.close()
         self.pending.close()
         self.retrieval.close()
         if self.keeping is not None:

@@ -16,6 +16,7 @@ import msgspec
 
 from sevenfold.stores.history import History
 from sevenfold.stores.open import open_store
+from sevenfold.turns import LONG_S, ask_for_turns
 
 __all__ = ["Orders", "end_with_the_server", "keep", "main", "ordered"]
 
@@ -75,6 +76,7 @@ def main() -> None:
         format="time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
     )
     os.nice(_NICE)
+    ask_for_turns(LONG_S)
     # Unbuffered: a thread that waits inside a buffer holds its lock, and no interpreter ends in peace then.
     orders = msgspec.json.decode(ordered(0), type=Orders)
     threading.Thread(target=end_with_the_server, daemon=True).start()

@@ -20,6 +20,7 @@ import numpy as np
 from numba import types
 
 from sevenfold.compiled import COMPILES, released
+from sevenfold.turns import BRIEF_S, ask_for_turns
 
 __all__ = ["Syncing", "rehearse_syncing"]
 
@@ -93,6 +94,7 @@ class Syncing:
         # A signal would end a call of the loop; others take it.
         with suppress(AttributeError):
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        ask_for_turns(BRIEF_S)
         serve = _serve if _IS_NATIVE else _serve_plainly
         serve(*self._theirs, handle, np.zeros(1, dtype=np.uint8))
 
