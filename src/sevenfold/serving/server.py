@@ -118,7 +118,7 @@ def serve(
         try:
             registry = Registry(home / "registry", way.kinds)
             service = Service(system, store, registry, SystemClock(), way.replay, progress)
-            service.keep_answers(home / PREDICTIONS_FOLDER, way.log_head, url)
+            service.keep_answers(home / PREDICTIONS_FOLDER, url, way.log_head)
             if way.history_head:
                 service.keep_histories(url, home / HISTORY, way.history_head)
             try:
@@ -192,7 +192,7 @@ def serve_place(
         else:
             service = Service(system, store, registry, clock, False, progress)
             service.share(instants, offers)
-            service.keep_answers(home / PREDICTIONS_FOLDER, way.log_head, url)
+            service.keep_answers(home / PREDICTIONS_FOLDER, url, way.log_head)
             if way.history_head:
                 service.keep_histories(url, home / HISTORY, way.history_head)
         with closing(service):
