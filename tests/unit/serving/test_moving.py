@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sevenfold.errors import StoreError
+from sevenfold.serving import mover
 from sevenfold.serving.forgetting import Order, _put
 from sevenfold.serving.mover import Orders
 from sevenfold.serving.moving import Moving
@@ -224,6 +225,19 @@ def test_while_another_process_makes_files_none_is_begun_and_none_swept_away(pla
     place.check()
 
 
+def test_a_process_does_nothing_beside_another_process_and_gives_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mover, "_ALONE_S", 0.1)
+    given = Orders(f"lmdb:{tmp_path / 'store'}", str(tmp_path / "predictions"), HEAD, ROWS)
+    with (
+        SealedAnswers(tmp_path / "predictions").alone(),
+        pytest.raises(NotAloneError, match="predictions"),
+    ):
+        mover.move(given, 0.1)
+    mover.move(given, 0.1)
+
+
 def test_one_of_a_killed_server_that_has_not_ended_loses_nothing(place: Place) -> None:
     """It stands still when the next server starts, with a file made or not, and goes on beside that."""
     orphan = place.of(Bounds(HEAD, ROWS))
@@ -265,20 +279,20 @@ def test_two_processes_move_one_after_the_other(place: Place) -> None:
 
 
 def test_it_does_not_outlive_the_server(place: Place) -> None:
-    mover = Companion("sevenfold.serving.mover")
-    mover.start(Orders(place.url, str(place.folder), HEAD, ROWS))
+    companion = Companion("sevenfold.serving.mover")
+    companion.start(Orders(place.url, str(place.folder), HEAD, ROWS))
     try:
         until_s = time.monotonic() + WAIT_S
         while place.in_files() < 30:
             assert time.monotonic() < until_s
             time.sleep(0.02)
-        assert mover.code is None, "it looks for more"
-        process = mover._process
+        assert companion.code is None, "it looks for more"
+        process = companion._process
         assert process is not None
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(WAIT_S) == 0
     finally:
-        mover.close()
+        companion.close()
     with SealedAnswers(place.folder).alone():
         place.check()
