@@ -12,6 +12,7 @@ from tests.laws.planted import judge, require_caught
 
 TESTS = {
     "promised": ["tests/unit/stores/test_aside.py", "-k", "once_in_its_order"],
+    "failed": ["tests/unit/stores/test_aside.py", "-k", "asked_whether"],
     "event": ["tests/unit/serving/test_laid_aside.py", "-k", "becomes_known_after"],
     "found": ["tests/unit/serving/test_laid_aside.py", "-k", "found_all_the_while"],
     "given": ["tests/unit/serving/test_laid_aside.py", "-k", "moved_all_the_same"],
@@ -52,7 +53,7 @@ MUTANTS = {
         "                if txn is not None:\n",
     ),
     "a disk is asked again whether it has what it has lost": (
-        "given",
+        "failed",
         "stores/aside.py",
         "        if self._is_failed:  # the system",
         "        if False:  # the system",

@@ -20,7 +20,7 @@ from sevenfold.registry.registry import Registry
 from sevenfold.retrieval.build import Retrieval, build_retrieval
 from sevenfold.serving.ahead import ahead_of
 from sevenfold.serving.answer import Answering
-from sevenfold.serving.audit import Audit
+from sevenfold.serving.audit import Audit, rehearse_round
 from sevenfold.serving.background import Job
 from sevenfold.serving.basis import Basis, read_basis
 from sevenfold.serving.caches import Caches, hot_states, slates_of
@@ -360,9 +360,11 @@ class Service:
             return self._answering.probe(txn, Spine(np.array([t_us]), keys))
 
     def rehearse(self) -> None:
-        """Have everything compiled that takes events in or scores; `ready` does so for answers."""
+        """Have everything compiled that takes events in, scores or audits; `ready` does so for answers."""
         self._ingest.rehearse()
         rehearse_trees()
+        if self.audit.share > 0:
+            rehearse_round(self.definition)
 
     def table_now(self) -> tuple[SlateTable | None, Instant]:
         """The table of slates that is served, if there is one, and the instant that its age is counted to."""
