@@ -164,8 +164,8 @@ class LaidAside(Generic[A]):
                 self._aside.note_kept(txn, last)
         except StoreError as error:
             return error
-        except OSError as error:
-            return StoreError(f"what is aside cannot be read: {error}")
+        except Exception as error:  # noqa: BLE001  the edge of the process: no caller hears of it
+            return StoreError(f"what is aside cannot be moved: {error}")
         return last
 
     def _put(self, txn: Transaction, answers: Sequence[A]) -> None:

@@ -67,7 +67,7 @@ class Moving:
         if self.pid:
             self._look_after(rests)
             return False
-        if is_held or not self._is_swept() or rests or not self._rotation.is_due():
+        if is_held or not self._sweep() or rests or not self._rotation.is_due():
             return False
         self._start()
         return True
@@ -82,8 +82,8 @@ class Moving:
             self._left_s = elapsed_s()
         self._mover.close()
 
-    def _is_swept(self) -> bool:
-        """Sweep away what was left half-done, if anything: not while another process is at work, of which is told when that takes long."""
+    def _sweep(self) -> bool:
+        """Sweep away what was left half-done, if anything; whether that is done: not while another process is at work, which NotAloneError tells when it takes long."""
         if self._left_s is None:
             return True
         try:
