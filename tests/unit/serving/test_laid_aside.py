@@ -226,9 +226,11 @@ def test_where_somebody_waits_and_the_disk_fails_each_is_told_by_the_commit(
         disk.fails = False
         await home.given("before")
         disk.fails = True
-        home.store.error = StoreFullError("full")
+        draft = home.asked("r")
+        home.service.pending.settle_soon()
+        home.store.error = StoreFullError("full")  # it is put aside before anybody has met that
         with pytest.raises(StoreError, match="full"):
-            await home.given("r")
+            await draft.kept()
         with pytest.raises(StoreError, match="full"):  # and not for ever
             await home.given("r")
         assert home.asked("before").repeated
