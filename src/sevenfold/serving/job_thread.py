@@ -20,7 +20,9 @@ class JobThread:
     would keep it to its end.
     """
 
-    def __init__(self, job: Job, note: Callable[[str, float, bool], None] = lambda *_: None) -> None:
+    def __init__(
+        self, job: Job, note: Callable[[str, float, bool], None] = lambda *_: None
+    ) -> None:
         self.note = note
         self._job = job
         self._beside = Beside(job.name)

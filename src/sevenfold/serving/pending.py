@@ -2,10 +2,11 @@
 
 A commit is mostly waiting for the disk. A server has it done on a thread beside its event loop, so that meanwhile requests are read and
 refused; what is made while one is under way goes into the next. The one server of a home puts them aside instead (`stores/aside.py`): that waits
-for the disk once and not twice, and copies no pages. They are in the tables with whatever is written next, a quarter of a second later at the latest.
+for the disk once and not twice, and copies no pages. They are in the tables with whatever is written next, or with a commit that is begun a quarter of a second later.
 
 The guarantee: no answer leaves the process before it is on disk with its vectors, its index and its instant. A process that is
-killed, or a machine that loses power, takes with it only answers that nobody has had, and their requests may be sent again.
+killed, or a machine that loses power, takes with it only answers that nobody has had, and their requests may be sent again. Where the server is told not to wait
+(`--log-sync everysec`) an answer is given once the system has it: a kill takes none that somebody has had, a loss of power those of about the last second.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class OvertakenError(ServingError):
 
 
 class Draft:
-    """An answer that is made: given once it `is_kept`; `repeated` when it had been given before.
+    """An answer that is made: given once it `is_kept`, on disk or aside; `repeated` when it had been given before.
 
     `error` is why it could not be written. `features` are those that its vectors are of.
     """
@@ -64,9 +65,9 @@ class Draft:
         self._told: list[Callable[[], None]] = []
 
     def again(self) -> Draft:
-        """The same answer to the same request, which came again before the answer was on disk."""
+        """The same answer to the same request, which came again before the answer was in the tables; with the error of one that could not be kept."""
         twin = Draft(self.prediction, None)
-        twin.is_kept = self.is_kept
+        twin.is_kept, twin.error = self.is_kept, self.error
         self._told.append(lambda: twin.settled(self.error))
         return twin
 
@@ -85,7 +86,7 @@ class Draft:
         )
 
     def settled(self, error: Exception | None) -> None:
-        """Tell all that wait for it that it is on disk, or why it is not."""
+        """Tell all that wait for it that it is kept, or why it is not."""
         self.error, self.is_kept = error, error is None
         if not self.repeated:
             self.prediction.timing_us["log"] = round((elapsed_s() - self.made_s) * 1e6)
@@ -93,7 +94,7 @@ class Draft:
             tell()
 
     async def kept(self) -> None:
-        """Wait until it is on disk; raises what kept it from there."""
+        """Wait until it is kept; raises what kept it from that."""
         if not self.is_kept and self.error is None:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._told.append(lambda: None if future.done() else future.set_result(None))
@@ -101,7 +102,7 @@ class Draft:
         self.require_kept()
 
     def require_kept(self) -> None:
-        """Raise what kept it from the disk, if anything did."""
+        """Raise why it is not kept, if it could not be."""
         if self.error is not None:
             raise self.error
 
@@ -137,7 +138,7 @@ class Pending:
     def write_beside(self, aside: Aside | None = None, sync: bool = True) -> None:
         """From now on have what an event loop settles written on a thread beside it, or put aside: given once they are on disk, or without `sync` at once."""
         self._beside = self._beside or Beside("commit")
-        self._aside = None if aside is None else LaidAside(self._store, aside, self.blocked)
+        self._aside = None if aside is None else LaidAside(self._store, aside, self.blocked, sync)
         self._sync = sync
 
     @property

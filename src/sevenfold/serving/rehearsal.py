@@ -9,6 +9,7 @@ from sevenfold.engines.offline import read_at
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.features.frame import Spine
 from sevenfold.models.trees import rehearse_trees
+from sevenfold.serving.audit import rehearse_round
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.ingest import Ingest, made_up
 from sevenfold.spec.system import System
@@ -20,13 +21,14 @@ __all__ = ["rehearse"]
 
 
 def rehearse(system: System, clock: Clock) -> None:
-    """Compile what takes events of `system` in, what reads its features, now and as of then, and what scores trees.
+    """Compile what takes events of `system` in, what reads its features, now and as of then, what scores trees and what audits.
 
     Compiled code is kept on disk, beside the library or where NUMBA_CACHE_DIR says: other processes find it there.
     """
     rehearse_trees()
     rehearse_syncing()
-    plan = Definition(system).plan
+    definition = Definition(system)
+    plan = definition.plan
     store, engine = MemoryStore(), OnlineEngine(plan)
     Ingest(store, system.streams, engine, clock).rehearse()
     keys = {entity.name: Texts.of(["made up"]) for entity in system.entities}
@@ -34,3 +36,4 @@ def rehearse(system: System, clock: Clock) -> None:
     with store.read() as txn:
         engine.read(txn, plan.stored, spine)
     read_at(plan, plan.stored, spine, {n: made_up(s) for n, s in system.streams.items()})
+    rehearse_round(definition)
