@@ -16,7 +16,7 @@ TESTS = {
     "event": ["tests/unit/serving/test_laid_aside.py", "-k", "becomes_known_after"],
     "found": ["tests/unit/serving/test_laid_aside.py", "-k", "found_all_the_while"],
     "given": ["tests/unit/serving/test_laid_aside.py", "-k", "moved_all_the_same"],
-    "told": ["tests/unit/serving/test_laid_aside.py", "-k", "told_by_the_commit"],
+    "told": ["tests/unit/serving/test_laid_aside.py", "-k", "disk_fails_each"],
     "left": ["tests/unit/serving/test_laid_aside.py", "-k", "not_written_again"],
     "twice": ["tests/unit/serving/test_laid_aside.py", "-k", "put_there_twice"],
 }

@@ -310,19 +310,20 @@ def test_what_is_read_back_again_later_is_not_put_there_twice(home: Home, disk: 
     """Such as by the next server, when the disk is well again."""
     home.service.pending.write_beside(home.aside, sync=False)
     path = home.store.store.path / "aside"
+    found: list[bytes] = []
 
     async def work() -> None:
         home.asked("r")
         home.service.pending.settle_soon()
-        whole = path.read_bytes()
+        found.append(path.read_bytes())
         await home.moved("r")
-        path.write_bytes(whole)
 
     within(work)
     with home.store.write() as txn:
         for table in (PREDICTIONS, REQUESTS):
             for key, _ in list(txn.scan(table)):
                 txn.delete(table, key)
+    path.write_bytes(found[0])
     with home.store.write():
         pass
     told_once(home)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sevenfold.errors import StoreError
-from sevenfold.serving import mover
+from sevenfold.serving import mover, moving
 from sevenfold.serving.forgetting import Order, _put
 from sevenfold.serving.mover import Orders
 from sevenfold.serving.moving import Moving
@@ -238,8 +238,11 @@ def test_a_process_does_nothing_beside_another_process_and_gives_up(
     mover.move(given, 0.1)
 
 
-def test_one_of_a_killed_server_that_has_not_ended_loses_nothing(place: Place) -> None:
+def test_one_of_a_killed_server_that_has_not_ended_loses_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It stands still when the next server starts, with a file made or not, and goes on beside that."""
+    monkeypatch.setattr(moving, "_ALONE_S", WAIT_S)  # however slow the machine is
     orphan = place.of(Bounds(HEAD, ROWS))
     orphan._next_s = 0.0
     assert orphan.step()
