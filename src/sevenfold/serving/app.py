@@ -185,7 +185,7 @@ class App:
         body = await self._body(receive, heard.limit)
         asked = Asked(body, head.headers, head.names, head.arrived_s, head.ticket)
         if ticket is None or gate is None:
-            if route.turn == "answers":
+            if route.turn == "answers" and self.site.service.pending.is_beside:
                 await self._rounds.turn()
             reply = route.answer(self.site, asked)
             return reply if isinstance(reply, Reply) else await reply

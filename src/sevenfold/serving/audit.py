@@ -59,7 +59,7 @@ _VECTORS = 256  # in a round of the job
 _EVENTS = 200_000  # kept in a round of the job
 _SLICE = 8_192
 _LOOK = 64  # answers read in a step
-_SHARE_OF_TIME = 0.05
+_SHARE_OF_TIME = 0.02
 _EXAMPLES = 10
 
 

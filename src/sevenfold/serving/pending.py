@@ -142,6 +142,11 @@ class Pending:
         self._sync = sync
 
     @property
+    def is_beside(self) -> bool:
+        """Whether answers are written beside the event loop: then those of one turn have no commit to share."""
+        return self._beside is not None
+
+    @property
     def commit_s(self) -> float:
         """What a commit takes of late, in seconds."""
         return self._commit_s
@@ -188,7 +193,7 @@ class Pending:
             return
         if self._beside is None:
             asyncio.get_running_loop().call_soon(self.settle)
-        elif not self._sync or self._is_long(elapsed_s()):  # there is no wait to be shared
+        elif self._is_put_aside() or self._is_long(elapsed_s()):  # no commit is to be shared
             self._begin()
         else:
             asyncio.get_running_loop().call_soon(self._begin)
@@ -221,6 +226,9 @@ class Pending:
         for part in (self._beside, self._aside):
             if part is not None:
                 part.close()
+
+    def _is_put_aside(self) -> bool:
+        return self._aside is not None and self._aside.is_open
 
     def _is_long(self, now_s: float) -> bool:
         oldest = next(iter(self._waiting.values()))
@@ -290,7 +298,7 @@ class Pending:
 
     def _is_laid_aside(self, group: _Group) -> bool:
         """Put a group aside where that can be done; whether it is."""
-        if self._aside is None or not self._aside.is_open:
+        if self._aside is None or not self._is_put_aside():
             return False
         try:
             is_aside = self._aside.put(list(group.drafts.values()))

@@ -39,6 +39,6 @@ class Rounds:
             turn = self._waiting.popleft()
             if not turn.done():  # who asked is still there
                 turn.set_result(None)
-                self._over()
+                asyncio.get_running_loop().call_soon(self._over)
                 return
         self._is_taken = False
