@@ -17,13 +17,14 @@ class JobThread:
     """`job`, stepped on a thread of its own; what it shares with the loop it has to guard itself.
 
     A step in Python still takes the interpreter from the loop, but not for longer than a thread may keep it, where a step on the loop itself
-    would keep it to its end.
+    would keep it to its end. Whoever answers thousands a second waits for it thousands of times, so while the server is `pressed` it rests.
     """
 
     def __init__(
         self, job: Job, note: Callable[[str, float, bool], None] = lambda *_: None
     ) -> None:
         self.note = note
+        self.pressed: Callable[[], bool] = lambda: False
         self._job = job
         self._beside = Beside(job.name)
         self._work: Work | None = None
@@ -46,6 +47,8 @@ class JobThread:
             raise error
         if took_s:
             self.note(self.name, took_s, False)
+        if self.pressed():
+            return False
         self._work = Work(self._do, lambda: None)
         self._beside.give(self._work)
         return False
@@ -65,7 +68,7 @@ class JobThread:
         try:
             while self._job.step():
                 worked = True
-                if elapsed_s() - begin_s > _AT_ONCE_S:
+                if self.pressed() or elapsed_s() - begin_s > _AT_ONCE_S:
                     break
         except Exception as error:  # noqa: BLE001  the loop hears of it at its next look
             self._error = error

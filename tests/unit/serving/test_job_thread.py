@@ -83,6 +83,21 @@ def test_a_failure_is_raised_at_the_next_look_and_it_goes_on() -> None:
     job.close()
 
 
+def test_while_the_server_is_pressed_it_rests() -> None:
+    steps = Steps()
+    job = JobThread(steps)
+    is_pressed = [True]
+    job.pressed = lambda: is_pressed[0]
+    steps.left = 3
+    for _ in range(20):
+        assert not job.step()
+        time.sleep(0.001)
+    assert steps.done == 0
+    is_pressed[0] = False
+    until(lambda: steps.done == 3, job)
+    job.close()
+
+
 def test_closing_ends_the_thread() -> None:
     before = threading.active_count()
     job = JobThread(Steps())
