@@ -23,7 +23,11 @@ from sevenfold.stores.aside import AsideFile
 from sevenfold.stores.kv import Aside, Transaction
 from sevenfold.stores.lmdb_pages import pages_of
 from sevenfold.stores.lmdb_transaction import FIRST, Reading, Writing
-from sevenfold.stores.tables import ADDED, TABLES
+from sevenfold.stores.state_layout import SEGMENT_BITS
+from sevenfold.stores.state_log import NO_ROOM, StateLog
+from sevenfold.stores.state_move import LOG, OTHERS, has_log, mark, move
+from sevenfold.stores.state_transaction import settle
+from sevenfold.stores.tables import ADDED, STATE, TABLES
 
 __all__ = ["DEFAULT_MAP_BYTES", "LmdbStore"]
 
@@ -33,7 +37,6 @@ DEFAULT_MAP_BYTES = 64 << 30
 _LOG = logging.getLogger(__name__)
 _READERS = 256
 _SPARE = 8  # ended read transactions kept for the next: begins one in under a microsecond
-_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _LEAST_ROOM_BYTES = 1 << 20
 
 
@@ -71,6 +74,7 @@ class LmdbStore:
         readonly: bool = False,
         map_bytes: int = DEFAULT_MAP_BYTES,
         zeroed: bool = False,
+        segment_bits: int = SEGMENT_BITS,
     ) -> None:
         self.path = Path(path)
         self._readonly = readonly
@@ -99,7 +103,8 @@ class LmdbStore:
             raise StoreError(
                 f"the store in {str(self.path)!r} cannot be opened: {error}"
             ) from error
-        self._dbs = self._open_tables()
+        self._log: StateLog | None = None
+        self._dbs = self._open_tables(segment_bits)
         self._pages = pages_of(self._env)
         self._file = self.path / "data.mdb"
         self._identity = _identity(self._file)
@@ -116,7 +121,11 @@ class LmdbStore:
             self._env.set_mapsize(0)
             self._pages = pages_of(self._env)
             txn = self._env.begin(self._dbs[FIRST], buffers=True)
-        return Reading(txn, self._dbs, self._pages)
+        if self._log is None and has_log(txn, self._names):  # another process has moved the states
+            txn.abort()
+            self._dbs = self._open_tables(SEGMENT_BITS)
+            txn = self._env.begin(self._dbs[FIRST], buffers=True)
+        return Reading(txn, self._dbs, self._pages, self._log)
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -143,10 +152,11 @@ class LmdbStore:
             self._writer = threading.get_ident()
             try:
                 with txn:
-                    writing = Writing(txn, self._dbs, self._pages)
+                    writing = Writing(txn, self._dbs, self._pages, self._log)
                     try:
                         mark = self._aside.put_into(writing)
                         yield writing
+                        writing.commit()
                     finally:
                         writing.end()
                 if mark is not None:
@@ -180,29 +190,59 @@ class LmdbStore:
                     pass
                 self._aside.remove()
         self._aside.close()
+        if self._log is not None:
+            self._log.let_go()
         self._env.close()
 
-    def _open_tables(self) -> dict[str, Any]:
+    def _open_tables(self, bits: int) -> dict[str, Any]:
         try:
             self._env.reader_check()  # free the slots of readers that were killed
+            self._names = self._env.open_db(None)
+            with self._env.begin() as txn:
+                has = has_log(txn, self._names)
             if self._readonly:  # a handle opened inside a read transaction would end with it
-                return self._existing()
-            with self._env.begin(write=True) as txn:
-                return {name: self._env.open_db(name.encode(), txn=txn) for name in TABLES}
+                return self._existing(bool(has), bits)
+            return self._made(has, bits)
         except lmdb.Error as error:
             self._env.close()
             raise StoreError(
                 f"the folder {str(self.path)!r} holds no Sevenfold store, or one of another version: {error}"
             ) from error
+        except StoreError:
+            self._env.close()
+            raise
 
-    def _existing(self) -> dict[str, Any]:
+    def _made(self, has: bool | None, bits: int) -> dict[str, Any]:
+        """The tables of a store to write to, made or mended where they have to be."""
+        names = [(name, OTHERS if name == STATE else name.encode()) for name in TABLES]
+        with self._env.begin(write=True) as txn:
+            found = {name: self._env.open_db(own, txn=txn) for name, own in names}
+            table = self._env.open_db(LOG, txn=txn)
+            if has is None:
+                mark(txn, self._names)
+        log = StateLog(self.path, self._env, table, write=True, bits=bits)
+        with self._faults():
+            if has is False:
+                move(log, self._names, found[STATE])
+            with self._env.begin(write=True) as txn:
+                settle(log, txn)
+                head = log.head(txn)
+            log.sweep(None if head is None else head.layout().folder)
+        self._log = log
+        return found
+
+    def _existing(self, has: bool, bits: int) -> dict[str, Any]:
         found = {}
         for name in TABLES:
+            own = OTHERS if has and name == STATE else name.encode()
             try:
-                found[name] = self._env.open_db(name.encode(), create=False)
+                found[name] = self._env.open_db(own, create=False)
             except lmdb.NotFoundError:
                 if name not in ADDED:
                     raise
+        if has:
+            table = self._env.open_db(LOG, create=False)
+            self._log = StateLog(self.path, self._env, table, write=False, bits=bits)
         return found
 
     @contextmanager
@@ -228,7 +268,7 @@ class LmdbStore:
 
     def _has_no_room(self, code: int) -> bool:
         if code != errno.EIO:
-            return code in _NO_ROOM
+            return code in NO_ROOM
         # So LMDB calls a write that was cut short too, which is how a disk first says that it is full.
         found = os.statvfs(self.path)
         soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -1,0 +1,106 @@
+"""What a transaction has put into the table of states, until it is committed: records and slots of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from sevenfold.stores.state_files import MEMORY, Mapped, Part, place_of
+from sevenfold.stores.state_records import BASES, COUNT, TABLE, collect, find, note
+from sevenfold.stores.state_view import grown, new_table
+from sevenfold.types import Ints
+
+__all__ = ["Pending"]
+
+_BITS = 29  # a piece of records has at most 4 GiB
+_FIRST_WORDS = 1 << 12
+_MOST_WORDS = 1 << 23
+_SLOTS = 512
+_END = (1 << 62) - 1
+
+
+class Pending:
+    """Values by key, the last one put, and deletions. Used again when it was cleared."""
+
+    def __init__(self) -> None:
+        self._part = Part.made(None, 0, 0, _SLOTS)
+        self._pieces: list[tuple[Mapped, int]] = []
+        self._state = np.zeros(3, dtype=np.int64)
+        self.table: Ints = new_table(_BITS, [self._part], sealed=False)
+        self._ends: list[int] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was put."""
+        return not self._ends
+
+    def clear(self) -> None:
+        """Forget all."""
+        if self._ends:
+            if len(self._pieces) > 1 or self._part.mask >= 1 << 16:
+                self.__init__()  # type: ignore[misc]
+                return
+            MEMORY[self._part.slots : self._part.slots + 2 * (self._part.mask + 1)] = 0
+            self._state[0], self._state[2] = 0, 0
+            self._ends = []
+            self._state[1] = 0
+
+    def note(self, keys: Ints, words: Ints, firsts: Ints, lengths: Ints) -> None:
+        """Put values under keys (n, 3): value i has `lengths[i]` bytes, -1 for a deletion, from word `firsts[i]` of `words` on."""
+        # Words that may not be written to are of another type to the compiler: told is where they are.
+        firsts = firsts + place_of(words)
+        at = 0
+        while at < len(keys):
+            at = note(MEMORY, self.table, keys, firsts, lengths, at, self._state)
+            if self._ends:
+                self._ends[-1] = int(self._state[0])
+            if at < len(keys):
+                self._widen(5 + (int(lengths[at]) + 7 >> 3))
+
+    def find(self, keys: Ints) -> Ints:
+        """Where the values of keys (n, 3) lie in `MEMORY`; -1 for none, -2 for one that was deleted."""
+        places = np.empty((len(keys), 2), dtype=np.int64)
+        find(MEMORY, self.table, _END, keys, places)
+        return places
+
+    def keys(self) -> Ints:
+        """The keys (m, 3) that have a value."""
+        out = np.empty((self._part.mask + 1, 3), dtype=np.int64)
+        bounds = (_END, -(1 << 63), (1 << 63) - 1)
+        return out[: collect(MEMORY, self.table, bounds, 0, out)]
+
+    def stretches(self) -> Iterator[tuple[int, int]]:
+        """The addresses of all records, in the order in which they were put."""
+        for piece, end in enumerate(self._ends):
+            yield (piece << _BITS) + (piece == 0), end
+
+    @property
+    def n_words(self) -> int:
+        """No fewer words than its records have."""
+        return sum(end - begin for begin, end in self.stretches())
+
+    def _widen(self, words: int) -> None:
+        """Make room for one record more."""
+        if 2 * int(self._state[2]) > self._part.mask:
+            self._part, used = grown(None, self.table, 0, self._part, 0)
+            self._state[2] = used
+            self.table[TABLE : TABLE + 2] = self._part.slots, self._part.mask
+        if int(self._state[0]) + words > int(self._state[1]):
+            piece = len(self._ends)
+            if piece == len(self._pieces):
+                size = max(min(_FIRST_WORDS << 2 * piece, _MOST_WORDS), words + 1)
+                self._pieces.append((Mapped.of_nothing(size), size))
+                self._tabulate()
+            size = self._pieces[piece][1]
+            # The address 0 is no record's.
+            begin = (piece << _BITS) + (1 if piece == 0 else 0)
+            self._state[0], self._state[1] = begin, (piece << _BITS) + size
+            self._ends.append(begin)
+
+    def _tabulate(self) -> None:
+        table = new_table(_BITS, [self._part], sealed=False)
+        bases = np.array([held.place for held, _ in self._pieces], dtype=np.int64)
+        table[COUNT] = len(bases)
+        assert table[BASES] == len(table)
+        self.table = np.concatenate([table, bases])

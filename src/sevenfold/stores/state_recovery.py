@@ -1,0 +1,94 @@
+"""What the next writer mends: slots that a commit which never was had set, and a table of another boot of the machine."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from sevenfold.errors import StoreError
+from sevenfold.stores.state_commit import Commit
+from sevenfold.stores.state_files import MEMORY
+from sevenfold.stores.state_layout import PARTS
+from sevenfold.stores.state_records import retreat, weigh
+from sevenfold.stores.state_view import View, made_anew
+
+__all__ = ["is_sound", "make_sound"]
+
+
+def is_sound(commit: Commit) -> bool:
+    """Whether slots point to what is committed, and to nothing else."""
+    view, shared = commit.view, commit.shared
+    return (
+        view.is_true
+        and not view.is_private
+        and shared.is_true
+        and shared.published == commit.head.tail
+    )
+
+
+def make_sound(commit: Commit) -> None:
+    """Have slots point to what is committed and to nothing else, before anything is appended. Raises OSError."""
+    view, shared, tail = commit.view, commit.shared, commit.head.tail
+    is_ours = view.is_true and not view.is_private and shared.is_true
+    if is_ours and shared.published >= tail and _repair(commit):
+        return
+    _make_anew(commit)
+
+
+def _repair(commit: Commit) -> bool:
+    """Set back what points beyond the tail; False when a record on the way is damaged."""
+    published = commit.shared.published
+    last = (published - 1) >> commit.bits
+    try:
+        for number in range(commit.open + 1, last + 1):
+            commit.map(number)
+        used, tally = np.zeros(PARTS, dtype=np.int64), np.zeros(1, dtype=np.int64)
+        for part in range(PARTS):
+            used[part] = retreat(MEMORY, commit.table, part, commit.head.tail, tally)
+            if used[part] < 0:
+                return False
+    except StoreError:
+        return False
+    live = commit.shared.live
+    live[:] = 0
+    for part in range(PARTS):
+        weigh(MEMORY, commit.table, part, live)
+    commit.shared.used[:] = used
+    _leave_unused(commit, published, last)
+    return True
+
+
+def _leave_unused(commit: Commit, published: int, last: int) -> None:
+    """Go on behind what was published: a reader may stand in it."""
+    tail, begin = commit.end, commit.open << commit.bits
+    if last > commit.open:
+        commit.sync()
+        commit.forget_tails()
+        commit.changed("closed").append((commit.open, tail - begin))
+        left = commit.txn.id()
+        commit.changed("waiting").extend((n, left) for n in range(commit.open + 1, last))
+        commit.open, tail = last, last << commit.bits
+    commit.changed("gaps").append((tail, published))
+    commit.end = published
+
+
+def _make_anew(commit: Commit) -> None:
+    """Make the table of the records, in new files."""
+    log, txn, old = commit.log, commit.txn, commit.view
+    for address, raw in log.tails(txn):
+        handle = log.handle(commit.folder, address >> commit.bits)
+        os.pwrite(handle, raw, 8 * (address & (commit.size - 1)))
+        os.fdatasync(handle)
+    commit.forget_tails()
+    commit.unsynced = 0
+    left = txn.id()
+    voids = [(i, g, left) for i, g in enumerate(old.layout.generations)]
+    commit.changes["generations"] = [g + 1 for g in old.layout.generations]
+    commit.changed("void").extend(voids)
+    view = View(commit.folder, old.layout, b"", None, write=True)
+    commit.shared.make()
+    used, live = made_anew(view, commit.head, commit.changes["generations"], commit.folder)
+    commit.view, commit.parts, commit.table = view, view.parts, view.table
+    commit.shared.used[:], commit.shared.live[:] = used, live
+    commit.shared.published = commit.head.tail
