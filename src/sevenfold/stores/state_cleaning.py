@@ -45,7 +45,9 @@ def clean(commit: Commit, pending: Pending) -> None:
 def _victim(commit: Commit) -> int:
     """The segment with the smallest part that lives; 0 when enough lives."""
     layout = commit.layout
-    numbers, used = np.array(layout.closed, dtype=np.int64).reshape(-1, 2).T
+    # What was closed by this commit has records that no slot points to yet.
+    closed = [one for one in layout.closed if one[0] < commit.view.layout.open]
+    numbers, used = np.array(closed, dtype=np.int64).reshape(-1, 2).T
     lives = commit.shared.live[numbers & (RING - 1)]
     here = commit.end - (commit.open << commit.bits)
     all_live = int(lives.sum()) + int(commit.shared.live[commit.open & (RING - 1)])

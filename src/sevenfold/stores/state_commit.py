@@ -133,7 +133,7 @@ class Commit:
         words = int(self._bounds[2])
         if not words:
             return
-        raw, offset = memoryview(self._out[:words]).cast("B"), 8 * (self.end % self.size)
+        raw, offset = self._out[:words].data.cast("B"), 8 * (self.end % self.size)
         self._must_sync |= self._small is not None  # it was not all of the commit
         self._small = bytes(raw) if words <= _SMALL_WORDS else b""
         handle = self.log.handle(self.folder, self.open)

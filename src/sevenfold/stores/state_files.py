@@ -13,7 +13,6 @@ from __future__ import annotations
 import mmap
 import os
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -79,8 +78,6 @@ def boot() -> tuple[int, int]:
 
 
 def _asked() -> str:
-    if sys.platform != "darwin":
-        return ""
     command = ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -228,7 +225,7 @@ class Shared:
                 return False
             self._held = Mapped.of_file(self._path, found.st_size, mmap.ACCESS_WRITE)
             self._identity = found.st_dev, found.st_ino
-        return self._held.words(0, 3).tolist() == [_MAGIC, *boot()]
+        return bool(self._held.words(0, 3).tolist() == [_MAGIC, *boot()])
 
     def make(self) -> None:
         """Make it anew; it `is_true` only when `published` is set. Raises OSError."""

@@ -108,7 +108,8 @@ class Head(NamedTuple):
         cls, tail: int, keys: int, cleaning: tuple[int, int], unsynced: int, layout: Layout
     ) -> Head:
         """A head with a layout."""
-        return cls(tail, keys, *cleaning, unsynced, msgspec.msgpack.encode(layout))
+        raw = msgspec.msgpack.encode(layout)
+        return cls(tail, keys, cleaning[0], cleaning[1], unsynced, raw)
 
 
 _DECODER = msgspec.msgpack.Decoder(Layout)

@@ -54,8 +54,8 @@ class StateLog:
         raw = txn.get(HEAD_KEY, db=self.table)
         return None if raw is None else Head.decoded(raw)
 
-    def view(self, txn: Any, head: Head) -> View:
-        """The view of a head; one whose parts cannot be trusted has its own, in memory."""
+    def view(self, txn: Any, head: Head, private: bool = True) -> View:
+        """The view of a head; one whose parts cannot be trusted has its own, in memory, unless there are to be no `private` ones."""
         view = self._view
         if view is not None and view.raw == head.raw_layout:
             return view
@@ -66,6 +66,8 @@ class StateLog:
             layout = head.layout()
             made = View(self.path / layout.folder, layout, head.raw_layout, view, self._write)
             if not made.is_true:
+                if not private:
+                    return made
                 self._make_private(txn, head, made)
             self._view = made
             return made
@@ -156,7 +158,7 @@ class StateLog:
         for line in self.environment.readers().splitlines()[1:]:
             last = line.split()[-1:]
             numbers += [int(word) for word in last if word.isdigit()]
-        return min(numbers)
+        return int(min(numbers))
 
     @contextmanager
     def faults(self) -> Iterator[None]:

@@ -50,7 +50,7 @@ def move(log: StateLog, names: Any, others: Any) -> None:
         txn.drop(log.table, delete=False)
         txn.drop(others, delete=False)
     log.sweep(None)
-    last = b""
+    last: bytes | None = b""
     while last is not None:
         with environment.begin(write=True) as txn:
             last = _slice(log, txn, tree, last)
@@ -61,7 +61,7 @@ def move(log: StateLog, names: Any, others: Any) -> None:
         mark(txn, names)
 
 
-def _slice(log: StateLog, txn: Any, tree: Any, last: bytes) -> Any:
+def _slice(log: StateLog, txn: Any, tree: Any, last: bytes) -> bytes | None:
     """Move a slice of what comes after a key; the last key looked at, None at the end."""
     states = StatesWritten(log, txn)
     try:
@@ -79,6 +79,6 @@ def _slice(log: StateLog, txn: Any, tree: Any, last: bytes) -> Any:
         if hashed:
             states.put_many(hashed)
         states.commit()
-        return found[-1][0]
+        return bytes(found[-1][0])
     finally:
         states.end()

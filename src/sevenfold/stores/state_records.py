@@ -379,11 +379,11 @@ def lay(memory: Ints, pending: Ints, table: Ints, out: Ints, bounds: Ints) -> in
         if memory[_slot(memory, pending, tag, key) + 1] == bounds[0]:
             slot = _slot(memory, table, tag, key)
             if slot < 0:
-                return int(slot if slot == DAMAGED else _UNMAPPED - slot)
+                return DAMAGED if slot == DAMAGED else int(_UNMAPPED - slot)
             old = memory[slot + 1]
             before = _located(table, old) if old else _GONE
-            is_there = before >= 0 and memory[before + 1] & _LOW != 0
-            if is_there or memory[at + 1] & _LOW:
+            # A deletion of what is deleted, too: the record there may lie in what is cleaned, and is not moved.
+            if before >= 0 or memory[at + 1] & _LOW:
                 if bounds[2] + size > bounds[3]:
                     return 0
                 _copied(memory, at, size, old, out, (bounds[2], 0), bounds[4] + bounds[2])
@@ -412,7 +412,7 @@ def move(memory: Ints, pending: Ints, table: Ints, out: Ints, bounds: Ints, olde
         tag = _mixed(key[0], key[1], key[2])
         slot = _slot(memory, table, tag, key)
         if slot < 0:
-            return int(slot if slot == DAMAGED else _UNMAPPED - slot)
+            return DAMAGED if slot == DAMAGED else int(_UNMAPPED - slot)
         is_kept = memory[at + 1] & _LOW != 0 or not oldest
         if memory[slot + 1] == bounds[0] and is_kept:
             mine = _slot(memory, pending, tag, key)
@@ -528,7 +528,7 @@ def collect(memory: Ints, table: Ints, bounds: tuple[int, int, int], part: int, 
         at = _as_of(memory, table, tail, address, key)
         if at <= _UNMAPPED:
             return int(-1 - (_UNMAPPED - at))
-        if at == DAMAGED or at == _OTHER:
+        if at in (DAMAGED, _OTHER):
             return -(1 << 62)
         if at >= 0 and memory[at + 1] & _LOW:
             out[n, 0], out[n, 1], out[n, 2] = key

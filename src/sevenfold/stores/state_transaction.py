@@ -24,7 +24,7 @@ __all__ = ["KEY_BYTES", "States", "StatesWritten", "settle"]
 
 KEY_BYTES = 24
 _PAGE = 512  # items that a scan reads at a time
-_BYTES: Any = memoryview(MEMORY).cast("B")
+_BYTES: Any = MEMORY.data.cast("B")
 
 
 def _apart(keys: Sequence[bytes]) -> Ints:
@@ -218,7 +218,7 @@ def settle(log: StateLog, txn: Any) -> bool:
     head = log.head(txn)
     if head is None:
         return False
-    commit = Commit(log, txn, head, log.view(txn, head))
+    commit = Commit(log, txn, head, log.view(txn, head, private=False))
     if is_sound(commit):
         return False
     with log.faults():

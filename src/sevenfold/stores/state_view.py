@@ -65,14 +65,16 @@ class View:
         self.folder = folder
         self.layout = layout
         self.raw = raw
+        self.is_true = False
+        self.is_private = False
         self._turn = threading.Lock()
-        kept = before if before is not None and before.folder == folder else None
+        # What one that is private has mapped is its own copy.
+        is_kept = before is not None and before.folder == folder and not before.is_private
+        kept = before if is_kept else None
         self._segments: dict[int, Mapped] = {}
         self.parts: list[Part] = []
         for i, generation in enumerate(layout.generations):
-            part = (
-                kept.parts[i] if kept is not None and kept.is_true and not kept.is_private else None
-            )
+            part = kept.parts[i] if kept is not None and kept.is_true else None
             if part is None or part.generation != generation:
                 part = Part.opened(folder, i, generation, write)
             if part is None:
@@ -80,7 +82,6 @@ class View:
                 break
             self.parts.append(part)
         self.is_true = bool(self.parts)
-        self.is_private = False
         for number in layout.numbers():
             held = None if kept is None else kept._segments.get(number)
             self._segments[number] = held or map_segment(folder, number, layout.bits)
@@ -105,7 +106,8 @@ class View:
         """Map one segment more, of a commit after this layout."""
         with self._turn:
             if number in self._segments:
-                if self.table[self.table[BASES] + number - self.table[FIRST]]:
+                place = number - int(self.table[FIRST])
+                if place < self.table[COUNT] and self.table[self.table[BASES] + place]:
                     raise damaged(self.folder, f"a slot points to no record of segment {number}")
                 self.tabulate()  # it was held meanwhile
                 return
