@@ -26,7 +26,7 @@ from sevenfold.stores.lmdb_transaction import FIRST, Reading, Writing
 from sevenfold.stores.state_layout import SEGMENT_BITS
 from sevenfold.stores.state_log import NO_ROOM, StateLog
 from sevenfold.stores.state_move import LOG, OTHERS, has_log, mark, move
-from sevenfold.stores.state_transaction import settle
+from sevenfold.stores.state_recovery import settle
 from sevenfold.stores.tables import ADDED, STATE, TABLES
 
 __all__ = ["DEFAULT_MAP_BYTES", "LmdbStore"]

@@ -25,8 +25,8 @@ from sevenfold.stores.state_files import MEMORY, Part, damaged, map_segment
 from sevenfold.stores.state_layout import HEAD_KEY, Head, Layout, tail_key
 from sevenfold.stores.state_log import StateLog
 from sevenfold.stores.state_pending import Pending
-from sevenfold.stores.state_records import DAMAGED, FULL, enter, lay
-from sevenfold.stores.state_view import View, grown
+from sevenfold.stores.state_records import DAMAGED, FULL, SEALED, enter, lay
+from sevenfold.stores.state_view import View, grown, slots_for
 
 __all__ = ["Commit"]
 
@@ -52,6 +52,7 @@ class Commit:
         self.cleaning = head.victim, head.looked
         self.end = head.tail
         self.unsynced = head.unsynced
+        self.more = 0  # keys that may come new
         self._runs: list[tuple[int, int]] = []
         self._must_sync = False
         self._out = np.empty(0, dtype=np.int64)
@@ -83,6 +84,7 @@ class Commit:
 
     def put(self, pending: Pending) -> None:
         """Append what was put."""
+        self.more = pending.n_keys
         for begin, end in pending.stretches():
             self.append(
                 begin,
@@ -200,7 +202,9 @@ class Commit:
         for begin, end in self._runs:
             at = begin
             while at != end:
-                at = int(enter(MEMORY, self.table, live, used, at, end, tally))
+                table = self.table.copy()
+                table[SEALED] = False  # it was written a moment ago
+                at = int(enter(MEMORY, table, live, used, at, end, tally))
                 if tally[1] == FULL:
                     self.widen(int(tally[2]))
                 elif tally[1] == DAMAGED:
@@ -211,7 +215,8 @@ class Commit:
     def widen(self, i: int) -> None:
         """Make a part twice as large, in a new file; snapshots of before go on with the one there is."""
         old = self.parts[i]
-        wider, used = grown(self.folder, self.table, i, old, old.generation + 1)
+        least = slots_for(self.head.keys + self.more)
+        wider, used = grown(self.folder, self.table, i, old, old.generation + 1, least)
         self.parts = [*self.parts[:i], wider, *self.parts[i + 1 :]]
         self.table = self.view.table_of(self.parts)
         self.shared.used[i] = used

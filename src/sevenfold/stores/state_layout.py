@@ -13,7 +13,7 @@ from sevenfold.errors import StoreError
 __all__ = ["FOLDER", "HEAD_KEY", "PARTS", "SEGMENT_BITS", "TAIL", "Head", "Layout", "tail_key"]
 
 FOLDER = "states-"
-HEAD_KEY = b"head"
+HEAD_KEY = b"~head"  # behind all others: on the page that the bytes of the last commit are on
 TAIL = b"tail/"
 """Before the address of a small commit's bytes, which are kept until its segment is synced."""
 
@@ -102,14 +102,6 @@ class Head(NamedTuple):
                 "open it by the version that wrote it, or by a later one"
             )
         return found
-
-    @classmethod
-    def of(
-        cls, tail: int, keys: int, cleaning: tuple[int, int], unsynced: int, layout: Layout
-    ) -> Head:
-        """A head with a layout."""
-        raw = msgspec.msgpack.encode(layout)
-        return cls(tail, keys, cleaning[0], cleaning[1], unsynced, raw)
 
 
 _DECODER = msgspec.msgpack.Decoder(Layout)

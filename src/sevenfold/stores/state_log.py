@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from sevenfold.errors import StoreError, StoreFullError
 from sevenfold.stores.durable import sync_folder
 from sevenfold.stores.state_files import Mapped, Part, Shared, map_segment
@@ -125,7 +127,7 @@ class StateLog:
             self.let_go()
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return Head.of(layout.open << self.bits, 0, (0, 0), 0, layout)
+        return Head(layout.open << self.bits, 0, 0, 0, 0, msgspec.msgpack.encode(layout))
 
     def new_segment(self, folder: Path, number: int, old: int | None) -> None:
         """The file of a segment, that of an `old` one if there is one. Raises OSError."""

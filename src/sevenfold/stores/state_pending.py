@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from sevenfold.stores.state_files import MEMORY, Mapped, Part, place_of
-from sevenfold.stores.state_records import BASES, COUNT, TABLE, collect, find, note
+from sevenfold.stores.state_records import BASES, COUNT, HEAD, TABLE, collect, find, note
 from sevenfold.stores.state_view import grown, new_table
 from sevenfold.types import Ints
 
@@ -17,6 +17,8 @@ _BITS = 29  # a piece of records has at most 4 GiB
 _FIRST_WORDS = 1 << 12
 _MOST_WORDS = 1 << 23
 _SLOTS = 512
+_KEPT_SLOTS = 1 << 19
+_KEPT_WORDS = 1 << 22
 _END = (1 << 62) - 1
 
 
@@ -36,15 +38,19 @@ class Pending:
         return not self._ends
 
     def clear(self) -> None:
-        """Forget all."""
-        if self._ends:
-            if len(self._pieces) > 1 or self._part.mask >= 1 << 16:
-                self.__init__()  # type: ignore[misc]
-                return
-            MEMORY[self._part.slots : self._part.slots + 2 * (self._part.mask + 1)] = 0
-            self._state[0], self._state[2] = 0, 0
-            self._ends = []
-            self._state[1] = 0
+        """Forget all; memory is kept as far as it was of use."""
+        if not self._ends:
+            return
+        slots, used = self._part.mask + 1, int(self._state[2])
+        if slots > _SLOTS and (slots > _KEPT_SLOTS or used < slots >> 6):
+            self._part = Part.made(None, 0, 0, _SLOTS)
+            self.table[TABLE : TABLE + 2] = self._part.slots, self._part.mask
+        else:
+            MEMORY[self._part.slots : self._part.slots + 2 * slots] = 0
+        if sum(size for _, size in self._pieces) > _KEPT_WORDS:
+            self._pieces = []
+        self._state[:] = 0
+        self._ends = []
 
     def note(self, keys: Ints, words: Ints, firsts: Ints, lengths: Ints) -> None:
         """Put values under keys (n, 3): value i has `lengths[i]` bytes, -1 for a deletion, from word `firsts[i]` of `words` on."""
@@ -56,7 +62,7 @@ class Pending:
             if self._ends:
                 self._ends[-1] = int(self._state[0])
             if at < len(keys):
-                self._widen(5 + (int(lengths[at]) + 7 >> 3))
+                self._widen(HEAD + (int(lengths[at]) + 7 >> 3), len(keys) - at)
 
     def find(self, keys: Ints) -> Ints:
         """Where the values of keys (n, 3) lie in `MEMORY`; -1 for none, -2 for one that was deleted."""
@@ -76,14 +82,20 @@ class Pending:
             yield (piece << _BITS) + (piece == 0), end
 
     @property
+    def n_keys(self) -> int:
+        """How many keys were put or deleted."""
+        return int(self._state[2])
+
+    @property
     def n_words(self) -> int:
         """No fewer words than its records have."""
         return sum(end - begin for begin, end in self.stretches())
 
-    def _widen(self, words: int) -> None:
-        """Make room for one record more."""
+    def _widen(self, words: int, keys: int) -> None:
+        """Make room for one record more, and slots for so many keys."""
         if 2 * int(self._state[2]) > self._part.mask:
-            self._part, used = grown(None, self.table, 0, self._part, 0)
+            least = 1 << (4 * min(keys, _KEPT_SLOTS)).bit_length()
+            self._part, used = grown(None, self.table, 0, self._part, 0, least)
             self._state[2] = used
             self.table[TABLE : TABLE + 2] = self._part.slots, self._part.mask
         if int(self._state[0]) + words > int(self._state[1]):

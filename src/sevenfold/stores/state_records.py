@@ -176,10 +176,10 @@ def _slots(table: Ints, tag: Any) -> tuple[Any, Any]:
 
 
 @kernel
-def _tagged(memory: Ints, table: Ints, tag: Any, begin: int) -> Any:
-    """The slot of a hash, or the free one where it would be, from the `begin`-th that it may be in on."""
+def _tagged(memory: Ints, table: Ints, tag: Any) -> Any:
+    """The first slot of a hash, or the free one where it would be."""
     slots, mask = _slots(table, tag)
-    for i in range(begin, mask + 1):
+    for i in range(mask + 1):
         slot = slots + 2 * ((tag + i) & mask)
         if memory[slot + 1] == 0 or memory[slot] == tag:
             return slot
@@ -238,7 +238,7 @@ def find(memory: Ints, table: Ints, tail: int, keys: Ints, places: Ints) -> int:
             soon(memory, slots + 2 * (tag & mask))
         j = i - _AHEAD
         if 0 <= j < n:
-            slot = _tagged(memory, table, places[j, 0], 0)
+            slot = _tagged(memory, table, places[j, 0])
             places[j, 1] = memory[slot + 1] if slot >= 0 else 0
             at = _located(table, places[j, 1])
             if at > 0:
@@ -268,6 +268,29 @@ def find(memory: Ints, table: Ints, tail: int, keys: Ints, places: Ints) -> int:
 
 
 @kernel
+def _ask_ahead(memory: Ints, here: Ints, table: Ints, run: tuple[int, int, int], end: int) -> Any:
+    """Have what the records to come need brought from memory; how far that is: of one the slot, of one before it what the slot points to.
+
+    `run` are two addresses of records `here`, and whether the second is to be moved, too.
+    """
+    far, near, moves = run
+    if far < end:
+        at = _located(here, far)
+        tag = _mixed(memory[at + 2], memory[at + 3], memory[at + 4])
+        slots, mask = _slots(table, tag)
+        soon(memory, slots + 2 * (tag & mask))
+        far += _size(memory, at)
+    if moves and near < end:
+        at = _located(here, near)
+        tag = _mixed(memory[at + 2], memory[at + 3], memory[at + 4])
+        slot = _tagged(memory, table, tag)
+        if slot >= 0 and memory[slot + 1]:
+            soon(memory, max(_located(table, memory[slot + 1]), 0))
+        near += _size(memory, at)
+    return far, near
+
+
+@kernel
 def enter(
     memory: Ints, table: Ints, live: Ints, used: Ints, begin: int, end: int, tally: Ints
 ) -> Any:
@@ -278,8 +301,13 @@ def enter(
     """
     memory, table, live, used = borrowed(memory), borrowed(table), borrowed(live), borrowed(used)
     fence()
-    address = begin
+    address = far = near = begin
+    ahead = 0
     while address < end:
+        while ahead < 2 * _AHEAD:
+            far, near = _ask_ahead(memory, table, table, (far, near, ahead >= _AHEAD), end)
+            ahead += 1
+        ahead -= 1
         at = _located(table, address)
         if not _is_whole(memory, table, at, address):
             tally[1] = DAMAGED
@@ -328,7 +356,7 @@ def note(
         address, n = state[0], (lengths[i] + 7) >> 3
         mask = table[TABLE + 1]
         if address + HEAD + n > state[1] or 2 * state[2] > mask:
-            return i
+            return int(i)
         at = _located(table, address)
         memory[at], memory[at + 1] = 0, lengths[i] + 1
         for k in range(3):
@@ -343,7 +371,7 @@ def note(
             state[2] += 1
         memory[slot + 1] = address
         state[0] = address + HEAD + n
-    return keys.shape[0]
+    return int(keys.shape[0])
 
 
 @kernel
@@ -372,7 +400,13 @@ def lay(memory: Ints, pending: Ints, table: Ints, out: Ints, bounds: Ints) -> in
         borrowed(table),
         borrowed(out),
     )
+    far = near = bounds[0]
+    ahead = 0
     while bounds[0] < bounds[1]:
+        while ahead < 2 * _AHEAD:
+            far, near = _ask_ahead(memory, pending, table, (far, near, ahead >= _AHEAD), bounds[1])
+            ahead += 1
+        ahead -= 1
         at = _located(pending, bounds[0])
         size, key = _size(memory, at), (memory[at + 2], memory[at + 3], memory[at + 4])
         tag = _mixed(key[0], key[1], key[2])

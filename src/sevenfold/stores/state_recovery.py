@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 
 from sevenfold.errors import StoreError
 from sevenfold.stores.state_commit import Commit
-from sevenfold.stores.state_files import MEMORY
-from sevenfold.stores.state_layout import PARTS
+from sevenfold.stores.state_files import MEMORY, Shared
+from sevenfold.stores.state_layout import PARTS, Head
+from sevenfold.stores.state_log import StateLog
 from sevenfold.stores.state_records import retreat, weigh
 from sevenfold.stores.state_view import View, made_anew
 
-__all__ = ["is_sound", "make_sound"]
+__all__ = ["is_sound", "settle"]
 
 
-def is_sound(commit: Commit) -> bool:
+def is_sound(view: View, shared: Shared, head: Head) -> bool:
     """Whether slots point to what is committed, and to nothing else."""
-    view, shared = commit.view, commit.shared
-    return (
-        view.is_true
-        and not view.is_private
-        and shared.is_true
-        and shared.published == commit.head.tail
-    )
+    is_ours = view.is_true and not view.is_private and shared.is_true
+    return is_ours and shared.published == head.tail
 
 
-def make_sound(commit: Commit) -> None:
-    """Have slots point to what is committed and to nothing else, before anything is appended. Raises OSError."""
+def settle(log: StateLog, txn: Any) -> tuple[Head, View] | None:
+    """Mend what a killed writer or another boot has left: how it is then, in this transaction. None where all is sound."""
+    head = log.head(txn)
+    if head is None:
+        return None
+    view = log.view(txn, head, private=False)
+    if is_sound(view, log.shared(view.folder), head):
+        return None
+    with log.faults():
+        commit = Commit(log, txn, head, view)
+        _make_sound(commit)
+        commit.say()
+    mended = log.head(txn)
+    assert mended is not None
+    # Of files as they are now, and not kept: the transaction may come to nothing.
+    return mended, View(view.folder, mended.layout(), mended.raw_layout, None, write=True)
+
+
+def _make_sound(commit: Commit) -> None:
     view, shared, tail = commit.view, commit.shared, commit.head.tail
     is_ours = view.is_true and not view.is_private and shared.is_true
     if is_ours and shared.published >= tail and _repair(commit):

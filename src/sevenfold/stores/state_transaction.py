@@ -16,11 +16,11 @@ from sevenfold.stores.state_layout import Head
 from sevenfold.stores.state_log import StateLog
 from sevenfold.stores.state_pending import Pending
 from sevenfold.stores.state_records import difference
-from sevenfold.stores.state_recovery import is_sound, make_sound
+from sevenfold.stores.state_recovery import settle
 from sevenfold.stores.state_view import View
 from sevenfold.types import Ints
 
-__all__ = ["KEY_BYTES", "States", "StatesWritten", "settle"]
+__all__ = ["KEY_BYTES", "States", "StatesWritten"]
 
 KEY_BYTES = 24
 _PAGE = 512  # items that a scan reads at a time
@@ -78,8 +78,11 @@ class States:
         np.maximum(places, 0, out=places)
         if len(asked) == 1:
             return [(MEMORY, places)]
-        ends = np.cumsum([len(hashes) for _, hashes in asked])
-        return [(MEMORY, part) for part in np.split(places, ends[:-1])]
+        found, at = list[Words](), 0
+        for _, hashes in asked:
+            found.append((MEMORY, places[at : at + len(hashes)]))
+            at += len(hashes)
+        return found
 
     def count(self) -> int:
         """How many keys have a value."""
@@ -127,8 +130,12 @@ class StatesWritten(States):
     __slots__ = ("_pending",)
 
     def __init__(self, log: StateLog, txn: Any) -> None:
-        settle(log, txn)
-        super().__init__(log, txn)
+        mended = settle(log, txn)
+        if mended is None:
+            super().__init__(log, txn)
+        else:
+            self._log, self._txn = log, txn
+            self._head, self._view = mended
         self._pending = log.pending
         self._pending.clear()
 
@@ -156,9 +163,10 @@ class StatesWritten(States):
         """Set the values of many hashed keys; one of no words is a deletion."""
         if not len(hashes):
             return
-        sizes = np.diff(ends, prepend=0)
-        firsts, lengths = ends - sizes, 8 * sizes
-        lengths[sizes == 0] = -1
+        firsts = np.zeros(len(ends), dtype=np.int64)
+        firsts[1:] = ends[:-1]
+        lengths = 8 * (ends - firsts)
+        lengths[lengths == 0] = -1
         words = np.ascontiguousarray(words, dtype=np.int64)
         self._pending.note(_hashed([(prefix, hashes)]), words, firsts, lengths)
 
@@ -197,8 +205,11 @@ class StatesWritten(States):
             self._commit(pending)
 
     def _commit(self, pending: Pending) -> None:
-        head = self._head or self._log.begin()
-        commit = Commit(self._log, self._txn, head, self._log.view(self._txn, head))
+        head, view = self._head, self._view
+        if head is None or view is None:
+            head = self._log.begin()
+            view = self._log.view(self._txn, head)
+        commit = Commit(self._log, self._txn, head, view)
         commit.make_room(pending.n_words * (5 if commit.view.layout.closed else 1))
         clean(commit, pending)
         commit.put(pending)
@@ -211,18 +222,3 @@ class StatesWritten(States):
     def end(self) -> None:
         """Forget what was put."""
         self._pending.clear()
-
-
-def settle(log: StateLog, txn: Any) -> bool:
-    """Mend what a killed writer or another boot has left, where there is something; whether there was."""
-    head = log.head(txn)
-    if head is None:
-        return False
-    commit = Commit(log, txn, head, log.view(txn, head, private=False))
-    if is_sound(commit):
-        return False
-    with log.faults():
-        make_sound(commit)
-        commit.publish()
-        commit.say()
-    return True
