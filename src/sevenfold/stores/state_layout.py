@@ -87,7 +87,8 @@ class Head(NamedTuple):
     @classmethod
     def decoded(cls, raw: Any) -> Head:
         """The head of what was stored."""
-        return cls(*_FIXED.unpack_from(raw), bytes(raw[_FIXED.size :]))
+        tail, keys, victim, looked, unsynced = _FIXED.unpack_from(raw)
+        return cls(tail, keys, victim, looked, unsynced, bytes(raw[_FIXED.size :]))
 
     def encoded(self) -> bytes:
         """What is stored."""

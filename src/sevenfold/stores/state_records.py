@@ -66,6 +66,7 @@ _LINES = 4  # of 64 bytes that are asked for before a record is read
 _LOW = 0xFFFFFFFF
 _K1, _K2, _K3 = -7046029254386353131, -4658895280553007687, -7723592293110705685
 _K4 = -3335678366873096957
+_APART = 7046029254386353132  # even: odd factors stay odd
 
 
 def _fence(typing_context: Any) -> Any:
@@ -94,25 +95,23 @@ def _mixed(first: Any, second: Any, third: Any) -> Any:
 
 
 @kernel
-def _step(x: Any, word: Any, by: int) -> Any:
-    x = (x ^ word) * by
-    return x ^ ((x >> 32) & _LOW)
+def _folded(word: Any) -> Any:
+    return word ^ (word >> 31)
 
 
 @kernel
 def _seal(memory: Ints, at: int, end: int, address: int) -> Any:
-    """The checksum of a record, 32 bits in the upper half of a word; four sums at once, because each waits for itself."""
-    a, b = _step(address, memory[at], _K1), _step(memory[at + 2], memory[at + 1] & _LOW, _K2)
-    c, d = _step(memory[at + 3], end - at, _K3), _step(memory[at + 4], address, _K4)
-    i = at + HEAD
-    while i + 4 <= end:
-        a, b = _step(a, memory[i], _K1), _step(b, memory[i + 1], _K2)
-        c, d = _step(c, memory[i + 2], _K3), _step(d, memory[i + 3], _K4)
-        i += 4
-    while i < end:
-        a, b, c, d = _step(b, memory[i], _K1), c, d, a
-        i += 1
-    return _mixed(a ^ (b * _K4), c, d) & ~_LOW
+    """The checksum of a record, 32 bits in the upper half of a word: a sum of products, none of which waits for another.
+
+    The factors are odd and all different, so that a change of one word changes the sum; folded are words because a change of their last bit alone
+    would be the same with any factor.
+    """
+    total = address * _K4 + _folded(memory[at]) * _K2 + (memory[at + 1] & _LOW) * _K3
+    factor = _K1
+    for i in range(at + 2, end):
+        total += _folded(memory[i]) * factor
+        factor += _APART
+    return _mixed(total, end - at, address) & ~_LOW
 
 
 @kernel
@@ -217,6 +216,28 @@ def _searched(memory: Ints, table: Ints, tail: int, tag: Any, key: tuple[int, in
 
 
 @kernel
+def _placed(memory: Ints, table: Ints, tail: int, key: tuple[int, int, int], place: Ints) -> Any:
+    """Turn the hash of a key, and the newest address that there may be of it, into where its value lies; see `find`."""
+    tag, at = place[0], _as_of(memory, table, tail, place[1], key)
+    if at == _OTHER:
+        at = _searched(memory, table, tail, tag, key)
+    place[0] = place[1] = _NONE
+    if at <= _UNMAPPED:
+        return _UNMAPPED - at
+    if at == _NONE:
+        return 0
+    if at < 0:
+        return -1
+    length = (memory[at + 1] & _LOW) - 1
+    if length < 0:
+        place[0] = place[1] = -2
+    else:
+        place[0] = 8 * (at + HEAD)
+        place[1] = place[0] + length
+    return 0
+
+
+@kernel
 def find(memory: Ints, table: Ints, tail: int, keys: Ints, places: Ints) -> int:
     """Write where the values of keys (n, 3) lie as of a tail: first byte and the one after the last, (n, 2), twice -1 for none and -2 for one that was deleted.
 
@@ -245,25 +266,10 @@ def find(memory: Ints, table: Ints, tail: int, keys: Ints, places: Ints) -> int:
                 for line in range(_LINES):
                     soon(memory, at + 8 * line)
         j -= _AHEAD
-        if j < 0 or j >= n:
-            continue
-        key = (keys[j, 0], keys[j, 1], keys[j, 2])
-        at = _as_of(memory, table, tail, places[j, 1], key)
-        if at == _OTHER:
-            at = _searched(memory, table, tail, places[j, 0], key)
-        places[j, 0] = places[j, 1] = -1
-        if at <= _UNMAPPED:
-            return int(_UNMAPPED - at)
-        if at == _NONE:
-            continue
-        if at < 0:
-            return int(-1 - j)
-        length = (memory[at + 1] & _LOW) - 1
-        if length < 0:
-            places[j, 0] = places[j, 1] = -2
-        else:
-            places[j, 0] = 8 * (at + HEAD)
-            places[j, 1] = places[j, 0] + length
+        if 0 <= j < n:
+            told = _placed(memory, table, tail, (keys[j, 0], keys[j, 1], keys[j, 2]), places[j])
+            if told:
+                return int(told if told > 0 else -1 - j)
     return 0
 
 
