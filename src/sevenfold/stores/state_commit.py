@@ -114,7 +114,8 @@ class Commit:
 
     def map(self, number: int) -> None:
         """Have a segment in memory that a slot points to."""
-        self.view.map(number)
+        if not self.view.has(number):
+            self.view.map(number)
         self.table = self.view.table_of(self.parts)
 
     def _make_way(self, laid: int, left: int) -> None:
@@ -198,6 +199,7 @@ class Commit:
     def publish(self) -> None:
         """Have slots point to what was appended. From here on others may stand in it."""
         self.shared.published = self.end
+        self.shared.table = sum(self.layout.generations)
         live, used, tally = self.shared.live, self.shared.used, self._tally
         for begin, end in self._runs:
             at = begin
@@ -221,6 +223,7 @@ class Commit:
         self.table = self.view.table_of(self.parts)
         self.shared.used[i] = used
         self.changed("generations")[i] = wider.generation
+        self.shared.table = sum(self.layout.generations)
         self.changed("void").append((i, old.generation, self.txn.id()))
 
     def say(self) -> None:

@@ -2,7 +2,7 @@
 
     N.seg      64 MiB of records, of which only what is in use has blocks
     I.P.hash   a part of the table: MAGIC, boot, generation, part, slots; then its slots
-    writers    MAGIC, boot, how far was published, slots in use by part, living words by segment
+    writers    MAGIC, boot, how far was published, of which parts it speaks, slots in use by part, living words by segment
 
 The last two are never synced. They are true to the records only as long as the machine runs that wrote them, so they carry the
 identity of its boot: those of another one are made anew.
@@ -242,6 +242,15 @@ class Shared:
         words = self._words(0, 4)
         words[3] = end
         words[:3] = [_MAGIC, *boot()]
+
+    @property
+    def table(self) -> int:
+        """Of which parts it speaks: the sum of their generations."""
+        return int(self._words(4, 5)[0])
+
+    @table.setter
+    def table(self, generations: int) -> None:
+        self._words(4, 5)[0] = generations
 
     @property
     def used(self) -> Ints:

@@ -121,6 +121,7 @@ class StateLog:
                 Part.made(folder, part, layout.generations[part], slots_for(0))
             shared = self.shared(folder)
             shared.make()
+            shared.table = sum(layout.generations)
             shared.published = layout.open << self.bits
             sync_folder(self.path)
         except OSError:

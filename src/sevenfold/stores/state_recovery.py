@@ -21,7 +21,8 @@ __all__ = ["is_sound", "settle"]
 def is_sound(view: View, shared: Shared, head: Head) -> bool:
     """Whether slots point to what is committed, and to nothing else."""
     is_ours = view.is_true and not view.is_private and shared.is_true
-    return is_ours and shared.published == head.tail
+    is_told = shared.table == sum(view.layout.generations) if is_ours else False
+    return is_told and shared.published == head.tail
 
 
 def settle(log: StateLog, txn: Any) -> tuple[Head, View] | None:
@@ -35,6 +36,7 @@ def settle(log: StateLog, txn: Any) -> tuple[Head, View] | None:
     with log.faults():
         commit = Commit(log, txn, head, view)
         _make_sound(commit)
+        commit.shared.table = sum(commit.layout.generations)
         commit.say()
     mended = log.head(txn)
     assert mended is not None
@@ -53,9 +55,8 @@ def _make_sound(commit: Commit) -> None:
 def _repair(commit: Commit) -> bool:
     """Set back what points beyond the tail; False when a record on the way is damaged."""
     published = commit.shared.published
-    last = (published - 1) >> commit.bits
     try:
-        for number in range(commit.open + 1, last + 1):
+        for number in range(commit.open + 1, _last(commit, published) + 1):
             commit.map(number)
         used, tally = np.zeros(PARTS, dtype=np.int64), np.zeros(1, dtype=np.int64)
         for part in range(PARTS):
@@ -69,13 +70,20 @@ def _repair(commit: Commit) -> bool:
     for part in range(PARTS):
         weigh(MEMORY, commit.table, part, live)
     commit.shared.used[:] = used
-    _leave_unused(commit, published, last)
+    _leave_unused(commit, published)
     return True
 
 
-def _leave_unused(commit: Commit, published: int, last: int) -> None:
+def _last(commit: Commit, published: int) -> int:
+    """The segment that was written to last."""
+    return max((published - 1) >> commit.bits, commit.open)
+
+
+def _leave_unused(commit: Commit, published: int) -> None:
     """Go on behind what was published: a reader may stand in it."""
-    tail, begin = commit.end, commit.open << commit.bits
+    tail, begin, last = commit.end, commit.open << commit.bits, _last(commit, published)
+    if published == tail:
+        return
     if last > commit.open:
         commit.sync()
         commit.forget_tails()
@@ -101,8 +109,11 @@ def _make_anew(commit: Commit) -> None:
     commit.changes["generations"] = [g + 1 for g in old.layout.generations]
     commit.changed("void").extend(voids)
     view = View(commit.folder, old.layout, b"", None, write=True)
-    commit.shared.make()
+    shared, tail = commit.shared, commit.head.tail
+    published = max(tail, shared.published) if shared.is_true else tail
+    shared.make()
     used, live = made_anew(view, commit.head, commit.changes["generations"], commit.folder)
     commit.view, commit.parts, commit.table = view, view.parts, view.table
-    commit.shared.used[:], commit.shared.live[:] = used, live
-    commit.shared.published = commit.head.tail
+    shared.used[:], shared.live[:] = used, live
+    _leave_unused(commit, published)
+    shared.published = published

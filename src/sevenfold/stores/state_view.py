@@ -114,6 +114,10 @@ class View:
             self._segments[number] = map_segment(self.folder, number, self.layout.bits)
             self.tabulate()
 
+    def has(self, number: int) -> bool:
+        """Whether a segment is mapped, though it need not be in the table yet."""
+        return number in self._segments
+
     def hold(self, number: int, held: Mapped) -> None:
         """Have a segment that is mapped already."""
         with self._turn:
