@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
@@ -106,12 +107,12 @@ def _seal(memory: Ints, at: int, end: int, address: int) -> Any:
     The factors are odd and all different, so that a change of one word changes the sum; folded are words because a change of their last bit alone
     would be the same with any factor.
     """
-    total = address * _K4 + _folded(memory[at]) * _K2 + (memory[at + 1] & _LOW) * _K3
-    factor = _K1
+    total = np.int64(address) * _K4 + _folded(memory[at]) * _K2 + (memory[at + 1] & _LOW) * _K3
+    factor = np.int64(_K1)
     for i in range(at + 2, end):
         total += _folded(memory[i]) * factor
         factor += _APART
-    return _mixed(total, end - at, address) & ~_LOW
+    return _mixed(total, np.int64(end - at), address) & ~_LOW
 
 
 @kernel
