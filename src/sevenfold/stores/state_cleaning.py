@@ -6,7 +6,6 @@ import numpy as np
 
 from sevenfold.stores.state_commit import Commit
 from sevenfold.stores.state_files import MEMORY
-from sevenfold.stores.state_pending import Pending
 from sevenfold.stores.state_records import RING, move
 
 __all__ = ["clean"]
@@ -15,9 +14,12 @@ _LOOKED = 4
 """Words looked at for each that is written."""
 
 
-def clean(commit: Commit, pending: Pending) -> None:
-    """Append copies of what lives in the segment with least of it, when more is dead than lives in all of them."""
-    budget = _LOOKED * pending.n_words
+def clean(commit: Commit, words: int) -> None:
+    """Append copies of what lives in the segment with least of it, when more is dead than lives in all of them.
+
+    `words` are those that the commit writes besides.
+    """
+    budget = _LOOKED * words
     while budget > 0 and commit.view.layout.closed:
         victim, looked = commit.cleaning
         if not victim:
@@ -33,7 +35,7 @@ def clean(commit: Commit, pending: Pending) -> None:
                 begin,
                 stop,
                 lambda bounds, oldest=oldest: move(  # type: ignore[misc]
-                    MEMORY, pending.table, commit.table, commit.out(), bounds, oldest
+                    MEMORY, commit.table, commit.out(), bounds, oldest
                 ),
             )
             end = max(end, came - (victim << commit.bits))

@@ -383,10 +383,9 @@ def note(
 
 @kernel
 def _copied(
-    memory: Ints, at: int, size: int, before: int, out: Ints, room: tuple[int, int], address: int
+    memory: Ints, at: int, size: int, before: int, out: Ints, begin: int, address: int
 ) -> None:
     """A record as it is at another address, with the one before it."""
-    begin, _ = room
     for k in range(1, size):
         out[begin + k] = memory[at + k]
     out[begin] = before
@@ -427,41 +426,33 @@ def lay(memory: Ints, pending: Ints, table: Ints, out: Ints, bounds: Ints) -> in
             if before >= 0 or memory[at + 1] & _LOW:
                 if bounds[2] + size > bounds[3]:
                     return 0
-                _copied(memory, at, size, old, out, (bounds[2], 0), bounds[4] + bounds[2])
+                _copied(memory, at, size, old, out, bounds[2], bounds[4] + bounds[2])
                 bounds[2] += size
         bounds[0] += size
     return 0
 
 
 @kernel
-def move(memory: Ints, pending: Ints, table: Ints, out: Ints, bounds: Ints, oldest: bool) -> int:
-    """Lay out copies of what slots still point to in a stretch of the log, but for what the transaction itself has put.
+def move(memory: Ints, table: Ints, out: Ints, bounds: Ints, oldest: bool) -> int:
+    """Lay out copies of what slots still point to in a stretch of the log.
 
     `bounds` as in `lay`, the first two of them addresses of the log. A deletion in the `oldest` segment has nothing to delete any more.
     """
-    memory, pending, table, out = (
-        borrowed(memory),
-        borrowed(pending),
-        borrowed(table),
-        borrowed(out),
-    )
+    memory, table, out = borrowed(memory), borrowed(table), borrowed(out)
     while bounds[0] < bounds[1]:
         at = _located(table, bounds[0])
         if not _is_whole(memory, table, at, bounds[0]):
             return DAMAGED
         size, key = _size(memory, at), (memory[at + 2], memory[at + 3], memory[at + 4])
-        tag = _mixed(key[0], key[1], key[2])
-        slot = _slot(memory, table, tag, key)
+        slot = _slot(memory, table, _mixed(key[0], key[1], key[2]), key)
         if slot < 0:
             return DAMAGED if slot == DAMAGED else int(_UNMAPPED - slot)
         is_kept = memory[at + 1] & _LOW != 0 or not oldest
         if memory[slot + 1] == bounds[0] and is_kept:
-            mine = _slot(memory, pending, tag, key)
-            if memory[mine + 1] == 0:
-                if bounds[2] + size > bounds[3]:
-                    return 0
-                _copied(memory, at, size, bounds[0], out, (bounds[2], 0), bounds[4] + bounds[2])
-                bounds[2] += size
+            if bounds[2] + size > bounds[3]:
+                return 0
+            _copied(memory, at, size, bounds[0], out, bounds[2], bounds[4] + bounds[2])
+            bounds[2] += size
         bounds[0] += size
     return 0
 

@@ -211,7 +211,7 @@ class StatesWritten(States):
             view = self._log.view(self._txn, head)
         commit = Commit(self._log, self._txn, head, view)
         commit.make_room(pending.n_words * (5 if commit.view.layout.closed else 1))
-        clean(commit, pending)
+        clean(commit, pending.n_words)  # first: of two records of a key the later holds
         commit.put(pending)
         commit.flush()
         commit.keep()

@@ -16,6 +16,8 @@ from sevenfold.stores import state_commit, state_files, state_view
 from sevenfold.stores.kv import Hashes, Transaction
 from sevenfold.stores.lmdb import LmdbStore
 from sevenfold.stores.state_commit import Commit
+from sevenfold.stores.state_files import MEMORY, place_of
+from sevenfold.stores.state_records import BASES, COUNT, TABLE, find
 from sevenfold.stores.tables import META, STATE
 
 BITS = 8  # a segment of 256 words
@@ -77,7 +79,7 @@ class Machine:
         self.model = trial
 
     def keep(self, txn: Transaction, trial: States) -> None:
-        n = int(self.rng.integers(1, 9))
+        n = int(self.rng.integers(1, 20 if self.rng.random() < 0.2 else 9))
         prefix = PREFIXES[self.rng.integers(2)]
         hashes = self.hashes[self.rng.choice(len(self.hashes), n, replace=False)]
         lengths = self.rng.integers(0, 9, n)
@@ -195,6 +197,38 @@ def test_a_commit_that_fails_leaves_nothing(tmp_path: Path, step: str, after: bo
     machine.open_anew()
     machine.commit()
     machine.look()
+    machine.store.close()
+
+
+def test_who_stands_in_what_failed_finds_its_way_back(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, 9, keys=30)
+    for _ in range(8):
+        machine.commit()
+        before = dict(machine.model)
+        machine.fail("say", after=True)
+        # Slots as somebody has read them, of a snapshot from before, who comes to the records much later.
+        log: Any = machine.store._log  # type: ignore[attr-defined]
+        with machine.store.read() as txn:
+            head = log.head(txn._txn)  # type: ignore[attr-defined]
+            view = log.view(txn._txn, head)  # type: ignore[attr-defined]
+            table = view.table.copy()
+            slots = [
+                MEMORY[one.slots : one.slots + 2 * (one.mask + 1)].copy() for one in view.parts
+            ]
+            table[TABLE : TABLE + 2 * len(slots) : 2] = [place_of(one) for one in slots]
+            for _ in range(3):
+                machine.commit()
+            keys = [key for prefix in PREFIXES for key in key_bytes(machine.hashes, prefix)]
+            asked = np.array(np.frombuffer(b"".join(keys), dtype=np.int64)).reshape(-1, 3)
+            places = np.empty((len(keys), 2), dtype=np.int64)
+            while number := find(MEMORY, table, head.tail, asked, places):
+                assert number > 0
+                view.map(number)
+                bases = view.table[table[BASES] :]
+                table = np.concatenate([table[: table[BASES]], bases])
+                table[COUNT] = len(bases)
+            found = [MEMORY[a // 8 : -(-b // 8)].tobytes()[: b - a] for a, b in places.tolist()]
+            assert found == [before.get(key, b"") for key in keys]
     machine.store.close()
 
 
