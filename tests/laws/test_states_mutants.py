@@ -17,6 +17,7 @@ TESTS = {
     "machine": [LOG, "-k", "whatever_happens and 0", PLAIN],
     "failing": [LOG, "-k", "fails_leaves_nothing and False-say", PLAIN],
     "grown": [LOG, "-k", "whatever_happens and 2", PLAIN],
+    "large": [LOG, "-k", "large_commits", PLAIN],
     "standing": [LOG, "-k", "who_stands", PLAIN],
     "thrown": [LOG, "-k", "thrown_away", PLAIN],
     "power": [LOG, "-k", "loss_of_power", PLAIN],
@@ -44,7 +45,7 @@ MUTANTS = {
         "    commit.end = tail\n",
     ),
     "copies come after what is new": (
-        "thrown",
+        "large",
         "stores/state_transaction.py",
         "        clean(commit, pending.n_words)  # first: of two records of a key the later holds\n        commit.put(pending)\n",
         "        commit.put(pending)\n        clean(commit, pending.n_words)\n",
@@ -54,12 +55,6 @@ MUTANTS = {
         "stores/state_log.py",
         "        return int(min(numbers))\n",
         "        return int(numbers[0])\n",
-    ),
-    "what a commit has closed is cleaned by it": (
-        "machine",
-        "stores/state_cleaning.py",
-        "if one[0] < commit.view.layout.open]",
-        "if one[0] <= commit.open]",
     ),
     "a deletion goes while there is something older": (
         "thrown",

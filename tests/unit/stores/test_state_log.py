@@ -78,8 +78,10 @@ class Machine:
                 require(txn, trial, self.hashes)
         self.model = trial
 
-    def keep(self, txn: Transaction, trial: States) -> None:
-        n = int(self.rng.integers(1, 20 if self.rng.random() < 0.2 else 9))
+    def keep(self, txn: Transaction, trial: States, share: float = 0.1) -> None:
+        # Some fill more than a segment.
+        all_of_them = self.rng.random() < share
+        n = len(self.hashes) * 3 // 4 if all_of_them else int(self.rng.integers(1, 9))
         prefix = PREFIXES[self.rng.integers(2)]
         hashes = self.hashes[self.rng.choice(len(self.hashes), n, replace=False)]
         lengths = self.rng.integers(0, 9, n)
@@ -196,6 +198,20 @@ def test_a_commit_that_fails_leaves_nothing(tmp_path: Path, step: str, after: bo
     machine.look()
     machine.open_anew()
     machine.commit()
+    machine.look()
+    machine.store.close()
+
+
+def test_large_commits_clean_many_segments(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, 11, keys=60)
+    for _ in range(25):
+        trial = dict(machine.model)
+        with machine.store.write() as txn:
+            machine.keep(txn, trial, share=1.0)
+        machine.model = trial
+        with machine.store.read() as txn:
+            assert dict(txn.scan(STATE)) == trial
+    machine.open_anew(thrown_away=True)
     machine.look()
     machine.store.close()
 
