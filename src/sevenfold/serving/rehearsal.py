@@ -13,17 +13,19 @@ from sevenfold.serving.definition import Definition
 from sevenfold.serving.ingest import Ingest, made_up
 from sevenfold.spec.system import System
 from sevenfold.stores.memory import MemoryStore
+from sevenfold.stores.state_rehearsal import rehearse_states
 from sevenfold.types import US_PER_DAY, Texts
 
 __all__ = ["rehearse"]
 
 
 def rehearse(system: System, clock: Clock) -> None:
-    """Compile what takes events of `system` in, what reads its features, now and as of then, and what scores trees.
+    """Compile what takes events of `system` in, what reads its features, now and as of then, what keeps states, and what scores trees.
 
     Compiled code is kept on disk, beside the library or where NUMBA_CACHE_DIR says: other processes find it there.
     """
     rehearse_trees()
+    rehearse_states()
     plan = Definition(system).plan
     store, engine = MemoryStore(), OnlineEngine(plan)
     Ingest(store, system.streams, engine, clock).rehearse()

@@ -53,7 +53,7 @@ class _Everything:
 
 
 MEMORY: Ints = np.asarray(_Everything())
-"""All of the process's memory as words: what kernels are told of lies somewhere in it."""
+"""All of the process's memory as words: what kernels are told of lies somewhere in it. Not to be printed: most of it is not there."""
 
 
 def place_of(words: Ints) -> int:
