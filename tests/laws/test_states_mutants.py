@@ -34,7 +34,7 @@ MUTANTS = {
     ),
     "what a commit that failed had set is not set back": (
         "failing",
-        "stores/state_records.py",
+        "stores/state_upkeep.py",
         "        if address != memory[slot + 1]:\n            memory[slot + 1] = address\n",
         "        if address != memory[slot + 1]:\n",
     ),
@@ -58,13 +58,13 @@ MUTANTS = {
     ),
     "a deletion goes while there is something older": (
         "thrown",
-        "stores/state_records.py",
-        "_LOW != 0 or not oldest\n",
-        "_LOW != 0\n",
+        "stores/state_upkeep.py",
+        "LOW != 0 or not oldest\n",
+        "LOW != 0\n",
     ),
     "a part that has grown says nothing of before": (
         "grown",
-        "stores/state_records.py",
+        "stores/state_upkeep.py",
         "        memory[new + 2 * at + 1] = address\n        n += 1\n",
         "        n += 1\n",
     ),
@@ -77,7 +77,7 @@ MUTANTS = {
     "a record is not looked at": (
         "read",
         "stores/state_records.py",
-        "return bool(size <= room and _seal(memory, at, at + size, address) == memory[at + 1] & ~_LOW)",
+        "return bool(size <= room and seal(memory, at, at + size, address) == memory[at + 1] & ~LOW)",
         "return bool(size <= room)",
     ),
     "a table of parts that never were is taken for sound": (

@@ -6,7 +6,8 @@ import numpy as np
 
 from sevenfold.stores.state_commit import Commit
 from sevenfold.stores.state_files import MEMORY
-from sevenfold.stores.state_records import RING, move
+from sevenfold.stores.state_records import RING
+from sevenfold.stores.state_upkeep import move
 
 __all__ = ["clean"]
 

@@ -25,7 +25,8 @@ from sevenfold.stores.state_files import MEMORY, Part, damaged, map_segment
 from sevenfold.stores.state_layout import HEAD_KEY, Head, Layout, tail_key
 from sevenfold.stores.state_log import StateLog
 from sevenfold.stores.state_pending import Pending
-from sevenfold.stores.state_records import DAMAGED, FULL, SEALED, enter, lay
+from sevenfold.stores.state_records import DAMAGED, FULL, SEALED
+from sevenfold.stores.state_upkeep import enter, lay
 from sevenfold.stores.state_view import View, grown, slots_for
 
 __all__ = ["Commit"]

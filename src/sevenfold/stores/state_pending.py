@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from sevenfold.stores.state_files import MEMORY, Mapped, Part, place_of
-from sevenfold.stores.state_records import BASES, COUNT, HEAD, TABLE, collect, find, note
+from sevenfold.stores.state_records import BASES, COUNT, HEAD, TABLE, find, note
+from sevenfold.stores.state_upkeep import collect
 from sevenfold.stores.state_view import grown, new_table
 from sevenfold.types import Ints
 

@@ -12,7 +12,7 @@ from sevenfold.stores.state_commit import Commit
 from sevenfold.stores.state_files import MEMORY, Shared
 from sevenfold.stores.state_layout import PARTS, Head
 from sevenfold.stores.state_log import StateLog
-from sevenfold.stores.state_records import retreat, weigh
+from sevenfold.stores.state_upkeep import retreat, weigh
 from sevenfold.stores.state_view import View, made_anew
 
 __all__ = ["is_sound", "settle"]

@@ -15,8 +15,8 @@ from sevenfold.stores.state_files import MEMORY
 from sevenfold.stores.state_layout import Head
 from sevenfold.stores.state_log import StateLog
 from sevenfold.stores.state_pending import Pending
-from sevenfold.stores.state_records import difference
 from sevenfold.stores.state_recovery import settle
+from sevenfold.stores.state_upkeep import difference
 from sevenfold.stores.state_view import View
 from sevenfold.types import Ints
 

@@ -21,12 +21,10 @@ from sevenfold.stores.state_records import (
     RING,
     SEALED,
     TABLE,
-    collect,
-    enter,
     find,
-    regrow,
 )
 from sevenfold.stores.state_records import PARTS as PART_BITS
+from sevenfold.stores.state_upkeep import collect, enter, regrow
 from sevenfold.types import Ints
 
 __all__ = ["View", "grown", "made_anew", "new_table", "slots_for"]
