@@ -149,7 +149,7 @@ def room_for(handle: int, size: int) -> None:
 def _new_file(path: Path, size: int) -> None:
     # A file of that name may be what a killed writer left: nobody is to have it in memory.
     path.unlink(missing_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         room_for(handle, size)
     except OSError:

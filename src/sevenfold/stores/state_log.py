@@ -137,7 +137,7 @@ class StateLog:
         # A killed writer may have made it; who reads may stand in it, so it stays that file.
         if old is not None and not path.exists() and (folder / f"{old}.seg").exists():
             (folder / f"{old}.seg").replace(path)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             if os.fstat(handle).st_size != 8 << self.bits:
                 os.ftruncate(handle, 8 << self.bits)
