@@ -111,7 +111,9 @@ array_at: Any = numba.carray  # type: ignore[attr-defined]  # it is, without say
 def sources_stamp() -> str:
     """The digest of every source file whose kernels are called from other files."""
     root = Path(__file__).parent
-    files = [Path(__file__), root / "hashing.py", *sorted((root / "algebra").glob("*.py"))]
+    files = [Path(__file__), root / "hashing.py"]
+    files += [root / "stores" / "lmdb_pages.py", root / "stores" / "state_records.py"]
+    files += sorted((root / "algebra").glob("*.py"))
     return _digest(*map(str, files))
 
 

@@ -14,6 +14,7 @@ from sevenfold.serving.definition import Definition
 from sevenfold.serving.ingest import Ingest, made_up
 from sevenfold.spec.system import System
 from sevenfold.stores.memory import MemoryStore
+from sevenfold.stores.state_rehearsal import rehearse_states
 from sevenfold.stores.syncing import rehearse_syncing
 from sevenfold.types import US_PER_DAY, Texts
 
@@ -21,11 +22,12 @@ __all__ = ["rehearse"]
 
 
 def rehearse(system: System, clock: Clock) -> None:
-    """Compile what takes events of `system` in, what reads its features, now and as of then, what scores trees and what audits.
+    """Compile what takes events of `system` in, what reads its features, now and as of then, what keeps states, what scores trees and what audits.
 
     Compiled code is kept on disk, beside the library or where NUMBA_CACHE_DIR says: other processes find it there.
     """
     rehearse_trees()
+    rehearse_states()
     rehearse_syncing()
     definition = Definition(system)
     plan = definition.plan

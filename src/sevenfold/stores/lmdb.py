@@ -11,9 +11,8 @@ import logging
 import os
 import resource
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,14 @@ import lmdb
 
 from sevenfold.errors import StoreError, StoreFullError
 from sevenfold.stores.aside import AsideFile
-from sevenfold.stores.kv import (
-    Aside,
-    Hashes,
-    Transaction,
-    Words,
-    ended,
-    joined,
-    kept_by_items,
-    spread,
-)
-from sevenfold.stores.lmdb_pages import Pages, pages_of
-from sevenfold.stores.tables import ADDED, TABLES, unknown_table
-from sevenfold.types import Ints
+from sevenfold.stores.kv import Aside, Transaction
+from sevenfold.stores.lmdb_pages import pages_of
+from sevenfold.stores.lmdb_transaction import FIRST, Reading, Writing
+from sevenfold.stores.state_layout import SEGMENT_BITS
+from sevenfold.stores.state_log import NO_ROOM, StateLog
+from sevenfold.stores.state_move import LOG, OTHERS, has_log, mark, move
+from sevenfold.stores.state_recovery import settle
+from sevenfold.stores.tables import ADDED, STATE, TABLES
 
 __all__ = ["DEFAULT_MAP_BYTES", "LmdbStore"]
 
@@ -43,141 +37,7 @@ DEFAULT_MAP_BYTES = 64 << 30
 _LOG = logging.getLogger(__name__)
 _READERS = 256
 _SPARE = 8  # ended read transactions kept for the next: begins one in under a microsecond
-_PAGE = 512  # items a writer's scan takes at a time
-_STATES = (
-    "state"  # the table of most reads: gets from it need not name it, which takes a tenth off each
-)
-_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _LEAST_ROOM_BYTES = 1 << 20
-
-
-class _Reading:
-    """A read transaction. It is begun with buffers: what it finds is copied once, and not when it is gathered."""
-
-    __slots__ = ("_dbs", "_get", "_pages", "_txn")
-
-    def __init__(self, txn: Any, dbs: dict[str, Any], pages: Pages | None = None) -> None:
-        self._txn = txn
-        self._get = txn.get
-        self._dbs = dbs
-        self._pages = pages
-
-    def get(self, table: str, key: bytes) -> bytes | None:
-        found = self._get(key, None, self._db(table))
-        return None if found is None else bytes(found)
-
-    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
-        # Measured: a third faster than Cursor.getmulti, which also drops the keys that are not there.
-        get, db = self._get, self._db(table)
-        found = [get(key, None, db) for key in keys]
-        return [None if value is None else bytes(value) for value in found]
-
-    def gather(self, table: str, keys: Sequence[bytes]) -> tuple[bytes, Ints]:
-        get, db = self._get, self._db(table)
-        if table == _STATES:
-            return joined(list(map(get, keys)))
-        return joined([get(key, b"", db) for key in keys])
-
-    def words(self, table: str, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
-        pages = self._pages
-        if pages is None or not asked:
-            return spread(self, table, asked)
-        self._db(table)
-        record = self._get(table.encode(), None, pages.names)
-        found = []
-        for prefix, hashes in asked:
-            places = pages.find(record, prefix, hashes)
-            if places is None:
-                return spread(self, table, asked)
-            found.append((pages.words, places))
-        return found
-
-    def put(self, table: str, key: bytes, value: bytes) -> None:
-        raise StoreError("this is a read transaction: write inside `with store.write() as txn`")
-
-    def put_many(self, table: str, items: Iterable[tuple[bytes, bytes]]) -> None:
-        raise StoreError("this is a read transaction: write inside `with store.write() as txn`")
-
-    def keep(self, table: str, prefix: bytes, hashes: Hashes, words: Ints, ends: Ints) -> None:
-        raise StoreError("this is a read transaction: write inside `with store.write() as txn`")
-
-    def delete(self, table: str, key: bytes) -> bool:
-        raise StoreError("this is a read transaction: write inside `with store.write() as txn`")
-
-    def scan(
-        self, table: str, start: bytes = b"", stop: bytes | None = None, reverse: bool = False
-    ) -> Iterator[tuple[bytes, bytes]]:
-        return _walk(self._txn.cursor(self._db(table)), start, stop, reverse)
-
-    def count(self, table: str) -> int:
-        entries: int = self._txn.stat(self._db(table))["entries"]
-        return entries
-
-    def end(self) -> None:
-        """Let go of the snapshot of a read, and make any further use an error."""
-        self._dbs = {}
-        self._txn.abort()
-
-    def _db(self, table: str) -> Any:
-        found = self._dbs.get(table)
-        if found is None:
-            raise unknown_table(table) if self._dbs else ended()
-        return found
-
-
-class _Writing(_Reading):
-    """The write transaction.
-
-    It is begun without buffers: states are small, and a buffer is a thing more for the collector of garbage,
-    which made reading those of a batch take 1.7 times as long.
-    """
-
-    __slots__ = ("_written",)
-
-    def __init__(self, txn: Any, dbs: dict[str, Any], pages: Pages | None) -> None:
-        super().__init__(txn, dbs, pages)
-        self._written: set[str] = set()
-
-    def end(self) -> None:
-        """Make any further use an error; it is committed, or not, by whoever began it."""
-        self._dbs = {}
-
-    def words(self, table: str, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
-        # What a writer changes are copies until it commits: the pages of the last commit are as good as a reader's.
-        if table in self._written:
-            return spread(self, table, asked)
-        return super().words(table, asked)
-
-    def put(self, table: str, key: bytes, value: bytes) -> None:
-        self._written.add(table)
-        self._txn.put(key, value, db=self._db(table))
-
-    def put_many(self, table: str, items: Iterable[tuple[bytes, bytes]]) -> None:
-        self._written.add(table)
-        self._txn.cursor(self._db(table)).putmulti(items)
-
-    def keep(self, table: str, prefix: bytes, hashes: Hashes, words: Ints, ends: Ints) -> None:
-        kept_by_items(self, table, prefix, hashes, words, ends)
-
-    def delete(self, table: str, key: bytes) -> bool:
-        self._written.add(table)
-        removed: bool = self._txn.delete(key, db=self._db(table))
-        return removed
-
-    def scan(
-        self, table: str, start: bytes = b"", stop: bytes | None = None, reverse: bool = False
-    ) -> Iterator[tuple[bytes, bytes]]:
-        """As in the protocol; a page at a time, because a cursor does not survive writes beside it."""
-        db = self._db(table)
-        while True:
-            page = list(islice(_walk(self._txn.cursor(db), start, stop, reverse), _PAGE))
-            yield from page
-            if len(page) < _PAGE:
-                return
-            if reverse:
-                stop = page[-1][0]
-            else:
-                start = page[-1][0] + b"\0"
 
 
 class _Snapshot:
@@ -214,6 +74,7 @@ class LmdbStore:
         readonly: bool = False,
         map_bytes: int = DEFAULT_MAP_BYTES,
         zeroed: bool = False,
+        segment_bits: int = SEGMENT_BITS,
     ) -> None:
         self.path = Path(path)
         self._readonly = readonly
@@ -242,7 +103,8 @@ class LmdbStore:
             raise StoreError(
                 f"the store in {str(self.path)!r} cannot be opened: {error}"
             ) from error
-        self._dbs = self._open_tables()
+        self._log: StateLog | None = None
+        self._dbs = self._open_tables(segment_bits)
         self._pages = pages_of(self._env)
         self._file = self.path / "data.mdb"
         self._identity = _identity(self._file)
@@ -251,15 +113,19 @@ class LmdbStore:
         """A snapshot of what is committed now, by any process."""
         return _Snapshot(self)
 
-    def begun(self) -> _Reading:
+    def begun(self) -> Reading:
         """A read transaction, to be ended by whoever asked for it."""
         try:
-            txn = self._env.begin(self._dbs[_STATES], buffers=True)
+            txn = self._env.begin(self._dbs[FIRST], buffers=True)
         except lmdb.MapResizedError:  # another process reserved more: take over its size
             self._env.set_mapsize(0)
             self._pages = pages_of(self._env)
-            txn = self._env.begin(self._dbs[_STATES], buffers=True)
-        return _Reading(txn, self._dbs, self._pages)
+            txn = self._env.begin(self._dbs[FIRST], buffers=True)
+        if self._log is None and has_log(txn, self._names):  # another process has moved the states
+            txn.abort()
+            self._dbs = self._open_tables(SEGMENT_BITS)
+            txn = self._env.begin(self._dbs[FIRST], buffers=True)
+        return Reading(txn, self._dbs, self._pages, self._log)
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -278,18 +144,19 @@ class LmdbStore:
             raise StoreError("this thread is already inside `store.write()`: use that transaction")
         with self._turn, self._faults():
             try:
-                txn = self._env.begin(self._dbs[_STATES], write=True)
+                txn = self._env.begin(self._dbs[FIRST], write=True)
             except lmdb.MapResizedError:
                 self._env.set_mapsize(0)
                 self._pages = pages_of(self._env)
-                txn = self._env.begin(self._dbs[_STATES], write=True)
+                txn = self._env.begin(self._dbs[FIRST], write=True)
             self._writer = threading.get_ident()
             try:
                 with txn:
-                    writing = _Writing(txn, self._dbs, self._pages)
+                    writing = Writing(txn, self._dbs, self._pages, self._log)
                     try:
                         mark = self._aside.put_into(writing)
                         yield writing
+                        writing.commit()
                     finally:
                         writing.end()
                 if mark is not None:
@@ -323,29 +190,59 @@ class LmdbStore:
                     pass
                 self._aside.remove()
         self._aside.close()
+        if self._log is not None:
+            self._log.let_go()
         self._env.close()
 
-    def _open_tables(self) -> dict[str, Any]:
+    def _open_tables(self, bits: int) -> dict[str, Any]:
         try:
             self._env.reader_check()  # free the slots of readers that were killed
+            self._names = self._env.open_db(None)
+            with self._env.begin() as txn:
+                has = has_log(txn, self._names)
             if self._readonly:  # a handle opened inside a read transaction would end with it
-                return self._existing()
-            with self._env.begin(write=True) as txn:
-                return {name: self._env.open_db(name.encode(), txn=txn) for name in TABLES}
+                return self._existing(bool(has), bits)
+            return self._made(has, bits)
         except lmdb.Error as error:
             self._env.close()
             raise StoreError(
                 f"the folder {str(self.path)!r} holds no Sevenfold store, or one of another version: {error}"
             ) from error
+        except StoreError:
+            self._env.close()
+            raise
 
-    def _existing(self) -> dict[str, Any]:
+    def _made(self, has: bool | None, bits: int) -> dict[str, Any]:
+        """The tables of a store to write to, made or mended where they have to be."""
+        names = [(name, OTHERS if name == STATE else name.encode()) for name in TABLES]
+        with self._env.begin(write=True) as txn:
+            found = {name: self._env.open_db(own, txn=txn) for name, own in names}
+            table = self._env.open_db(LOG, txn=txn)
+            if has is None:
+                mark(txn, self._names)
+        log = StateLog(self.path, self._env, table, write=True, bits=bits)
+        with self._faults():
+            if has is False:
+                move(log, self._names, found[STATE])
+            with self._env.begin(write=True) as txn:
+                settle(log, txn)
+                head = log.head(txn)
+            log.sweep(None if head is None else head.layout().folder)
+        self._log = log
+        return found
+
+    def _existing(self, has: bool, bits: int) -> dict[str, Any]:
         found = {}
         for name in TABLES:
+            own = OTHERS if has and name == STATE else name.encode()
             try:
-                found[name] = self._env.open_db(name.encode(), create=False)
+                found[name] = self._env.open_db(own, create=False)
             except lmdb.NotFoundError:
                 if name not in ADDED:
                     raise
+        if has:
+            table = self._env.open_db(LOG, create=False)
+            self._log = StateLog(self.path, self._env, table, write=False, bits=bits)
         return found
 
     @contextmanager
@@ -371,7 +268,7 @@ class LmdbStore:
 
     def _has_no_room(self, code: int) -> bool:
         if code != errno.EIO:
-            return code in _NO_ROOM
+            return code in NO_ROOM
         # So LMDB calls a write that was cut short too, which is how a disk first says that it is full.
         found = os.statvfs(self.path)
         soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -404,35 +301,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _walk(
-    cursor: Any, start: bytes, stop: bytes | None, reverse: bool
-) -> Iterator[tuple[bytes, bytes]]:
-    if reverse:
-        placed = cursor.last() if stop is None else _before(cursor, stop)
-        if not placed:
-            return
-        for key, value in map(_copied, cursor.iterprev()):
-            if key < start:
-                return
-            yield key, value
-        return
-    if not (cursor.set_range(start) if start else cursor.first()):
-        return
-    for key, value in map(_copied, cursor.iternext()):
-        if stop is not None and key >= stop:
-            return
-        yield key, value
-
-
-def _copied(item: tuple[Any, Any]) -> tuple[bytes, bytes]:
-    return bytes(item[0]), bytes(item[1])
-
-
-def _before(cursor: Any, stop: bytes) -> bool:
-    placed: bool
-    if not stop:
-        return False
-    placed = cursor.prev() if cursor.set_range(stop) else cursor.last()
-    return placed

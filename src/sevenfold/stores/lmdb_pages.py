@@ -28,7 +28,7 @@ from numba.extending import intrinsic
 from sevenfold.compiled import COMPILES, borrowed, kernel
 from sevenfold.types import Ints
 
-__all__ = ["Pages", "pages_of"]
+__all__ = ["Pages", "ordered", "pages_of", "soon"]
 
 _FORMAT = (0, 9)
 _MAGIC = 0x1BEEFC0DE  # with the data version above it
@@ -113,7 +113,7 @@ def _find(words: Ints, size: int, root: int, prefix: int, hashes: Ints, places: 
     words, hashes, places = borrowed(words), borrowed(hashes), borrowed(places)
     # The two first pages say, by turns, which page is the last in use.
     last = max(words[17], words[size // 8 + 17])
-    first, n = _ordered(prefix), hashes.shape[0]
+    first, n = ordered(prefix), hashes.shape[0]
     for i in range(n):
         places[i, 0] = root
     # All keys go down together, a level at a time: while one looks, the pages of the next are on their way from memory.
@@ -128,7 +128,7 @@ def _find(words: Ints, size: int, root: int, prefix: int, hashes: Ints, places: 
                 continue  # a table of nothing
             if page < 2 or page > last:
                 return False
-            key = (first, _ordered(hashes[i, 0]), _ordered(hashes[i, 1]))
+            key = (first, ordered(hashes[i, 0]), ordered(hashes[i, 1]))
             below = _search(words, size, page * size, key)
             if below == _ODD:
                 return False
@@ -195,9 +195,9 @@ def _is_key(words: Ints, node: int, key: tuple[int, int, int]) -> bool:
     first, second, third = key
     return bool(
         _short(words, node + 6) == 24
-        and _ordered(_word(words, node + 8)) == first
-        and _ordered(_word(words, node + 16)) == second
-        and _ordered(_word(words, node + 24)) == third
+        and ordered(_word(words, node + 8)) == first
+        and ordered(_word(words, node + 16)) == second
+        and ordered(_word(words, node + 24)) == third
     )
 
 
@@ -208,7 +208,7 @@ def _is_after(words: Ints, node: int, key: tuple[int, int, int]) -> bool:
     for i in range(3):
         if length < 8 * i + 8:
             return _is_short_after(words, node + 8 + 8 * i, length - 8 * i, key[i])
-        word = _ordered(_word(words, node + 8 + 8 * i))
+        word = ordered(_word(words, node + 8 + 8 * i))
         if word != key[i]:
             return bool(word > key[i])
     return bool(length > 24)
@@ -230,7 +230,7 @@ _EIGHTS, _SIXTEENTHS, _HALF = 0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF, 0xFFFFFFFF
 
 
 @kernel
-def _ordered(word: Any) -> Any:
+def ordered(word: Any) -> Any:
     """The word whose order among whole numbers is that of the bytes of `word`."""
     word = ((word >> 8) & _EIGHTS) | ((word & _EIGHTS) << 8)
     word = ((word >> 16) & _SIXTEENTHS) | ((word & _SIXTEENTHS) << 16)

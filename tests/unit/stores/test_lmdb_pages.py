@@ -14,7 +14,7 @@ from sevenfold.hashing import key_bytes
 from sevenfold.stores.kv import Hashes, Transaction
 from sevenfold.stores.lmdb import LmdbStore
 from sevenfold.stores.lmdb_pages import pages_of
-from sevenfold.stores.tables import META, STATE
+from sevenfold.stores.tables import LABELS, META
 
 PREFIXES = b"\x00" * 8, b"view-one", b"\xff" * 8
 
@@ -41,7 +41,7 @@ def require_same(store: LmdbStore, asked: list[tuple[bytes, Hashes]]) -> None:
     """Fail unless LMDB's own gets give the same."""
     keys = [key for prefix, hashes in asked for key in key_bytes(hashes, prefix)]
     with store.read() as txn:
-        assert values_of(txn, STATE, asked) == [v or b"" for v in txn.get_many(STATE, keys)]
+        assert values_of(txn, LABELS, asked) == [v or b"" for v in txn.get_many(LABELS, keys)]
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 60, 3_000])
@@ -57,11 +57,11 @@ def test_pages_of_any_number_and_size_of_values(tmp_path: Path, n: int, largest:
         with store.write() as txn:
             for prefix in PREFIXES:
                 for key in key_bytes(hashes[part:n:2], prefix):
-                    txn.put(STATE, key, rng.bytes(8 * int(rng.integers(0, largest // 8 + 1))))
+                    txn.put(LABELS, key, rng.bytes(8 * int(rng.integers(0, largest // 8 + 1))))
         require_same(store, asked)
     with store.write() as txn:
         for key in key_bytes(hashes[:n:3], PREFIXES[1]):
-            txn.delete(STATE, key)
+            txn.delete(LABELS, key)
     require_same(store, asked)
     store.close()
 
@@ -72,18 +72,18 @@ def test_keys_of_other_lengths_and_values_of_no_whole_words_are_beside_them(tmp_
     store = LmdbStore(tmp_path / "store")
     with store.write() as txn:
         for i, key in enumerate(keys):
-            txn.put(STATE, key[: 1 + i % 24], bytes(8))
-            txn.put(STATE, key + b"\0" * (i % 3), bytes([i % 256]) * 16)
+            txn.put(LABELS, key[: 1 + i % 24], bytes(8))
+            txn.put(LABELS, key + b"\0" * (i % 3), bytes([i % 256]) * 16)
             txn.put(META, key, b"another table")
     require_same(store, [(PREFIXES[1], hashes)])
     with store.write() as txn:
-        txn.put(STATE, keys[0] + b"!", b"cut")  # what lies below it begins anywhere
-        txn.put(STATE, keys[7], b"whole no")
+        txn.put(LABELS, keys[0] + b"!", b"cut")  # what lies below it begins anywhere
+        txn.put(LABELS, keys[7], b"whole no")
     require_same(store, [(PREFIXES[1], hashes)])
     with store.write() as txn:
-        txn.put(STATE, keys[9], b"of no whole words")
+        txn.put(LABELS, keys[9], b"of no whole words")
     with store.read() as txn:
-        (_, places), *_ = txn.words(STATE, [(PREFIXES[1], hashes[9:10])])
+        (_, places), *_ = txn.words(LABELS, [(PREFIXES[1], hashes[9:10])])
         assert places.tolist() == [[0, 17]]
     store.close()
 
@@ -93,14 +93,14 @@ def test_a_snapshot_is_read_though_others_write_and_the_file_grows(tmp_path: Pat
     keys = key_bytes(hashes, PREFIXES[1])
     store = LmdbStore(tmp_path / "store")
     with store.write() as txn:
-        txn.put_many(STATE, ((key, b"before.." * 50) for key in keys))
+        txn.put_many(LABELS, ((key, b"before.." * 50) for key in keys))
     with store.read() as old:
         for size in (10, 300, 700):
             with store.write() as txn:
-                assert values_of(txn, STATE, [(PREFIXES[1], hashes[:1])])
-                txn.put_many(STATE, ((key, b"after..." * size) for key in keys))
+                assert values_of(txn, LABELS, [(PREFIXES[1], hashes[:1])])
+                txn.put_many(LABELS, ((key, b"after..." * size) for key in keys))
             require_same(store, [(PREFIXES[1], hashes)])
-        assert values_of(old, STATE, [(PREFIXES[1], hashes)]) == [b"before.." * 50] * len(keys)
+        assert values_of(old, LABELS, [(PREFIXES[1], hashes)]) == [b"before.." * 50] * len(keys)
     store.close()
 
 
@@ -108,7 +108,7 @@ GROW = """
 import sys, lmdb
 env = lmdb.open(sys.argv[1], map_size=1 << 30, max_dbs=32)
 with env.begin(write=True) as txn:
-    table = env.open_db(b"state", txn=txn)
+    table = env.open_db(b"labels", txn=txn)
     for i in range(3000):
         txn.put(b"view-one" + i.to_bytes(16, "little"), b"by other" * 200, db=table)
 """
@@ -120,7 +120,7 @@ def test_another_process_makes_the_map_larger(tmp_path: Path) -> None:
     require_same(store, [(PREFIXES[1], hashes)])
     subprocess.run([sys.executable, "-c", GROW, str(tmp_path / "store")], check=True, timeout=120)
     with store.read() as txn:
-        found = values_of(txn, STATE, [(PREFIXES[1], hashes)])
+        found = values_of(txn, LABELS, [(PREFIXES[1], hashes)])
     assert found == [b"by other" * 200] * 3_000
     store.close()
 
@@ -133,7 +133,7 @@ def test_pages_of_another_format_are_left_to_lmdb(
     store = LmdbStore(tmp_path / "store")
     assert store._pages is None
     with store.write() as txn:
-        txn.put_many(STATE, ((key, bytes(24)) for key in key_bytes(hashes, PREFIXES[1])))
+        txn.put_many(LABELS, ((key, bytes(24)) for key in key_bytes(hashes, PREFIXES[1])))
     require_same(store, [(PREFIXES[1], hashes)])
     store.close()
 
