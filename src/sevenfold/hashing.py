@@ -101,9 +101,7 @@ def combine128(parts: list[Hashes]) -> Hashes:
     for i, part in enumerate(parts):
         joined[:, 2 * i : 2 * i + 2] = part
     out = np.zeros((n, 2), dtype=np.uint64)
-    _hash_rows(joined.view(np.uint8), *_HALVES, out)
-    for part in parts:
-        out[np.broadcast_to((part[:, 0] | part[:, 1]) == 0, n)] = 0
+    _hash_rows(joined.view(np.uint8), joined, *_HALVES, out)
     return out
 
 
@@ -193,10 +191,18 @@ def _hash_texts(
 
 
 @kernel
-def _hash_rows(rows: npt.NDArray[np.uint8], k0: np.uint64, k1: np.uint64, out: Hashes) -> None:
+def _hash_rows(
+    rows: npt.NDArray[np.uint8], parts: Hashes, k0: np.uint64, k1: np.uint64, out: Hashes
+) -> None:
+    """The hashes of n rows of bytes, which are those of `parts` (n, 2 k); of one with a part that is null nothing."""
     width = rows.shape[1]
     flat = rows.reshape(-1)
     for i in range(rows.shape[0]):
+        is_null = False
+        for j in range(0, parts.shape[1], 2):
+            is_null |= (parts[i, j] | parts[i, j + 1]) == 0
+        if is_null:
+            continue
         low, high = _siphash(flat, i * width, (i + 1) * width, k0, k1)
         out[i, 0] = low
         out[i, 1] = high

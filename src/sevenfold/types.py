@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -65,17 +66,21 @@ class Texts:
     @classmethod
     def of(cls, values: Sequence[str | None]) -> Texts:
         """The column of the given strings, None for null."""
-        present = ["" if value is None else value for value in values]
-        joined = "".join(present)
+        try:
+            joined = "".join(values)  # type: ignore[arg-type]  # raises where one is None
+            present: Sequence[str] = values  # type: ignore[assignment]
+            valid = np.ones(len(values), dtype=np.bool_)
+        except TypeError:
+            present = ["" if value is None else value for value in values]
+            joined = "".join(present)
+            valid = np.array([value is not None for value in values], dtype=np.bool_)
         raw = joined.encode()
         lengths = (
-            [len(text) for text in present]
+            map(len, present)
             if len(raw) == len(joined)
             else [len(text.encode()) for text in present]
         )
-        offsets = np.zeros(len(present) + 1, dtype=np.int64)
-        np.cumsum(np.asarray(lengths, dtype=np.int64), out=offsets[1:])
-        valid = np.fromiter((v is not None for v in values), dtype=np.bool_, count=len(present))
+        offsets = np.fromiter(accumulate(lengths, initial=0), np.int64, len(present) + 1)
         return cls(np.frombuffer(raw, dtype=np.uint8), offsets, valid)
 
     @classmethod

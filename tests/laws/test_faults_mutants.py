@@ -7,7 +7,16 @@ import pytest
 from tests.laws.planted import require_caught
 
 BLOCKED = ["tests/unit/serving/test_blocked.py"]
-ROTATION = ["tests/unit/serving/test_rotation.py", "-k", "any_points or nothing_moves"]
+ROTATION = [
+    "tests/unit/serving/test_rotation.py",
+    "-k",
+    "any_points or nothing_moves or swept_away",
+]
+MOVING = [
+    "tests/unit/serving/test_moving.py",
+    "-k",
+    "another_process or killed_server",
+]
 MUTANTS = {
     "what a client sends is a fault of a stage": (
         BLOCKED,
@@ -36,8 +45,26 @@ MUTANTS = {
     "a file made before somebody was forgotten takes its place": (
         ROTATION,
         "serving/rotation.py",
-        "        if self._hold() or not self._sealed.is_there(file):\n",
-        "        if not self._sealed.is_there(file):\n",
+        "            if is_same and not self._hold(txn) and self._sealed.is_there(file):\n",
+        "            if is_same and self._sealed.is_there(file):\n",
+    ),
+    "a file that was swept away is named": (
+        ROTATION,
+        "serving/rotation.py",
+        "            if is_same and not self._hold(txn) and self._sealed.is_there(file):\n",
+        "            if is_same and not self._hold(txn):\n",
+    ),
+    "files are swept away while the process of a killed server makes one": (
+        MOVING,
+        "serving/moving.py",
+        "            with self._sealed.alone(), self._store.read() as txn:\n",
+        "            with self._store.read() as txn:\n",
+    ),
+    "a process that moves answers does so beside another": (
+        MOVING,
+        "serving/mover.py",
+        "        with sealed.alone(_ALONE_S):\n",
+        "        if sealed is not None:\n",
     ),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,6 +73,9 @@ def assemble(
     first = plan.reading_by_feature.get(names[0]) if names else None
     if first is not None and first.names == tuple(names) and len(found[first.name][0]) == n:
         return FeatureFrame(first.names, *found[first.name])  # all of one view, as it is
+    blocks = _blocks(plan, tuple(names)) if frame is None else None
+    if blocks is not None:
+        return _joined(tuple(names), n, found, blocks)
     columns: dict[str, Any] = {"request_time": spine.t_us}
     columns |= spine.fields
     states: dict[str, npt.NDArray[np.uint8]] = {}
@@ -96,6 +100,46 @@ def assemble(
                 f"$.{name}: a feature reads this request field and it was not given; given are {given}"
             )
     return (frame or Frame(names, n)).finished(columns, states)
+
+
+class _Block(NamedTuple):
+    """`n` features of a reading, from `place` on, that stand together in a frame too."""
+
+    reading: str
+    place: int
+    n: int
+
+
+@lru_cache(maxsize=256)
+def _blocks(plan: Plan, names: tuple[str, ...]) -> tuple[_Block, ...] | None:
+    """Where features that are all read of state stand in their readings; None where one is computed, or is none."""
+    if not all(name in plan.reading_by_feature for name in names):
+        return None
+    blocks: list[_Block] = []
+    for name in names:
+        reading = plan.reading_by_feature[name]
+        place = reading.names.index(name)
+        last = blocks[-1] if blocks else None
+        if last is not None and (last.reading, last.place + last.n) == (reading.name, place):
+            blocks[-1] = last._replace(n=last.n + 1)
+        else:
+            blocks.append(_Block(reading.name, place, 1))
+    return tuple(blocks)
+
+
+def _joined(
+    names: tuple[str, ...], n: int, found: Mapping[str, ViewValues], blocks: Sequence[_Block]
+) -> FeatureFrame:
+    """The frame of features that are all read of state: a copy for each of `blocks`, and not for each feature."""
+    values = np.empty((n, len(names)))
+    states = np.empty((n, len(names)), dtype=np.uint8)
+    at = 0
+    for block in blocks:
+        there = slice(block.place, block.place + block.n)
+        here, at = slice(at, at + block.n), at + block.n
+        values[:, here] = found[block.reading][0][:, there]
+        states[:, here] = found[block.reading][1][:, there]
+    return FeatureFrame(names, values, states)
 
 
 def _compute(plan: Plan, name: str, columns: Mapping[str, Any], n: int) -> Floats:

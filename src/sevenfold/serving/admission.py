@@ -148,6 +148,7 @@ class Admission:
         self.costs = Costs()
         self._level = 0
         self.slice_s = budget_s / 10
+        self.events_slice_s: float | None = None  # another for events
         """Seconds of work that are done in one turn."""
         self.kept_s = 0.0
         """Seconds from when an answer is made until it is on disk, and can be given."""
@@ -323,7 +324,7 @@ class Admission:
     def turn(self, now_s: float) -> tuple[Turn, Turn]:
         """Whose turn it is, taken out of the queue, and those for whom it is too late by now.
 
-        A turn is of one group, which shares a commit: what may be done in `slice_s` seconds, one request at least. While
+        A turn is of one group, which shares a commit: what may be done in `slice_s` seconds, or those of events, one request at least. While
         no answer waits, it is all events that wait.
         """
         late: Turn = []
@@ -336,6 +337,8 @@ class Admission:
     def _turn_of(self, group: _Group, now_s: float, late: Turn) -> Turn:
         turn: Turn = []
         slice_s = self.slice_s
+        if group is self._events and self.events_slice_s is not None:
+            slice_s = self.events_slice_s
         while group.size and (not turn or self.fits(group.first(), slice_s)):
             ticket = group.first()
             self.withdraw(ticket)

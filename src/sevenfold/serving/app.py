@@ -12,7 +12,6 @@ import itertools
 import logging
 import math
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 import msgspec
@@ -27,6 +26,7 @@ from sevenfold.serving.limits import Limits
 from sevenfold.serving.narrowed import narrowed
 from sevenfold.serving.openapi import description, openapi
 from sevenfold.serving.problem import HttpError, http_error, overloaded
+from sevenfold.serving.rounds import Rounds
 from sevenfold.serving.route import (
     JSON,
     Asked,
@@ -79,6 +79,7 @@ class App:
         self._guard = guard
         self._counts = counts
         self._limits = limits or Limits()
+        site.service.auditing.note = site.metrics.job
         self.background = Background(site.service.jobs, site.metrics.job, self._settle, self._idle)
         if site.gate is not None:
             for route in routes:
@@ -87,6 +88,7 @@ class App:
         self._numbers = itertools.count(1)
         self._made: dict[tuple[str, int, bool], tuple[bytes, bytes, bytes, bytes]] = {}
         self._receiving = 0
+        self._rounds = Rounds()
         self._headers = (*_HEADERS, *(_ONLY_TLS if only_tls else ()))
         title = f"Sevenfold: {site.service.system.name}"
         described = narrowed(
@@ -179,8 +181,12 @@ class App:
         assert heard.route is not None
         assert heard.asked is not None
         route, ticket, gate = heard.route, heard.asked.ticket, self.site.gate
-        asked = replace(heard.asked, body=await self._body(receive, heard.limit))
+        head = heard.asked
+        body = await self._body(receive, heard.limit)
+        asked = Asked(body, head.headers, head.names, head.arrived_s, head.ticket)
         if ticket is None or gate is None:
+            if route.turn == "answers" and self.site.service.pending.is_beside:
+                await self._rounds.turn()
             reply = route.answer(self.site, asked)
             return reply if isinstance(reply, Reply) else await reply
         await gate.turn(ticket)

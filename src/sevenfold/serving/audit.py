@@ -7,7 +7,8 @@ rounds keep a distance that makes their share of the time small.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -19,11 +20,12 @@ from sevenfold.clock import elapsed_s
 from sevenfold.engines.offline import read_at
 from sevenfold.engines.parity import Parity, compare
 from sevenfold.errors import StoreError
-from sevenfold.features.frame import Spine
+from sevenfold.features.frame import FeatureFrame, Spine
 from sevenfold.features.plan import KeyPart, Reading
 from sevenfold.hashing import hash128, siphash128
 from sevenfold.retrieval.fusion import candidate_fields
 from sevenfold.serving.definition import Definition
+from sevenfold.serving.ingest import made_up
 from sevenfold.serving.prediction_log import (
     Prediction,
     Sealed,
@@ -31,10 +33,11 @@ from sevenfold.serving.prediction_log import (
     read_predictions,
 )
 from sevenfold.sources.validate import no_events
+from sevenfold.stores.block import decode_block, encode_block
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, frontier_us, levelled, position
 from sevenfold.stores.tables import META
-from sevenfold.types import EventBatch, Instant, Ints, Texts
+from sevenfold.types import US_PER_DAY, EventBatch, Instant, Ints, Texts
 
 __all__ = [
     "Audit",
@@ -44,6 +47,7 @@ __all__ = [
     "Sampled",
     "audit_all",
     "read_totals",
+    "rehearse_round",
     "sample",
 ]
 
@@ -55,7 +59,7 @@ _VECTORS = 256  # in a round of the job
 _EVENTS = 200_000  # kept in a round of the job
 _SLICE = 8_192
 _LOOK = 64  # answers read in a step
-_SHARE_OF_TIME = 0.05
+_SHARE_OF_TIME = 0.02
 _EXAMPLES = 10
 
 
@@ -218,11 +222,15 @@ class Round:
             found if len(first) == len(found) and (np.diff(places) > 0).all() else found.take(first)
         )
 
+    def again(self, names: Sequence[str]) -> FeatureFrame:
+        """What the offline engine says of features at the instants of the vectors."""
+        events = {stream: self._events(stream) for stream in self._streams}
+        return read_at(self._definition.plan, names, self._spine, events)
+
     def finish(self) -> tuple[Parity, list[Differing]]:
         """The comparison of the vectors with what the offline engine says of their instants."""
-        events = {stream: self._events(stream) for stream in self._streams}
         names = self._definition.features
-        again = read_at(self._definition.plan, names, self._spine, events).vectors()
+        again = self.again(names).vectors()
         parity = compare(names, np.concatenate([one.vectors for one in self._sampled]), again)
         where = [(one.prediction, row) for one in self._sampled for row in one.rows.tolist()]
         examples = []
@@ -256,7 +264,7 @@ def read_totals(txn: Transaction, definition: Definition) -> AuditTotals:
 class Audit:
     """The job: compares `share` of the logged vectors with the log, one bounded round after another.
 
-    `sealed` are the files of answers, where the home has any.
+    Steps may be on another thread than all else. `sealed` are the files of answers, where the home has any.
     """
 
     store: Store
@@ -271,6 +279,7 @@ class Audit:
     _at: int = field(default=0, init=False)
     _worked_s: float = field(default=0.0, init=False)
     _rest_until_s: float = field(default=0.0, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def __post_init__(self) -> None:
         """Go on where the totals in the store end."""
@@ -278,35 +287,39 @@ class Audit:
 
     def use(self, definition: Definition) -> None:
         """Audit answers by `definition` from now on; a round that had begun is given up."""
-        self.definition = definition
-        with self.store.read() as txn:
-            self.totals = read_totals(txn, definition)
-        self._restart()
+        with self._lock:
+            self.definition = definition
+            with self.store.read() as txn:
+                self.totals = read_totals(txn, definition)
+            self._restart()
 
     def step(self) -> bool:
         """A slice of a round; whether there was anything to do."""
         if self.share <= 0 or elapsed_s() < self._rest_until_s:
             return False
-        begin_s = elapsed_s()
-        if self._round is not None:
-            self._scan(self._round)
-        elif not self._take():
-            return False
-        self._worked_s += elapsed_s() - begin_s
-        if self._round is None and not self._taken:
-            self._rest_until_s = elapsed_s() + self._worked_s / _SHARE_OF_TIME
-            self._worked_s = 0.0
+        with self._lock:
+            begin_s = elapsed_s()
+            if self._round is not None:
+                self._scan(self._round)
+            elif not self._take():
+                return False
+            self._worked_s += elapsed_s() - begin_s
+            if self._round is None and not self._taken:
+                self._rest_until_s = elapsed_s() + self._worked_s / _SHARE_OF_TIME
+                self._worked_s = 0.0
         return True
 
     def failed(self, error: Exception) -> None:
         """Begin anew after the last round that was finished."""
-        self._restart()
+        with self._lock:
+            self._restart()
 
     def forget(self) -> None:
         """Let go of examples and of a round that had begun: they may tell of an entity that has left."""
-        self.totals.examples = []
-        self._restart()
-        self._keep()
+        with self._lock:
+            self.totals.examples = []
+            self._restart()
+            self._keep()
 
     def _restart(self) -> None:
         self._taken, self._round, self._at = [], None, 0
@@ -406,6 +419,41 @@ def audit_all(
     if taken:
         round_of(taken)
     yield totals
+
+
+def rehearse_round(definition: Definition) -> None:
+    """Have everything compiled that a round runs, on a made-up vector and an event of each stream; what users declare in Python is not called."""
+    answer = Prediction(
+        request_id="made up",
+        t_us=US_PER_DAY,
+        keys={entity.name: "made up" for entity in definition.system.task.query},
+        model="",
+        version=0,
+        rung="",
+        k=1,
+        features="",
+        generators=[],
+        items=["made up"],
+        sources=b"",
+        candidate_scores=b"",
+        shown=b"",
+        scores=b"",
+        logged=np.zeros(1, dtype=np.int32).tobytes(),
+        vectors=b"",
+        sample_weight=1.0,
+    )
+    vectors = np.zeros((1, len(definition.features)), dtype=np.float32)
+    current = Round(definition, [Sampled(answer, answer.logged_rows(), vectors)])
+    more = True
+    while more:
+        for seq, stream in enumerate(definition.system.streams.values()):
+            # As it is in the log: a kernel is compiled once more for arrays of another kind.
+            event = decode_block(encode_block(made_up(stream), 0, 1, seq), seq)
+            assert event is not None
+            current.feed(seq, event)
+        more = current.next_walk()
+    inputs = definition.plan.inputs(definition.features)
+    current.again([name for name in definition.plan.stored if name in inputs])
 
 
 def _features(definition: Definition) -> str:

@@ -37,6 +37,11 @@ class Work:
         """Leave the lock to it until its first part is done, two milliseconds at most."""
         self._begun.wait(_BEGUN_S)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether it is done."""
+        return self._done.is_set()
+
     def wait(self) -> None:
         """Wait until it is done, however long that takes."""
         self._done.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from sevenfold.hashing import siphash128
 from sevenfold.retrieval.fusion import Fused
@@ -12,6 +13,10 @@ from sevenfold.serving.prediction_log import Prediction
 from sevenfold.types import Ints
 
 __all__ = ["Candidates", "sampled"]
+
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_SHIFTS = np.uint64(30), np.uint64(27), np.uint64(31)
+_FACTORS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +52,13 @@ def sampled(shown: Ints, n: int, most: int, request_id: str) -> tuple[Ints, floa
     if not size:
         return shown, 0.0
     # The request's own name draws the sample, so that a replay draws the same.
-    rng = np.random.default_rng(siphash128(request_id.encode()))
-    sample = np.sort(rng.choice(others, size, replace=False))
-    return np.concatenate([shown, sample]), len(others) / size
+    drawn = np.argsort(_numbers(siphash128(request_id.encode())[0], len(others)))[:size]
+    return np.concatenate([shown, np.sort(others[drawn])]), len(others) / size
+
+
+def _numbers(seed: int, n: int) -> npt.NDArray[np.uint64]:
+    """The first n numbers of the generator SplitMix64 (Steele, Lea and Flood 2014): a hundredth of the time that a generator of numpy takes to be made."""
+    x = np.uint64(seed) + _STEP * np.arange(1, n + 1, dtype=np.uint64)
+    x = (x ^ (x >> _SHIFTS[0])) * _FACTORS[0]
+    x = (x ^ (x >> _SHIFTS[1])) * _FACTORS[1]
+    return x ^ (x >> _SHIFTS[2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ class Loaded:
     name: str
     version: int
     model: Model
-    columns: npt.NDArray[np.intp]
+    columns: npt.NDArray[np.intp] | slice
     choice: Choice
     probe: Probe
 
@@ -66,7 +67,7 @@ class Champion:
         self._features = list(features)
         self._hashes = hashes
         self.alias = alias
-        self._path = registry.alias_path(alias)
+        self._path = str(registry.alias_path(alias))
         self._stamp: tuple[int, int] | None = None
         self._pinned = False
         self.loaded: Loaded | None = None
@@ -113,9 +114,9 @@ class Champion:
         missing = [name for name in model.feature_names if name not in self._features]
         if missing:
             raise RegistryError(f"version {version} reads {missing[0]!r}, which is not served")
-        columns = np.array([self._features.index(name) for name in model.feature_names], np.intp)
+        columns = _places([self._features.index(name) for name in model.feature_names])
         choice = choose(model)
-        empty = np.full((1, len(columns)), np.nan, dtype=np.float32)
+        empty = np.full((1, len(model.feature_names)), np.nan, dtype=np.float32)
         found = choice.path.scores(empty)
         if not np.isfinite(found).all():
             raise RegistryError(f"version {version} gives no finite score for a row of nulls")
@@ -126,7 +127,14 @@ class Champion:
 
     def _stamp_now(self) -> tuple[int, int] | None:
         try:
-            stat = self._path.stat()
+            stat = os.stat(self._path)
         except FileNotFoundError:
             return None
         return stat.st_mtime_ns, stat.st_ino
+
+
+def _places(columns: list[int]) -> npt.NDArray[np.intp] | slice:
+    """The columns, as a slice where they are neighbours in their order: those are read where they lie."""
+    if columns and columns == list(range(columns[0], columns[0] + len(columns))):
+        return slice(columns[0], columns[-1] + 1)
+    return np.array(columns, np.intp)

@@ -4,7 +4,7 @@ Answers are made on the loop itself, so a request that has arrived waits in thre
 is made, among the callbacks of the loop, and here. Only the last can be ordered and bounded. So nothing is answered but in
 its turn, and after a turn the loop comes round a few times before the next: in these rounds all that has arrived
 meanwhile is accepted, read, and let in or refused. A turn is one answer, or as many as can be made in some
-milliseconds, because they share a commit: fewer while requests are refused, so that nobody waits long to be told.
+milliseconds, because they share what a commit takes of the loop: fewer where that is little, or while requests are refused, so that nobody waits long to be told.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _ROUNDS = (
 _SLICE_S = 0.015  # of a turn at most, and a tenth of the budget
 _SHORT_SLICE_S = 0.002  # while requests are refused: nobody shall wait long to be told
 _SHORT_FOR_S = 1.0
+_SHARED = 8  # times what a turn takes beside its work: a turn is at least so long, where it can be
 _LONG = 0.4  # of the budget: a wait that is a reason for cheaper answers
 _MOST_HEARD = 0.95  # of the time: what is left for turns is never nothing
 _PRESSED = 0.5  # of what can be done
@@ -316,7 +317,9 @@ class Gate:
 
     def _begin(self, turn: list[Ticket]) -> None:
         self._began_s = self._now_s()
-        self._left_s = self.admission.slice_s
+        is_event = self._groups[turn[0].route] == "events"
+        own_s = self.admission.events_slice_s if is_event else None
+        self._left_s = self.admission.slice_s if own_s is None else own_s
         for ticket in turn:
             self._give(ticket)
         # What is heard in this round of the loop may be made with it, and share its commit.
@@ -343,8 +346,11 @@ class Gate:
         shortest_s = _SLICE_S if calm else _SHORT_SLICE_S
         # With less work than what its commit takes, most of a turn would be waiting for the disk.
         least_s = min(shortest_s, self.admission.budget_s / 10)
-        slice_s = max(least_s, self.admission.costs.fixed_s)
-        self.admission.slice_s = min(slice_s, self.admission.budget_s / 4)
+        fixed_s, most_s = self.admission.costs.fixed_s, self.admission.budget_s / 4
+        self.admission.events_slice_s = min(max(least_s, fixed_s), most_s)
+        # Where the commit is made beside the loop there is little to share, and who is made first waits for all of the turn to be sent.
+        least_s = min(least_s, max(_SHORT_SLICE_S, _SHARED * fixed_s))
+        self.admission.slice_s = min(max(least_s, fixed_s), most_s)
 
     def _close(self) -> None:
         self._open = False
@@ -377,7 +383,7 @@ class Gate:
                     return None
                 work_s += rate * (cost_s or 0.0)
             # Of a second in which all turns are full, or of one request where that is more.
-            turn_s = max(_SLICE_S, work_s / n if n else 0.0)
+            turn_s = max(self.admission.slice_s, work_s / n if n else 0.0)
             return work_s * (1 + costs.fixed_s / turn_s) / free
 
         waits_s = [self.admission.wait_s(route, Priority.NORMAL) for route in self._laddered]

@@ -6,17 +6,14 @@ is due, starts that process, and tells how far it is.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
-
 from sevenfold.clock import elapsed_s
 from sevenfold.errors import StoreError
 from sevenfold.features.plan import Plan
+from sevenfold.stores.companion import Companion
 from sevenfold.stores.history import History, Kept
 from sevenfold.stores.keeper import Orders
 from sevenfold.stores.kv import Store
@@ -55,7 +52,7 @@ class Keeping:
         self._hold = hold
         self._wanted: dict[str, list[tuple[str, ...]]] = {}
         self._history = History(folder, {})
-        self._process: subprocess.Popen[bytes] | None = None
+        self._keeper = Companion("sevenfold.stores.keeper")
         self._next_s = self._survey_s = self._verify_s = 0.0
         self._stop = 0
         self._generation = ""
@@ -65,11 +62,11 @@ class Keeping:
     @property
     def pid(self) -> int:
         """The process that is at work; 0 when there is none."""
-        return self._process.pid if self._process else 0
+        return self._keeper.pid
 
     def running(self) -> bool:
         """Whether the process is still at work."""
-        return self._process is not None and self._process.poll() is None
+        return self.pid > 0 and self._keeper.code is None
 
     def use(self, plan: Plan) -> None:
         """Keep what `plan` reads from now on; histories by other keys are deleted."""
@@ -91,7 +88,7 @@ class Keeping:
         if not self._head_events or now_s < self._next_s:
             return False
         self._next_s = now_s + _LOOK_S
-        if self._process is not None:
+        if self.pid:
             self.look_after()
             return False
         with self._store.read() as txn:
@@ -108,12 +105,12 @@ class Keeping:
 
     def look_after(self) -> None:
         """Note what the process has done; StoreError when it failed."""
-        if self._process is None:
+        if not self.pid:
             return
         if self._hold():
             self.close()
             return
-        code = self._process.poll()
+        code = self._keeper.code
         if code is None:
             if elapsed_s() >= self._survey_s:
                 self._survey()
@@ -137,23 +134,14 @@ class Keeping:
 
     def close(self) -> None:
         """End the process, at once: what it has half-done is swept by the next."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
+        self._keeper.close()
 
     def _start(self, verify: bool) -> None:
         orders = Orders(self._url, str(self.folder), self._wanted, self._head_events, verify=verify)
-        command = [sys.executable, "-m", "sevenfold.stores.keeper"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
+        self._keeper.start(orders)
         self._is_new = False
-        if verify:
+        if verify or not self._kept.segments:  # what it is about to write needs no second look
             self._verify_s = elapsed_s() + _VERIFY_S
-        if self._process.stdin is not None:
-            self._process.stdin.write(msgspec.json.encode(orders) + b"\n")
-            self._process.stdin.flush()
 
     def _survey(self) -> None:
         with self._store.read() as txn:

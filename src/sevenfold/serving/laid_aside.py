@@ -1,7 +1,11 @@
-"""Answers that are on disk and not in the tables yet: they are put there now and then, beside the event loop.
+"""Answers that are put aside and not in the tables yet: they are put there now and then, beside the event loop.
 
-They are promised: a process that is killed leaves them to whoever opens the store next. Until they are in the tables a request that comes
-again is answered from here.
+A process that is killed leaves them to whoever opens the store next. What a loss of power takes is for whoever gives them to decide: nothing of what was given
+after a `sync`; where nobody waits for one, what came since the last that was done here, a quarter of a second before it and what that and a
+commit take. Until they are in the tables a request that comes again is answered from here.
+
+A commit of the tables does not need what it commits to be on disk elsewhere. So where the disk fails what is aside is moved all the same; and since it is not known what of the file
+can be read back then, what is not found there is written from memory.
 """
 
 from __future__ import annotations
@@ -11,13 +15,21 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from sevenfold.errors import StoreError
 from sevenfold.serving.beside import Beside, Work
 from sevenfold.serving.blocked import Blocked
-from sevenfold.serving.prediction_log import FeatureList, Prediction, entry_of
-from sevenfold.stores.kv import Aside, Store
+from sevenfold.serving.prediction_log import (
+    FeatureList,
+    Prediction,
+    entry_of,
+    is_answered,
+    keep_feature_list,
+    write_prediction,
+)
+from sevenfold.stores.kv import Aside, Store, Transaction
 
 __all__ = ["LaidAside"]
 
@@ -38,19 +50,21 @@ A = TypeVar("A", bound=Answered)
 
 
 class LaidAside(Generic[A]):
-    """Answers put `aside` on the event loop, and moved into the tables of `store` by another.
+    """Answers put `aside` on the event loop, and moved into the tables of `store` by a thread.
 
-    They are on disk before they are in the tables, or once somebody has waited for that. What keeps them from the tables is noted in `blocked`, and it is tried again twice a second: nothing of it is lost meanwhile.
+    With `waited` whoever gives them waits for each by `sync`; else they are on disk before they are moved, which may take long. What keeps them from the tables is
+    noted in `blocked`, and it is tried again twice a second: they stay aside, and in memory.
     """
 
-    def __init__(self, store: Store, aside: Aside, blocked: Blocked) -> None:
-        self._store, self._aside, self._blocked = store, aside, blocked
+    def __init__(self, store: Store, aside: Aside, blocked: Blocked, waited: bool = True) -> None:
+        self._store, self._aside, self._blocked, self._waited = store, aside, blocked, waited
         self._answers: dict[str, A] = {}
         self._groups: deque[tuple[int, list[str]]] = deque()  # the number behind each group
         self._lists: set[str] = set()  # the lists of features that the store has by now
         self._beside = Beside("tables")
         self._timer: asyncio.TimerHandle | None = None
         self._moving = False
+        self._unheard: Callable[[], None] = lambda: None
 
     @property
     def is_open(self) -> bool:
@@ -81,9 +95,31 @@ class LaidAside(Generic[A]):
         self._groups.append((behind, names))
         return True
 
+    def sync_soon(self, told: Callable[[OSError | None], None]) -> None:
+        """Have `told` called on the event loop when all that was put aside by now is on disk, or cannot be written to it.
+
+        One at a time, and `sync` may be before it.
+        """
+        loop = asyncio.get_running_loop()
+        place = self._aside.begin_sync()
+
+        def ready() -> None:
+            error = None
+            try:
+                if not self._aside.end_sync():
+                    return
+            except OSError as found:
+                error = found
+            loop.remove_reader(place)
+            told(error)
+
+        loop.add_reader(place, ready)
+        self._unheard = partial(_unheard, loop, place)
+
     def sync(self) -> None:
-        """Wait until all that was put aside is on disk, on whatever thread; raises OSError."""
-        self._aside.sync()
+        """Wait here for what `sync_soon` would tell of, which then does not; raises OSError."""
+        self._unheard()
+        self._aside.end_sync(wait=True)
 
     def move_soon(self, in_s: float = _LATEST_S) -> None:
         """Have them in the tables in a moment, with those that come meanwhile; to be called on the event loop."""
@@ -94,7 +130,7 @@ class LaidAside(Generic[A]):
         """Have all in the tables now; nothing is raised."""
         self._let_go()
         if self._groups:
-            self._note(self._written())
+            self._note(self._written(self._waiting()))
 
     def close(self) -> None:
         """Settle, and end the thread."""
@@ -110,11 +146,12 @@ class LaidAside(Generic[A]):
             return
         self._moving = True
         loop = asyncio.get_running_loop()
-        found: list[StoreError | None] = []
+        waiting = self._waiting()
+        found: list[int | StoreError] = []
 
         def do(begun: Callable[[], None]) -> None:
             begun()  # nobody waits for it
-            found.append(self._written())
+            found.append(self._written(waiting))
 
         def told() -> None:
             with suppress(RuntimeError):  # the loop is closed: whoever ended it has settled
@@ -122,33 +159,62 @@ class LaidAside(Generic[A]):
 
         self._beside.give(Work(do, told))
 
-    def _moved(self, found: Sequence[StoreError | None]) -> None:
+    def _moved(self, found: Sequence[int | StoreError]) -> None:
         self._moving = False
-        error = found[0] if found else None
-        self._note(error)
-        self.move_soon(_LATEST_S if error is None else _AGAIN_S)
+        self._note(*found)
+        self.move_soon(_AGAIN_S if isinstance(found[0], StoreError) else _LATEST_S)
 
-    def _written(self) -> StoreError | None:
+    def _waiting(self) -> list[tuple[int, list[A]]]:
+        """The groups that may not be in the tables, each with the number behind it."""
+        return [(behind, [self._answers[name] for name in names]) for behind, names in self._groups]
+
+    def _written(self, waiting: Sequence[tuple[int, Sequence[A]]]) -> int | StoreError:
+        """Have these in the tables, on whatever thread: the number behind the last that is known to be there, or what keeps them from there."""
+        if not self._waited:
+            try:
+                self._aside.sync()  # nobody has waited for it, and a commit may take long, or fail
+            except OSError as error:
+                _LOG.error("nothing is put aside any more, answers are committed: error=%s", error)
         try:
-            self._aside.sync()  # where nobody has waited for it; a commit may take long, or fail
-            with self._store.write():  # what is aside is in the tables of whoever writes
-                pass
-        except OSError as error:
-            return StoreError(f"what is aside cannot be written to disk: {error}")
+            with self._store.write() as txn:  # what is aside is in the tables of whoever writes
+                if not self._aside.is_failed:
+                    return self._aside.done
+                # What cannot be read back is not there. What has left since is not to come back.
+                done = self._aside.done
+                for behind, answers in waiting:
+                    if behind > done:
+                        self._put(txn, answers)
+                last = waiting[-1][0]
+                self._aside.note_kept(txn, last)
         except StoreError as error:
             return error
-        return None
+        except Exception as error:  # noqa: BLE001  the edge of the process: no caller hears of it
+            return StoreError(f"what is aside cannot be moved: {error}")
+        return last
 
-    def _note(self, error: StoreError | None) -> None:
-        if error is None:
-            self._blocked.wrote()
-            self._let_go()
+    def _put(self, txn: Transaction, answers: Sequence[A]) -> None:
+        for answer in answers:
+            made = answer.prediction
+            if not is_answered(txn, made.request_id):
+                if answer.features is not None:
+                    keep_feature_list(txn, answer.features)
+                write_prediction(txn, made, answer.raw)
+
+    def _note(self, found: int | StoreError) -> None:
+        if isinstance(found, StoreError):
+            _LOG.error("answers stay aside: error=%s", found)
+            self._blocked.failed(found)
         else:
-            _LOG.error("answers stay aside, on disk: error=%s", error)
-            self._blocked.failed(error)
+            self._blocked.wrote()
+            self._let_go(found)
 
-    def _let_go(self) -> None:
-        done = self._aside.done
+    def _let_go(self, written: int = 0) -> None:
+        done = max(self._aside.done, written)
         while self._groups and self._groups[0][0] <= done:
             for name in self._groups.popleft()[1]:
                 self._answers.pop(name, None)
+
+
+def _unheard(loop: asyncio.AbstractEventLoop, place: int) -> None:
+    if not loop.is_closed():
+        loop.remove_reader(place)

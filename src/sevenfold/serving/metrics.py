@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.registry import Collector
 
 from sevenfold.models.paths import Choice
 from sevenfold.serving.request_counts import RequestCounts
+from sevenfold.serving.times import Times
 from sevenfold.stores.history import Kept
 
 __all__ = ["Metrics"]
@@ -38,13 +39,10 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._counts = RequestCounts()
         self._registry.register(self._counts)
-        self._stages = Histogram(
-            "sevenfold_stage_seconds",
-            "Time of a stage of an answer",
-            ["stage"],
-            buckets=_STAGE_BUCKETS_S,
-            registry=self._registry,
+        self._stages = Times(
+            "sevenfold_stage_seconds", "Time of a stage of an answer", "stage", _STAGE_BUCKETS_S
         )
+        self._registry.register(self._stages)
         self._rows = Counter(
             "sevenfold_rows",
             "Rows taken in, by what became of them",
@@ -193,7 +191,7 @@ class Metrics:
         """Note an answer, the time of its stages, and the stages that lacked something."""
         self._rungs.labels(rung).inc()
         for stage, taken in timing_us.items():
-            self._stages.labels(stage).observe(taken / 1e6)
+            self._stages.note(stage, taken / 1e6)
         for stage in degraded:
             self._degraded.labels(stage).inc()
 

@@ -1,15 +1,13 @@
 """A process of its own that moves old answers into files beside a server: `python -m sevenfold.serving.mover`.
 
-It reads its orders as one line of JSON from its standard input, and ends when that closes: so it never outlives
-the server, however the server ends. It may be killed at any moment: every answer is then in the store or in a file that the store names.
+It is a companion of the server (`stores/companion.py`). It may be killed at any moment: every answer is then in the store or in a file that the store names.
+It sweeps nothing away: the server writes files too, when it forgets somebody.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -20,15 +18,16 @@ from sevenfold.errors import StoreError
 from sevenfold.serving.forgetting import orders
 from sevenfold.serving.rotation import Bounds, Rotation
 from sevenfold.serving.sealed_answers import SealedAnswers
-from sevenfold.stores.keeper import end_with_the_server, ordered
+from sevenfold.stores.companion import Companion
+from sevenfold.stores.kv import Transaction
 from sevenfold.stores.open import open_store
 
-__all__ = ["Orders", "main", "move"]
+__all__ = ["Orders", "is_forgetting", "main", "move"]
 
 _LOG = logging.getLogger(__name__)
-_NICE = 10
 _LINGER_S = 20.0
 _LOOK_S = 0.25
+_ALONE_S = 10.0  # that another, of a server that was killed, has to end
 
 
 class Orders(msgspec.Struct, frozen=True):
@@ -40,36 +39,38 @@ class Orders(msgspec.Struct, frozen=True):
     rows: int
 
 
+def is_forgetting(txn: Transaction) -> bool:
+    """Whether somebody is to be forgotten: then nothing is moved."""
+    return bool(orders(txn))
+
+
 def move(given: Orders, linger_s: float = _LINGER_S) -> None:
-    """Move what is due until nothing has been due for `linger_s`; nothing while somebody is being forgotten."""
+    """Move what is due until nothing has been due for `linger_s`; raises NotAloneError where another does."""
+    sealed = SealedAnswers(Path(given.folder))
     store = open_store(given.store)
     try:
-        sealed = SealedAnswers(Path(given.folder))
-        bounds = Bounds(given.head, given.rows)
-        rotation = Rotation(store, sealed, bounds, held=lambda txn: bool(orders(txn)))
-        idle_s = 0.0
-        while idle_s < linger_s:
-            begun_s = elapsed_s()
-            if rotation.rotate():
-                idle_s = 0.0
-                time.sleep(rotation.rest_s(elapsed_s() - begun_s))
-            else:
-                time.sleep(_LOOK_S)
-                idle_s += _LOOK_S
+        with sealed.alone(_ALONE_S):
+            bounds = Bounds(given.head, given.rows)
+            _rotate(Rotation(store, sealed, bounds, is_forgetting), linger_s)
     finally:
         store.close()
 
 
+def _rotate(rotation: Rotation, linger_s: float) -> None:
+    idle_s = 0.0
+    while idle_s < linger_s:
+        begun_s = elapsed_s()
+        if rotation.rotate():
+            idle_s = 0.0
+            time.sleep(rotation.rest_s(elapsed_s() - begun_s))
+        else:
+            time.sleep(_LOOK_S)
+            idle_s += _LOOK_S
+
+
 def main() -> None:
-    """Move what standard input orders."""
-    logging.basicConfig(
-        level=logging.INFO,
-        format="time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
-    )
-    os.nice(_NICE)
-    # Unbuffered: a thread that waits inside a buffer holds its lock, and no interpreter ends in peace then.
-    given = msgspec.json.decode(ordered(0), type=Orders)
-    threading.Thread(target=end_with_the_server, daemon=True).start()
+    """Move what the server orders."""
+    given = Companion.ordered(Orders)
     try:
         move(given)
     except (StoreError, OSError) as error:  # such as a full disk: the server tries again

@@ -2,27 +2,29 @@
 
 A process of its own does the work, and takes the answers out of the store too: in the server's it would have the interpreter and the store when
 answers want them. The job looks what is due, starts that process, and ends it when nothing is to be moved.
+
+What a process has left half-done is swept away before the next is started, and while none is at work. One of a server that was killed may be, for a moment or
+for as long as its disk hangs: the next server starts all the same, its answers stay in the store, and it looks again twice a second.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
-
-import msgspec
 
 from sevenfold.clock import elapsed_s
 from sevenfold.errors import StoreError
-from sevenfold.serving.mover import Orders
+from sevenfold.serving.mover import Orders, is_forgetting
+from sevenfold.serving.prediction_log import sealed_files
 from sevenfold.serving.rotation import Bounds, Rotation
-from sevenfold.serving.sealed_answers import SealedAnswers
+from sevenfold.serving.sealed_answers import NotAloneError, SealedAnswers
+from sevenfold.stores.companion import Companion
 from sevenfold.stores.kv import Store
 
 __all__ = ["Moving"]
 
 _LOOK_S = 0.5
 _ASIDE_S = 10.0
+_ALONE_S = 10.0  # that a process of another server has to end before it is told of
 
 
 class Moving:
@@ -42,15 +44,17 @@ class Moving:
         hold: Callable[[], bool],
     ) -> None:
         self._url, self._sealed, self._bounds, self._hold = url, sealed, bounds, hold
-        self._rotation = Rotation(store, sealed, bounds)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._store = store
+        self._rotation = Rotation(store, sealed, bounds, is_forgetting)
+        self._mover = Companion("sevenfold.serving.mover")
         self._next_s = 0.0
+        self._left_s: float | None = elapsed_s()  # since when something may be left half-done
         self.pressed: Callable[[], bool] = lambda: False
 
     @property
     def pid(self) -> int:
         """The process that is at work; 0 when there is none."""
-        return self._process.pid if self._process else 0
+        return self._mover.pid
 
     def step(self) -> bool:
         """Look what is due, and have it done."""
@@ -58,11 +62,12 @@ class Moving:
         if now_s < self._next_s:
             return False
         self._next_s = now_s + _LOOK_S
-        rests = self._hold() or (self.pressed() and not self._rotation.is_far_behind())
-        if self._process is not None:
+        is_held = self._hold()
+        rests = is_held or (self.pressed() and not self._rotation.is_far_behind())
+        if self.pid:
             self._look_after(rests)
             return False
-        if rests or not self._rotation.is_due():
+        if is_held or not self._sweep() or rests or not self._rotation.is_due():
             return False
         self._start()
         return True
@@ -73,16 +78,26 @@ class Moving:
 
     def close(self) -> None:
         """End the process, at once: what it has half-done is swept by the next."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
+        if self.pid and self._mover.code != 0:
+            self._left_s = elapsed_s()
+        self._mover.close()
+
+    def _sweep(self) -> bool:
+        """Sweep away what was left half-done, if anything; whether that is done: not while another process is at work, which NotAloneError tells when it takes long."""
+        if self._left_s is None:
+            return True
+        try:
+            with self._sealed.alone(), self._store.read() as txn:
+                self._sealed.sweep({file.name for file in sealed_files(txn)})
+        except NotAloneError:
+            if elapsed_s() - self._left_s > _ALONE_S:
+                raise
+            return False
+        self._left_s = None
+        return True
 
     def _look_after(self, rests: bool) -> None:
-        assert self._process is not None
-        code = self._process.poll()
+        code = self._mover.code
         if rests or code is not None:
             self.close()
         if code and not rests:
@@ -92,9 +107,4 @@ class Moving:
 
     def _start(self) -> None:
         bounds = self._bounds
-        given = Orders(self._url, str(self._sealed.folder), bounds.head, bounds.rows)
-        command = [sys.executable, "-m", "sevenfold.serving.mover"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
-        if self._process.stdin is not None:
-            self._process.stdin.write(msgspec.json.encode(given) + b"\n")
-            self._process.stdin.flush()
+        self._mover.start(Orders(self._url, str(self._sealed.folder), bounds.head, bounds.rows))

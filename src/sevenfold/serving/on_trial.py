@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from sevenfold.errors import SevenfoldError
@@ -42,7 +42,8 @@ class OnTrial:
         self.registry = registry
         self.kind: Kind = kind
         self._features, self._hashes = features, hashes
-        self._paths = (trial_path(registry, kind), registry.alias_path(kind))
+        # Of each answer: a path of Python takes longer to look at than its file.
+        self._paths = str(trial_path(registry, kind)), str(registry.alias_path(kind))
         self._stamps: tuple[_Stamp, _Stamp] | None = None
         self._model: Champion | None = None
         self.trial: Trial | None = None
@@ -83,9 +84,9 @@ class OnTrial:
             self.refused, self.loaded = self._model.refused or "the alias has moved", None
 
 
-def _stamp(path: Path) -> _Stamp:
+def _stamp(path: str) -> _Stamp:
     try:
-        stat = path.stat()
+        stat = os.stat(path)
     except FileNotFoundError:
         return None
     return stat.st_mtime_ns, stat.st_ino

@@ -2,10 +2,11 @@
 
 A commit is mostly waiting for the disk. A server has it done on a thread beside its event loop, so that meanwhile requests are read and
 refused; what is made while one is under way goes into the next. The one server of a home puts them aside instead (`stores/aside.py`): that waits
-for the disk once and not twice, and copies no pages. They are in the tables with whatever is written next, a quarter of a second later at the latest.
+for the disk once and not twice, and copies no pages. They are in the tables with whatever is written next, or with a commit that is begun a quarter of a second later.
 
 The guarantee: no answer leaves the process before it is on disk with its vectors, its index and its instant. A process that is
-killed, or a machine that loses power, takes with it only answers that nobody has had, and their requests may be sent again.
+killed, or a machine that loses power, takes with it only answers that nobody has had, and their requests may be sent again. Where the server is told not to wait
+(`--log-sync everysec`) an answer is given once the system has it: a kill takes none that somebody has had, a loss of power those of about the last second.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class OvertakenError(ServingError):
 
 
 class Draft:
-    """An answer that is made: given once it `is_kept`; `repeated` when it had been given before.
+    """An answer that is made: given once it `is_kept`, on disk or aside; `repeated` when it had been given before.
 
     `error` is why it could not be written. `features` are those that its vectors are of.
     """
@@ -64,9 +65,9 @@ class Draft:
         self._told: list[Callable[[], None]] = []
 
     def again(self) -> Draft:
-        """The same answer to the same request, which came again before the answer was on disk."""
+        """The same answer to the same request, which came again before the answer was in the tables; with the error of one that could not be kept."""
         twin = Draft(self.prediction, None)
-        twin.is_kept = self.is_kept
+        twin.is_kept, twin.error = self.is_kept, self.error
         self._told.append(lambda: twin.settled(self.error))
         return twin
 
@@ -85,7 +86,7 @@ class Draft:
         )
 
     def settled(self, error: Exception | None) -> None:
-        """Tell all that wait for it that it is on disk, or why it is not."""
+        """Tell all that wait for it that it is kept, or why it is not."""
         self.error, self.is_kept = error, error is None
         if not self.repeated:
             self.prediction.timing_us["log"] = round((elapsed_s() - self.made_s) * 1e6)
@@ -93,7 +94,7 @@ class Draft:
             tell()
 
     async def kept(self) -> None:
-        """Wait until it is on disk; raises what kept it from there."""
+        """Wait until it is kept; raises what kept it from that."""
         if not self.is_kept and self.error is None:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._told.append(lambda: None if future.done() else future.set_result(None))
@@ -101,7 +102,7 @@ class Draft:
         self.require_kept()
 
     def require_kept(self) -> None:
-        """Raise what kept it from the disk, if anything did."""
+        """Raise why it is not kept, if it could not be."""
         if self.error is not None:
             raise self.error
 
@@ -137,8 +138,13 @@ class Pending:
     def write_beside(self, aside: Aside | None = None, sync: bool = True) -> None:
         """From now on have what an event loop settles written on a thread beside it, or put aside: given once they are on disk, or without `sync` at once."""
         self._beside = self._beside or Beside("commit")
-        self._aside = None if aside is None else LaidAside(self._store, aside, self.blocked)
+        self._aside = None if aside is None else LaidAside(self._store, aside, self.blocked, sync)
         self._sync = sync
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether answers are written beside the event loop: then those of one turn have no commit to share."""
+        return self._beside is not None
 
     @property
     def commit_s(self) -> float:
@@ -187,7 +193,7 @@ class Pending:
             return
         if self._beside is None:
             asyncio.get_running_loop().call_soon(self.settle)
-        elif not self._sync or self._is_long(elapsed_s()):  # there is no wait to be shared
+        elif self._is_put_aside() or self._is_long(elapsed_s()):  # no commit is to be shared
             self._begin()
         else:
             asyncio.get_running_loop().call_soon(self._begin)
@@ -195,7 +201,7 @@ class Pending:
     def settle(self) -> None:
         """Write all that wait, into the tables; each draft is told what became of it, and nothing is raised."""
         if self._group is not None:
-            self._group.work.wait()
+            self._group.wait()
             self._tell_group()
         drafts = self._taken()
         if self._aside is not None and not drafts:
@@ -221,6 +227,9 @@ class Pending:
             if part is not None:
                 part.close()
 
+    def _is_put_aside(self) -> bool:
+        return self._aside is not None and self._aside.is_open
+
     def _is_long(self, now_s: float) -> bool:
         oldest = next(iter(self._waiting.values()))
         return now_s - oldest.made_s > self.patience_s
@@ -230,25 +239,33 @@ class Pending:
         return drafts
 
     def _begin(self) -> None:
-        """Have all that wait written on the thread, unless it is at work: then they wait for that."""
+        """Have all that wait written beside the loop, unless others are: then they wait for those."""
         if self._group is not None or not self._waiting or self._beside is None:
             return
-        loop = asyncio.get_running_loop()
         group = self._group = _Group(self._taken())
-        begin_s = elapsed_s()
-        is_aside = self._is_laid_aside(group)
-        if is_aside and not self._sync:
-            group.taken_s = group.loop_s = elapsed_s() - begin_s
+        if not self._is_laid_aside(group):
+            self._commit_beside(group, self._beside)
+        elif not self._sync:
+            group.taken_s = group.loop_s = elapsed_s() - group.begin_s
             self._end(group)
             return
+        else:
+            assert self._aside is not None
+            group.wait = partial(self._wait, group)
+            self._aside.sync_soon(partial(self._synced, group))
+        group.loop_s = elapsed_s() - group.begin_s
+
+    def _commit_beside(self, group: _Group, beside: Beside) -> None:
+        """Have a group committed on the thread."""
+        loop = asyncio.get_running_loop()
 
         def told() -> None:
             with suppress(RuntimeError):  # the loop is closed: whoever ended it has settled
                 loop.call_soon_threadsafe(self._end, group)
 
-        group.work = Work(partial(self._wait if is_aside else self._commit, group), told)
-        self._beside.give(group.work)
-        group.loop_s = elapsed_s() - begin_s
+        work = Work(partial(self._commit, group), told)
+        group.wait = work.wait
+        beside.give(work)
 
     def _end(self, group: _Group) -> None:
         """Tell what became of a group that was written on the thread, and go on with those that wait."""
@@ -281,7 +298,7 @@ class Pending:
 
     def _is_laid_aside(self, group: _Group) -> bool:
         """Put a group aside where that can be done; whether it is."""
-        if self._aside is None or not self._aside.is_open:
+        if self._aside is None or not self._is_put_aside():
             return False
         try:
             is_aside = self._aside.put(list(group.drafts.values()))
@@ -292,18 +309,29 @@ class Pending:
             group.errors = [None] * len(group.drafts)
         return is_aside
 
-    def _wait(self, group: _Group, begun: Callable[[], None]) -> None:
-        """Wait for the disk to have what was put aside, on the thread, or write the group where it cannot; raises nothing."""
-        begun()
-        begin_s = elapsed_s()
+    def _synced(self, group: _Group, error: OSError | None) -> None:
+        """Go on with a group that is on disk, or commit it where it may not be."""
+        if (
+            self._group is not group or self._beside is None
+        ):  # whoever settled did not wait for this
+            return
+        if error is None:
+            group.taken_s = elapsed_s() - group.begin_s
+            self._end(group)
+            return
+        _no_longer_aside(error)
+        self._commit_beside(group, self._beside)
+
+    def _wait(self, group: _Group) -> None:
+        """Wait here for the disk to have a group, or commit it where it may not; raises nothing."""
         assert self._aside is not None
         try:
             self._aside.sync()
         except OSError as error:
-            _LOG.error("nothing is put aside any more, answers are committed: error=%s", error)
-            self._commit(group, begun)
+            _no_longer_aside(error)
+            self._commit(group)
         else:
-            group.taken_s = elapsed_s() - begin_s
+            group.taken_s = elapsed_s() - group.begin_s
 
     def _tell(self, group: _Group) -> None:
         first = next(iter(group.drafts.values()))
@@ -356,11 +384,16 @@ class Pending:
 
 
 class _Group:
-    """Drafts by request that share a commit, and what became of each."""
+    """Drafts by request that are written together, and what became of each; `wait` is to wait for that."""
 
-    work: Work
+    wait: Callable[[], None]
 
     def __init__(self, drafts: dict[str, Draft]) -> None:
         self.drafts = drafts
         self.errors: list[Exception | None] = []
+        self.begin_s = elapsed_s()
         self.taken_s = self.loop_s = 0.0
+
+
+def _no_longer_aside(error: OSError) -> None:
+    _LOG.error("nothing is put aside any more, answers are committed: error=%s", error)

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import lz4.frame
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -152,6 +153,7 @@ class Sealed(Protocol):
 
 
 _SEALED = b"sealed/"
+_LZ4 = b"\x04\x22\x4d\x18"  # how a frame of LZ4 begins
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Prediction)
 _FILES = msgspec.msgpack.Decoder(SealedFile)
@@ -206,7 +208,8 @@ def _feature_list(names: Sequence[str], hashes: Sequence[str]) -> bytes:
 
 def encode_prediction(prediction: Prediction) -> bytes:
     """The answer as it is kept."""
-    return zlib.compress(_ENCODER.encode(prediction), 1)
+    packed: bytes = lz4.frame.compress(_ENCODER.encode(prediction), content_checksum=True)
+    return packed
 
 
 def write_prediction(txn: Transaction, prediction: Prediction, raw: bytes | None = None) -> None:
@@ -334,8 +337,10 @@ def _require(sealed: Sealed | None) -> Sealed:
 def decode_prediction(raw: bytes, name: str) -> Prediction:
     """The answer as it is kept; StoreError, with the `name` it is kept under, when it cannot be read."""
     try:
-        return _DECODER.decode(zlib.decompress(raw))
-    except (zlib.error, msgspec.DecodeError) as error:
+        # Those of earlier stores are zlib's, which begin otherwise.
+        is_lz4 = raw.startswith(_LZ4)
+        return _DECODER.decode(lz4.frame.decompress(raw) if is_lz4 else zlib.decompress(raw))
+    except (RuntimeError, zlib.error, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"the answer under {name} cannot be read: {error}") from error
 
 

@@ -1,19 +1,18 @@
-"""The job that moves old answers out of the store into sealed files, and what takes answers out of those again.
+"""How old answers move out of the store into sealed files, and what takes answers out of those again.
 
 Making a file takes a tenth of a second or two, and reading it back some more; then it is named in the store and its answers deleted there, in one
-transaction, if they are still what was read back. A server has a process do all of it (`mover`); `step` does it in one, the making on a thread.
+transaction, if they are still what was read back. A server has a process beside it do all of that (`mover`): in its own the interpreter, and the store's one
+turn to write, would be taken when answers want them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
 from msgspec.structs import replace
 
-from sevenfold.clock import elapsed_s
 from sevenfold.errors import StoreError
 from sevenfold.serving.prediction_log import (
     Prediction,
@@ -34,7 +33,7 @@ __all__ = ["LOG_HEAD", "Bounds", "Rotation", "drop_before", "replacement", "take
 LOG_HEAD = 20_000
 """Answers that stay in the store, unless another number is asked for."""
 
-_LOOK_S = 1.0
+_LONGEST_S = 1.0
 _MOST_HEADS = 10
 _REST = 2.0  # after a file, of what it took: where files follow one another they have a third of the time
 
@@ -49,90 +48,28 @@ class Bounds:
 
 
 class Rotation:
-    """Keeps about `bounds.head` answers in the store; `hold` says when nothing is to be moved, and so does the store itself by `held`.
+    """Keeps about `bounds.head` answers in the store, and all older ones in the files `sealed`.
 
-    While the server is `pressed` it rests, until ten times as many are there: a file is made on a thread of its own, but in Python, and
-    the event loop would wait for the interpreter's lock at every request that it refuses. What has piled up is moved with a rest after each file: one after another, right when
-    the server has just become able to answer all in full again, they would take that from it.
+    `hold` says of what is in the store when nothing is to be moved.
     """
-
-    name = "rotation"
 
     def __init__(
         self,
         store: Store,
         sealed: SealedAnswers,
-        bounds: Bounds | None = None,
-        hold: Callable[[], bool] = lambda: False,
-        held: Callable[[Transaction], bool] = lambda _: False,
+        bounds: Bounds,
+        hold: Callable[[Transaction], bool],
     ) -> None:
-        self._store, self._sealed, self._hold, self._held = store, sealed, hold, held
-        self._bounds = bounds or Bounds()
-        self._thread: ThreadPoolExecutor | None = None
-        self._made: Future[SealedFile | None] | None = None
-        self._next_s = self._begun_s = 0.0
-        self._read_back: tuple[str, list[bytes]] = ("", [])
-        self.pressed: Callable[[], bool] = lambda: False
-        with store.read() as txn:
-            sealed.sweep({file.name for file in sealed_files(txn)})
-
-    def step(self) -> bool:
-        """Begin a file, or put one that is made in its place; whether anything was done."""
-        if self._made is not None:
-            if not self._made.done():
-                return False
-            made, self._made = self._made, None
-            file = made.result()
-            moved = file is not None and self._settle(file)
-            now_s = elapsed_s()
-            if rest_s := self.rest_s(now_s - self._begun_s):
-                self._next_s = now_s + rest_s
-            return moved
-        if elapsed_s() < self._next_s:
-            return False
-        if self._hold() or self._rests() or not self.is_due():
-            self._next_s = elapsed_s() + _LOOK_S
-            return False
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "rotation")
-        self._begun_s = elapsed_s()
-        self._made = self._thread.submit(self.make)
-        return True
+        self._store, self._sealed, self._bounds, self._hold = store, sealed, bounds, hold
 
     def rotate(self) -> bool:
-        """The same at once, on this thread; whether a file was made."""
-        file = self.make() if self.is_due() and not self._hold() else None
-        return file is not None and self._settle(file)
-
-    def failed(self, error: Exception) -> None:
-        """Nothing is lost: what the store does not name is swept away."""
-        self._made = None
-        with self._store.read() as txn:
-            self._sealed.sweep({file.name for file in sealed_files(txn)})
-
-    def close(self) -> None:
-        """Wait for the thread; what it has made is made again."""
-        if self._thread is not None:
-            self._thread.shutdown()
+        """Move the oldest answers into one file, if that is due; whether it was done."""
+        made = self._make() if self.is_due() else None
+        return made is not None and self._settle(*made)
 
     def rest_s(self, took_s: float) -> float:
         """How long nothing is to be moved after a file that took so long, in seconds."""
-        return 0.0 if self.is_far_behind() else min(_LOOK_S, _REST * took_s)
-
-    def make(self) -> SealedFile | None:
-        """The file of the oldest answers of the store, which does not name it yet, read back; None when there are none."""
-        with self._store.read() as txn:
-            taken = self._taken(txn)
-            lists = {answer.features for _, answer in taken}
-            names = {name: feature_names(txn, name) for name in lists if name}
-        if not taken:
-            return None
-        file = self._sealed.write(taken, names)
-        self._read_back = file.name, self._sealed.keys(file)
-        return file
-
-    def _rests(self) -> bool:
-        return self.pressed() and not self.is_far_behind()
+        return 0.0 if self.is_far_behind() else min(_LONGEST_S, _REST * took_s)
 
     def is_far_behind(self) -> bool:
         """Whether ten times as many answers are in the store as are to stay."""
@@ -140,11 +77,22 @@ class Rotation:
             return txn.count(PREDICTIONS) >= _MOST_HEADS * self._bounds.head
 
     def is_due(self) -> bool:
-        """Whether there are enough answers for a file beyond those that stay."""
+        """Whether there are enough answers for a file beyond those that stay, and nothing holds them."""
         with self._store.read() as txn:
-            if txn.count(PREDICTIONS) < self._bounds.head + self._bounds.rows:
+            if txn.count(PREDICTIONS) < self._bounds.head + self._bounds.rows or self._hold(txn):
                 return False
             return next(txn.scan(PREDICTIONS, _behind(txn), _frontier(txn)), None) is not None
+
+    def _make(self) -> tuple[SealedFile, list[bytes]] | None:
+        """A file of the oldest answers of the store, which does not name it yet, and their keys as read back from it."""
+        with self._store.read() as txn:
+            taken = self._taken(txn)
+            lists = {answer.features for _, answer in taken}
+            names = {name: feature_names(txn, name) for name in lists if name}
+        if not taken:
+            return None
+        file = self._sealed.write(taken, names)
+        return file, self._sealed.keys(file)
 
     def _taken(self, txn: Transaction) -> list[tuple[bytes, Prediction]]:
         bounds = self._bounds
@@ -160,16 +108,13 @@ class Rotation:
             taken.append((key, answer))
         return taken
 
-    def _settle(self, file: SealedFile) -> bool:
-        """Name the file and delete its answers from the store, unless they are not what they were."""
-        if self._hold() or not self._sealed.is_there(file):
-            self._sealed.remove(file.name)
-            return False
+    def _settle(self, file: SealedFile, read_back: list[bytes]) -> bool:
+        """Name the file and delete its answers from the store, unless they are not what was read back."""
         with self._store.write() as txn:
             keys = [key for key, _ in txn.scan(PREDICTIONS, file.first, file.last + b"\0")]
-            name, read_back = self._read_back
-            same = name == file.name and keys == read_back
-            if same and _behind(txn) <= file.first and not self._held(txn):
+            is_same = keys == read_back and _behind(txn) <= file.first
+            # In this order: who forgets somebody sweeps the files for as long as that holds.
+            if is_same and not self._hold(txn) and self._sealed.is_there(file):
                 name_file(txn, file)
                 for key in keys:
                     txn.delete(PREDICTIONS, key)

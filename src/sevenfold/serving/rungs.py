@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sevenfold.errors import ServingError
 from sevenfold.spec.serving import RUNGS, Pipeline
@@ -43,6 +44,7 @@ def ladder(pipeline: Pipeline) -> tuple[str, ...]:
     return tuple(rung for rung in RUNGS if rung in ("full", *pipeline.degrade, "empty"))
 
 
+@lru_cache(maxsize=256)
 def rungs_from(rungs: tuple[str, ...], best: str) -> tuple[str, ...]:
     """Those of a ladder that are not better than `best`.
 

@@ -7,13 +7,18 @@ answer in exactly one of the two. A file that the store does not name is nothing
 Columns are the fields of an answer: numbers and names as such, lists and maps as JSON, arrays as their bytes (little-endian,
 as `Prediction` says). `format` is 1; `feature_names` is what the vectors are of, so that a file can be read without its store;
 `more` (MessagePack) holds fields that an answer has got since, so the columns never change.
+
+Who makes files is `alone`, of all processes: one that a killed server has left, and that has not ended yet, could else have its file named just when
+the next server sweeps it away.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -25,11 +30,12 @@ import duckdb
 import msgspec
 import numpy as np
 
+from sevenfold.clock import elapsed_s
 from sevenfold.errors import StoreError
 from sevenfold.serving.prediction_log import Prediction, SealedFile
-from sevenfold.stores.durable import sync_file, sync_folder
+from sevenfold.stores.durable import locked, sync_file, sync_folder
 
-__all__ = ["PREDICTIONS_FOLDER", "SealedAnswers", "day_of"]
+__all__ = ["PREDICTIONS_FOLDER", "NotAloneError", "SealedAnswers", "day_of"]
 
 PREDICTIONS_FOLDER = "predictions"
 """Where a home keeps the files."""
@@ -69,6 +75,7 @@ _FIELDS = tuple(name for name in _TYPES if name not in _OURS)
 _KINDS = get_type_hints(Prediction)
 _SUFFIX = ".parquet"
 _ROWS_AT_ONCE = 32
+_LOOK_S = 0.05
 # One thread keeps the rows in their order; nothing is fetched from elsewhere.
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "threads": 1,
@@ -86,6 +93,10 @@ def day_of(t_us: int) -> str:
     return str(datetime.fromtimestamp(t_us // 1_000_000, UTC).date())
 
 
+class NotAloneError(StoreError):
+    """Another process makes files in the folder; once it has ended, this is to be tried again."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Read:
     """A file that has been read: its keys, and its rows as they are in it."""
@@ -101,6 +112,28 @@ class SealedAnswers:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._last: _Read | None = None
+
+    @contextmanager
+    def alone(self, wait_s: float = 0.0) -> Iterator[None]:
+        """Make and sweep files in this block: no other process does meanwhile, as a lock beside the folder says, which ends with a process.
+
+        Raises NotAloneError when another has it for longer than `wait_s` seconds.
+        """
+        lock = self.folder.with_name(f".{self.folder.name}.lock")
+        until_s = elapsed_s() + wait_s
+        with ExitStack() as held:
+            while True:
+                try:
+                    held.enter_context(locked(lock, wait=False))
+                    break
+                except BlockingIOError:
+                    if elapsed_s() >= until_s:
+                        raise NotAloneError(
+                            f"another process moves answers into {str(self.folder)!r}, as that of a server that was killed does for a "
+                            f"moment; if it does not end, look who has {str(lock)!r} open (`fuser`), and end it"
+                        ) from None
+                time.sleep(_LOOK_S)
+            yield
 
     def write(self, answers: Sequence[Keyed], names: Mapping[str, Sequence[str]]) -> SealedFile:
         """The file of the answers, in the order of their keys, durable; `names` are the features by their list's id."""

@@ -55,6 +55,7 @@ from sevenfold.serving.worker import Worker
 from sevenfold.spec.system import System
 from sevenfold.stores.history import HEAD_EVENTS, HISTORY
 from sevenfold.stores.open import open_store
+from sevenfold.turns import SHORT_S, ask_for_turns
 
 __all__ = ["Way", "alone", "serve", "serve_place", "supervise"]
 
@@ -118,7 +119,7 @@ def serve(
         try:
             registry = Registry(home / "registry", way.kinds)
             service = Service(system, store, registry, SystemClock(), way.replay, progress)
-            service.keep_answers(home / PREDICTIONS_FOLDER, way.log_head, url)
+            service.keep_answers(home / PREDICTIONS_FOLDER, url, way.log_head)
             if way.history_head:
                 service.keep_histories(url, home / HISTORY, way.history_head)
             try:
@@ -192,7 +193,7 @@ def serve_place(
         else:
             service = Service(system, store, registry, clock, False, progress)
             service.share(instants, offers)
-            service.keep_answers(home / PREDICTIONS_FOLDER, way.log_head, url)
+            service.keep_answers(home / PREDICTIONS_FOLDER, url, way.log_head)
             if way.history_head:
                 service.keep_histories(url, home / HISTORY, way.history_head)
         with closing(service):
@@ -258,17 +259,23 @@ def _serve(
     # The server drains at a signal and then raises it again; by then there is nothing left to end.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    # What is there now stays: to look through all of it for garbage took 0.1 s, in the middle of answers.
-    gc.collect()
-    gc.freeze()
-    # A thread beside the loop that computes keeps the interpreter for so long each time that the loop wants it back.
-    sys.setswitchinterval(_SWITCH_S)
+    _put_answers_first()
     try:
         with asyncio.Runner(loop_factory=listeners[0][0].get_loop_factory()) as runner:
             runner.run(_listen_beside(listeners, beside, announce))
     finally:
         if service.owns:
             (home / ADMIN_SOCKET).unlink(missing_ok=True)
+
+
+def _put_answers_first() -> None:
+    """Have what else this process and the machine do stand back while answers are made."""
+    # What is there now stays: to look through all of it for garbage took 0.1 s, in the middle of answers.
+    gc.collect()
+    gc.freeze()
+    # A thread beside the loop that computes keeps the interpreter for so long each time that the loop wants it back.
+    sys.setswitchinterval(_SWITCH_S)
+    ask_for_turns(SHORT_S)
 
 
 def _say(says: int, other_port: int | None) -> None:

@@ -20,7 +20,7 @@ from sevenfold.registry.registry import Registry
 from sevenfold.retrieval.build import Retrieval, build_retrieval
 from sevenfold.serving.ahead import ahead_of
 from sevenfold.serving.answer import Answering
-from sevenfold.serving.audit import Audit
+from sevenfold.serving.audit import Audit, rehearse_round
 from sevenfold.serving.background import Job
 from sevenfold.serving.basis import Basis, read_basis
 from sevenfold.serving.caches import Caches, hot_states, slates_of
@@ -31,6 +31,7 @@ from sevenfold.serving.forgetting import Forgetting, Forgotten, forgotten, order
 from sevenfold.serving.histories import Keeping
 from sevenfold.serving.ingest import Ingest, IngestResult, Observer, Post
 from sevenfold.serving.instants import Instants, Moment
+from sevenfold.serving.job_thread import JobThread
 from sevenfold.serving.jobs import Jobs
 from sevenfold.serving.moving import Moving
 from sevenfold.serving.named import asked_rows, check_keys
@@ -48,7 +49,7 @@ from sevenfold.serving.request import (
     RecommendRequest,
 )
 from sevenfold.serving.retention import Retention
-from sevenfold.serving.rotation import Bounds, Rotation
+from sevenfold.serving.rotation import Bounds
 from sevenfold.serving.rungs import FULL, Allowance
 from sevenfold.serving.sealed_answers import SealedAnswers
 from sevenfold.serving.sets import keep_sets
@@ -57,6 +58,7 @@ from sevenfold.serving.slate_table import Slate, SlateTable, served_table
 from sevenfold.spec.system import System
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, frontier_us, last_known_us, position
+from sevenfold.stores.syncing import rehearse_syncing
 from sevenfold.types import Instant, Texts
 
 __all__ = ["Service"]
@@ -104,6 +106,7 @@ class Service:
         # A replay is compared as a whole by whoever replays.
         share = 0.0 if replay else system.monitoring.audit.share
         self.audit = Audit(store, definition, share)
+        self.auditing = JobThread(self.audit)
         self.changing = Changing(
             store,
             self._ingest,
@@ -115,7 +118,7 @@ class Service:
         )
         self.changing.hold = self._is_forgetting
         self.keeping: Keeping | None = None
-        self.rotation: Rotation | Moving | None = None
+        self.moving: Moving | None = None
         self._sealed: SealedAnswers | None = None
         self.retention = Retention(store, system, self._now_us)
         self.forgetting = Forgetting(store, system, lambda: self._ingest.views, self._has_left)
@@ -134,22 +137,21 @@ class Service:
     @property
     def jobs(self) -> tuple[Job, ...]:
         """The work to be done beside the answers."""
-        beside = [job for job in (self.rotation, self.keeping) if job is not None]
-        judging = (self.audit, self.referee, self.shadow)
+        beside = [job for job in (self.moving, self.keeping) if job is not None]
+        judging = (self.auditing, self.referee, self.shadow)
         return (self.forgetting, self.changing, *judging, self.retention, self.scoring, *beside)
 
-    def keep_answers(self, folder: Path, head: int = 0, url: str = "") -> None:
-        """Read answers from the files in `folder` too, and have all but the newest `head` moved there; 0 moves none.
+    def keep_answers(self, folder: Path, url: str = "", head: int = 0) -> None:
+        """Read answers from the files in `folder` too, and have a process move all but the newest `head` there from the store at `url`.
 
-        With `url`, the store's address, a process beside this one moves them.
+        Without a store's address, or with a head of 0, none are moved.
         """
         self._sealed = SealedAnswers(folder)
         self.audit.sealed = self.retention.sealed = self.forgetting.sealed = self._sealed
         self.referee.sealed = self._sealed
-        if head:
+        if url and head:
             bounds = Bounds(head, min(Bounds().rows, head))
-            given = (self._sealed, bounds, self._is_forgetting)
-            self.rotation = Moving(self.store, url, *given) if url else Rotation(self.store, *given)
+            self.moving = Moving(self.store, url, self._sealed, bounds, self._is_forgetting)
 
     def keep_histories(self, url: str, folder: Path, head_events: int) -> None:
         """Have histories by key kept in `folder` from now on; `url` is the store's address."""
@@ -174,12 +176,13 @@ class Service:
 
     def close(self) -> None:
         """End what the service has started; the store stays open."""
+        self.auditing.close()
         self.pending.close()
         self.retrieval.close()
         if self.keeping is not None:
             self.keeping.close()
-        if self.rotation is not None:
-            self.rotation.close()
+        if self.moving is not None:
+            self.moving.close()
 
     def _adopt(self, definition: Definition) -> None:
         """Answer by `definition` from now on; its states are there."""
@@ -361,9 +364,12 @@ class Service:
             return self._answering.probe(txn, Spine(np.array([t_us]), keys))
 
     def rehearse(self) -> None:
-        """Have everything compiled that takes events in or scores; `ready` does so for answers."""
+        """Have everything compiled that takes events in, scores or audits; `ready` does so for answers."""
         self._ingest.rehearse()
         rehearse_trees()
+        rehearse_syncing()
+        if self.audit.share > 0:
+            rehearse_round(self.definition)
 
     def table_now(self) -> tuple[SlateTable | None, Instant]:
         """The table of slates that is served, if there is one, and the instant that its age is counted to."""

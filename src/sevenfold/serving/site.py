@@ -57,8 +57,9 @@ class Site:
             self._gate = Gate(service.budget_s, service.ladder, kept=service.pending)
             self.metrics.watch(GateMetrics(self._gate))
             service.shadow.pressed = self._gate.is_pressed
-            if service.rotation is not None:
-                service.rotation.pressed = self._gate.is_refusing
+            service.auditing.pressed = self._gate.is_refusing
+            if service.moving is not None:
+                service.moving.pressed = self._gate.is_refusing
         self.gathering = Gathering(service.accept_posts)
         self.encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 

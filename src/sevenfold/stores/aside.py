@@ -9,11 +9,13 @@ one wait for the disk is all there is.
     write()   the lock of the writer | entries that are not in the tables, in their order | mark | ... | commit
 
 The mark in `meta` says which entry is the next that is not in the tables, and where it lies. An entry has its number and a checksum:
-what was cut short, or is of an earlier round of the file, ends the search. Who promises an entry only when it is on disk loses none that was promised; what it leaves is put into the tables by whoever writes next, or opens the store.
+what was cut short, or is of an earlier round of the file, ends the search. Who promises an entry once a `sync` has returned loses none by a loss of power, who promises it
+before that none by a kill; what they leave is put into the tables by whoever writes next, or opens the store.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
@@ -23,9 +25,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from sevenfold.errors import StoreError
 from sevenfold.stores.durable import sync_folder
 from sevenfold.stores.kv import Entry, Transaction
 from sevenfold.stores.log import raise_frontier
+from sevenfold.stores.syncing import Syncing
 from sevenfold.stores.tables import META
 
 __all__ = ["ASIDE_BYTES", "AsideFile", "Mark"]
@@ -35,9 +39,8 @@ ASIDE_BYTES = 16 << 20
 
 _MARK = b"aside"
 _MARK_FORM = struct.Struct("<QQ")
-_HEAD = struct.Struct(
-    "<QII"
-)  # the number of the entry, its bytes, and the checksum of both and the bytes
+# The number of the entry, its bytes, and the checksum of both and the bytes.
+_HEAD = struct.Struct("<QII")
 _CHECKED = struct.Struct("<QI")
 
 
@@ -63,14 +66,20 @@ class AsideFile:
         self.path = path
         self._size = size
         self._handle: int | None = None  # of whoever puts aside
+        self._syncing: Syncing | None = None
         self._next: Mark | None = None  # where the next entry goes; None where none may
-        self._is_broken = False
+        self._is_failed = False
         self._done = _FIRST  # all before are in the tables, as far as this process knows
 
     @property
     def is_open(self) -> bool:
         """Whether entries can be put aside."""
-        return self._next is not None and not self._is_broken
+        return self._next is not None and not self._is_failed
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether a `sync` has failed: what is aside may not be read back then."""
+        return self._is_failed
 
     @property
     def done(self) -> int:
@@ -120,11 +129,37 @@ class AsideFile:
         """Wait until all that is aside is on disk; beside appends of another thread. Raises OSError, and takes no more then."""
         if self._handle is None:
             return
+        if self._is_failed:  # the system tells of it once, and would say that all is well
+            raise OSError(errno.EIO, f"an earlier sync of {str(self.path)!r} failed")
         try:
             os.fdatasync(self._handle)
         except OSError:
-            self._is_broken = True
+            self._is_failed = True
             raise
+
+    def begin_sync(self) -> int:
+        """Begin to wait beside this thread for all that is aside by now: the file that can be read when `end_sync` will tell."""
+        if self._handle is None:
+            raise StoreError("nothing is put aside: begin first")
+        if self._syncing is None:
+            self._syncing = Syncing(self._handle)
+        self._syncing.begin()
+        return self._syncing.told
+
+    def end_sync(self, wait: bool = False) -> bool:
+        """Whether what was begun to be waited for is on disk; with `wait` once it is. Raises OSError, and takes no more then."""
+        if self._syncing is None:
+            return False
+        try:
+            return self._syncing.end(wait)
+        except OSError:
+            self._is_failed = True
+            raise
+
+    def note_kept(self, txn: Transaction, number: int) -> None:
+        """Note, after a failure, that all before `number` is in the tables with a transaction, if that is all there was: none of it is read back later."""
+        if self._next is not None and self._next.number == number:
+            txn.put(META, _MARK, _MARK_FORM.pack(*self._next))
 
     def mark(self, txn: Transaction) -> Mark:
         """The first entry that is not in the tables, as a transaction knows."""
@@ -182,6 +217,9 @@ class AsideFile:
 
     def _let_go(self) -> None:
         self._next = None
+        if self._syncing is not None:
+            self._syncing.close()
+            self._syncing = None
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None

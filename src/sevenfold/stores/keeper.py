@@ -1,26 +1,23 @@
 """A process of its own that keeps histories beside a server: `python -m sevenfold.stores.keeper`.
 
-It reads its orders as one line of JSON from its standard input, and ends when that closes: so it never outlives
-the server, however the server ends. It only reads the store. It may be killed at any moment.
+It is a companion of the server (`stores/companion.py`), and only reads the store. It may be killed at any moment.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import threading
 import time
 from pathlib import Path
 
 import msgspec
 
+from sevenfold.stores.companion import Companion
 from sevenfold.stores.history import History
 from sevenfold.stores.open import open_store
 
-__all__ = ["Orders", "end_with_the_server", "keep", "main", "ordered"]
+__all__ = ["Orders", "keep", "main"]
 
 _LOG = logging.getLogger(__name__)
-_NICE = 10
 _LINGER_S = 20.0
 _LOOK_S = 0.5
 # Some hundred megabytes, beside a server; `sevenfold history` takes more at a time.
@@ -69,31 +66,8 @@ def keep(orders: Orders, linger_s: float = _LINGER_S) -> None:
 
 
 def main() -> None:
-    """Keep what standard input orders."""
-    logging.basicConfig(
-        level=logging.INFO,
-        format="time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
-    )
-    os.nice(_NICE)
-    # Unbuffered: a thread that waits inside a buffer holds its lock, and no interpreter ends in peace then.
-    orders = msgspec.json.decode(ordered(0), type=Orders)
-    threading.Thread(target=end_with_the_server, daemon=True).start()
-    keep(orders)
-
-
-def ordered(descriptor: int) -> bytes:
-    """The one line that a server gives to a process beside it."""
-    line = b""
-    while not line.endswith(b"\n") and (more := os.read(descriptor, 65_536)):
-        line += more
-    return line
-
-
-def end_with_the_server() -> None:
-    """Wait until the server closes this process's standard input, as it does however it ends, and end at once."""
-    while os.read(0, 1):
-        pass
-    os._exit(0)  # whatever is half-done is swept by the next
+    """Keep what the server orders."""
+    keep(Companion.ordered(Orders))
 
 
 if __name__ == "__main__":

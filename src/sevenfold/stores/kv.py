@@ -117,6 +117,11 @@ class Aside(Protocol):
         ...
 
     @property
+    def is_failed(self) -> bool:
+        """Whether the disk has failed: what is aside may not be read back then, so whoever has it in memory writes it from there."""
+        ...
+
+    @property
     def done(self) -> int:
         """The number of the first entry that may not be in the tables."""
         ...
@@ -131,6 +136,21 @@ class Aside(Protocol):
 
     def sync(self) -> None:
         """Wait until all that is aside is on disk; beside appends of another thread. Raises OSError, and takes no more then."""
+        ...
+
+    def begin_sync(self) -> int:
+        """Begin to wait beside this thread for all that is aside by now: the file that can be read when `end_sync` will tell.
+
+        It is to be ended before it is begun again.
+        """
+        ...
+
+    def end_sync(self, wait: bool = False) -> bool:
+        """Whether what was begun to be waited for is on disk; with `wait` once it is. Raises OSError, and takes no more then."""
+        ...
+
+    def note_kept(self, txn: Transaction, number: int) -> None:
+        """Note, after a failure, that all before `number` is in the tables with a transaction, if that is all there was."""
         ...
 
 

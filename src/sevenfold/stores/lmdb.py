@@ -167,7 +167,7 @@ class LmdbStore:
     def aside(self) -> Aside | None:
         """Where this process, the only one to do so, may put writes aside from now on; None where the disk has no room for it.
 
-        What is put aside is in the tables of every transaction that is begun to write after it, and of reads some time later.
+        What is put aside is in the tables of every transaction that is begun to write after it, in the order in which it was put, and of reads some time later.
         """
         with self.write() as txn:  # what somebody was killed at is in the tables with its commit
             pass

@@ -22,8 +22,10 @@ import sevenfold as sf
 from sevenfold.errors import StoreError
 from sevenfold.serving.audit import audit_all
 from sevenfold.serving.forgetting import Forgetting, orders
+from sevenfold.serving.mover import is_forgetting
 from sevenfold.serving.prediction_log import (
     Prediction,
+    SealedFile,
     count_predictions,
     feature_list,
     find_prediction,
@@ -36,7 +38,7 @@ from sevenfold.serving.request import RecommendRequest
 from sevenfold.serving.retention import Retention
 from sevenfold.serving.rotation import Bounds, Rotation, drop_before
 from sevenfold.serving.sealed_answers import PREDICTIONS_FOLDER, SealedAnswers
-from sevenfold.stores.kv import Store
+from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.memory import MemoryStore
 from sevenfold.stores.open import open_store
 from sevenfold.stores.tables import PREDICTIONS, REQUESTS
@@ -92,7 +94,7 @@ class Log:
     def rotate(self, head: int, rows: int) -> None:
         """Make files for as long as there is something to be moved."""
         if self.sealed is not None:
-            rotation = Rotation(self.store, self.sealed, Bounds(head, rows))
+            rotation = Rotation(self.store, self.sealed, Bounds(head, rows), is_forgetting)
             while rotation.rotate():
                 pass
 
@@ -311,32 +313,59 @@ def test_an_answer_with_a_field_that_is_not_known_yet_is_read(tmp_path: Path) ->
     assert msgspec.msgpack.decode(more)["later"] == "now"
 
 
-def test_nothing_moves_while_somebody_is_forgotten(log: Log) -> None:
-    held = [False]
+def unchanged(log: Log, before: list[SealedFile]) -> bool:
+    """Whether the store names these files, all that lie there."""
     assert log.sealed is not None
-    rotation = Rotation(log.store, log.sealed, Bounds(0, 2), lambda: held[0])
+    with log.store.read() as txn:
+        named = sealed_files(txn)
+    names = {path.name for path in log.sealed.folder.iterdir()}
+    return named == before and names == {file.name for file in before}
+
+
+def test_nothing_moves_while_somebody_is_forgotten(log: Log) -> None:
+    said: list[bool] = []
+    held = iter([False, True, True])
+
+    def hold(_: Transaction) -> bool:
+        said.append(next(held))
+        return said[-1]
+
+    assert log.sealed is not None
+    rotation = Rotation(log.store, log.sealed, Bounds(0, 2), hold)
     with log.store.read() as txn:
         before = sealed_files(txn)
-    assert rotation.step()
-    held[0] = True
-    deadline = time.monotonic() + 30
-    while rotation._made is not None and time.monotonic() < deadline:
-        assert not rotation.step()
-        time.sleep(0.005)
-    rotation.close()
     assert not rotation.rotate()
+    assert said == [False, True], "a file was made, and given up"
+    assert unchanged(log, before)
+    assert not rotation.rotate()
+    assert said == [False, True, True], "and no other is begun"
+    assert unchanged(log, before)
+
+
+def test_a_file_that_was_swept_away_before_it_was_named_is_given_up(log: Log) -> None:
+    assert log.sealed is not None
     with log.store.read() as txn:
-        assert sealed_files(txn) == before
-    assert {path.name for path in log.sealed.folder.iterdir()} == {file.name for file in before}
+        before = sealed_files(txn)
+        answers = list(read_predictions(txn, sealed=log.sealed))
+
+    def hold(_: Transaction) -> bool:
+        assert log.sealed is not None
+        log.sealed.sweep({file.name for file in before})
+        return False
+
+    assert not Rotation(log.store, log.sealed, Bounds(0, 2), hold).rotate()
+    assert unchanged(log, before)
+    with log.store.read() as txn:
+        assert same(list(read_predictions(txn, sealed=log.sealed))) == same(answers)
 
 
 def test_a_service_gives_an_answer_again_that_has_moved(
     stall: Any, tmp_path: Path, anew: Callable[[], sf.System]
 ) -> None:
     service = stall.service
-    service.keep_answers(tmp_path / PREDICTIONS_FOLDER, 1)
+    service.keep_answers(tmp_path / PREDICTIONS_FOLDER)
     given = [service.recommend(RecommendRequest(f"r{n}", {"customer": "ada"}))[0] for n in range(9)]
-    rotation = Rotation(stall.store, service._sealed, Bounds(1, 2))
+    rotation = Rotation(stall.store, service._sealed, Bounds(1, 2), is_forgetting)
     stall.clock.advance(1)
     service.recommend(RecommendRequest("last", {"customer": "ada"}))
     while rotation.rotate():
@@ -430,16 +459,11 @@ def test_killed_at_any_step_each_answer_is_in_one_place(tmp_path: Path) -> None:
 MOVER = """
 import sys
 from pathlib import Path
-from sevenfold.serving.rotation import Bounds, Rotation
-from sevenfold.serving.sealed_answers import SealedAnswers
-from sevenfold.stores.open import open_store
+from sevenfold.serving.mover import Orders, move
 
 home = Path(sys.argv[1])
-store = open_store(f"lmdb:{home / 'store'}")
-rotation = Rotation(store, SealedAnswers(home / "predictions"), Bounds(0, 3))
 print("ready", flush=True)
-while rotation.rotate():
-    pass
+move(Orders(f"lmdb:{home / 'store'}", str(home / "predictions"), 0, 3), linger_s=0.5)
 print("over", flush=True)
 """
 

@@ -286,3 +286,32 @@ def test_a_mark_is_kept_with_the_tables(tmp_path: Path) -> None:
     with store.read() as txn:
         assert AsideFile(tmp_path / "aside").mark(txn) > Mark(2, 0)
     store.close()
+
+
+def test_a_disk_that_has_failed_is_not_asked_whether_all_is_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system tells of it once, and then says that all is on disk."""
+
+    def fails(_: int) -> None:
+        raise OSError(5, "input/output error")
+
+    home = Home(tmp_path)
+    behind = home.file.append([entry(0, 1)])
+    assert behind is not None
+    assert not home.file.is_failed
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fdatasync", fails)
+        with pytest.raises(OSError, match="input"):
+            home.file.sync()
+    assert home.file.is_failed
+    assert not home.file.is_open
+    with pytest.raises(OSError, match="an earlier sync"):
+        home.file.sync()
+    assert home.file.append([entry(1, 1)]) is None
+    with home.store.write() as txn:
+        home.file.note_kept(txn, behind - 1)
+        assert len(list(home.file.waiting(txn))) == 1, "not all there is: nothing is noted"
+        home.file.note_kept(txn, behind)
+        assert list(home.file.waiting(txn)) == []
+    home.file.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 import msgspec
 
@@ -139,12 +139,14 @@ def _features(site: Site, asked: Asked) -> Reply:
 
 def recommend_answer(prediction: Prediction, repeated: bool) -> RecommendAnswer:
     """A logged answer as the client sees it."""
-    masks = prediction.source_masks().tolist()
-    items = []
-    shown, scores = prediction.shown_rows().tolist(), prediction.shown_scores().tolist()
-    for position, (row, score) in enumerate(zip(shown, scores, strict=True), start=1):
-        sources = [name for g, name in enumerate(prediction.generators) if masks[row] >> g & 1]
-        items.append(Item(prediction.items[row], position, score, sources))
+    shown, names = prediction.shown_rows(), prediction.items
+    masks = prediction.source_masks()[shown].tolist()
+    sources = {mask: _named(mask, prediction.generators) for mask in set(masks)}
+    found = zip(shown.tolist(), prediction.shown_scores().tolist(), masks, strict=True)
+    items = [
+        Item(names[row], position, score, sources[mask])
+        for position, (row, score, mask) in enumerate(found, start=1)
+    ]
     return RecommendAnswer(
         prediction.request_id,
         items,
@@ -158,6 +160,11 @@ def recommend_answer(prediction: Prediction, repeated: bool) -> RecommendAnswer:
         prediction.as_of_us or None,
         (prediction.t_us - prediction.as_of_us) / US_PER_S if prediction.as_of_us else None,
     )
+
+
+def _named(mask: int, generators: Sequence[str]) -> list[str]:
+    """The generators whose bits are set."""
+    return [name for g, name in enumerate(generators) if mask >> g & 1]
 
 
 def _server_timing(timing_us: dict[str, int]) -> bytes:

@@ -1,0 +1,31 @@
+"""Turns on the processor: asked for where the system has them."""
+
+import os
+import sys
+import threading
+
+import pytest
+
+from sevenfold import turns
+from sevenfold.turns import BRIEF_S, LONG_S, ask_for_turns
+
+
+def asked_in_a_thread(seconds: float) -> bool:
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.append(ask_for_turns(seconds)))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no such call")
+def test_it_asks_and_leaves_the_niceness() -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    assert asked_in_a_thread(BRIEF_S)
+    assert asked_in_a_thread(LONG_S)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+def test_where_there_is_no_such_call_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns.platform, "machine", lambda: "abacus")
+    assert not ask_for_turns(BRIEF_S)
