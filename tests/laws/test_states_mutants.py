@@ -22,7 +22,6 @@ TESTS = {
     "thrown": [LOG, "-k", "thrown_away", PLAIN],
     "power": [LOG, "-k", "loss_of_power", PLAIN],
     "read": [LOG, "-k", "is_looked_at", PLAIN],
-    "processes": ["tests/unit/stores/test_state_processes.py", "-k", "while_writers_die", PLAIN],
 }
 
 MUTANTS = {
