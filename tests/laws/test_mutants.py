@@ -251,9 +251,9 @@ MUTANTS = {
         "known_us - latest >= 0",
     ),
     "a tile at rest is counted although its window has passed": (
-        "algebra/tiles.py",
-        "    end_after = (t_us - window - hop) * 2 + 1\n",
-        "    end_after = (t_us - window - hop) * 2 - 1\n",
+        "algebra/spans.py",
+        "    end_after = t_us - window - hop - oldest_number",
+        "    end_after = t_us - window - 2 * hop - oldest_number",
     ),
     "offline gives rows in the order of keys": (
         "algebra/replay.py",

@@ -83,13 +83,18 @@ __all__ = [
 
 _COLUMN_WORDS = 5
 _SPARE_TILES = 16
+_NEAR_TILES = (
+    1 << 12
+)  # the number of a tile after the oldest, with three bits for its kind, takes 16 bits with none for a sign
+_MANY_TILES = 1 << 17  # so many are counted in 17 bits of a word
+_LONG_HOP_US = 1 << 17  # whose numbers take the other 47 for every instant there is
 
 
 class Tables(NamedTuple):
     """A layout as arrays, for kernels.
 
-    levels (L, 8): hop, longest window, columns, offset, capacity in tiles, words a tile, columns with a
-    spread, columns with a first; level_columns (L, C): column in each slot; moments (L, M): slot of each
+    levels (L, 10): hop, longest window, columns, offset, capacity in tiles, words a tile, columns with a
+    spread, columns with a first, bits of a tile's number at rest, words before those; level_columns (L, C): column in each slot; moments (L, M): slot of each
     spread; firsts (L, E): column of each first; spans (S, 4): level, slot, window of what one pass over
     tiles gives; lasts (K, 3): column, nulls, offset;
     decays (D, 3): column, half-life, offset; distincts (U, 7): column, capacity, longest window, hop,
@@ -178,7 +183,8 @@ class Layout:
     def least(self) -> int:
         """The words of an empty packed state."""
         tables = self.tables
-        return self.fixed + len(tables.levels) + len(tables.distincts) + len(tables.sections)
+        heads = int(tables.levels[:, 9].sum())
+        return self.fixed + heads + len(tables.distincts) + len(tables.sections)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +220,7 @@ def lay_out(reads: Sequence[Read]) -> Layout:
         capacity = reach + _SPARE_TILES + reach // 4 if level.hop else 1
         counts = len(level.moments), len(level.firsts)
         room = (level.hop, level.longest, len(level.slots), offset, capacity, level.record)
-        level_rows.append((*room, *counts))
+        level_rows.append((*room, *counts, *_at_rest(level, reach)))
         offset += 1 + capacity * level.record
     distincts = []
     for column, cap, hop, precision in marks:
@@ -233,7 +239,7 @@ def lay_out(reads: Sequence[Read]) -> Layout:
         rows.append((read.kind, place, slot, read.window_us, read.level_hop_us, read.width))
         rows += [(FOLLOWS, 0, -1, 0, 0, 0)] * (read.width - 1)
     tables = Tables(
-        _table(level_rows, 8),
+        _table(level_rows, 10),
         _padded([level.slots for level in levels]),
         _padded([[level.slots.index(c) for c in level.moments] for level in levels]),
         _padded([level.firsts for level in levels]),
@@ -259,6 +265,14 @@ def lay_out(reads: Sequence[Read]) -> Layout:
         ),
         max((r.column for r in reads if r.kind == DISTINCT), default=-1) + 1,
     )
+
+
+def _at_rest(level: _Level, reach: int) -> tuple[int, int]:
+    """The bits of a tile's number at rest, and the words before those: see `tiles`."""
+    if level.moments or level.firsts:
+        return 0, 1
+    is_long = level.hop == 0 or level.hop >= _LONG_HOP_US
+    return 16 if reach <= _NEAR_TILES else 32, 1 if is_long and reach < _MANY_TILES else 2
 
 
 _MERGED = (COUNT_ALL, COUNT, SUM, MEAN, MIN, MAX)

@@ -7,7 +7,7 @@ import math
 from sevenfold.compiled import called, kernel
 from sevenfold.types import Floats, Ints
 
-__all__ = ["add_deviation", "read_variance"]
+__all__ = ["add_deviation", "read_variance", "two_sum"]
 
 _SPLITTER = 134217729.0  # 2^27 + 1
 _LARGE = 2.0**990  # beyond it a product could not be split
@@ -15,7 +15,7 @@ _DOWN, _UP = 2.0**-64, 2.0**64
 
 
 @kernel
-def _sum(x: float, y: float) -> tuple[float, float]:
+def two_sum(x: float, y: float) -> tuple[float, float]:
     """X + y and what rounding left of it (Knuth, TAOCP 2, 4.2.2)."""
     total = x + y
     part = total - x
@@ -38,16 +38,16 @@ def _product(x: float, y: float) -> tuple[float, float]:
 
 @kernel
 def _add(a: float, a_low: float, b: float, b_low: float) -> tuple[float, float]:
-    high, low = _sum(a, b)
-    small, rest = _sum(a_low, b_low)
-    high, low = _sum(high, low + small)
-    return _sum(high, low + rest)
+    high, low = two_sum(a, b)
+    small, rest = two_sum(a_low, b_low)
+    high, low = two_sum(high, low + small)
+    return two_sum(high, low + rest)
 
 
 @kernel
 def _multiply(a: float, a_low: float, b: float, b_low: float) -> tuple[float, float]:
     high, low = _product(a, b)
-    return _sum(high, low + (a * b_low + a_low * b))
+    return two_sum(high, low + (a * b_low + a_low * b))
 
 
 @kernel
@@ -59,7 +59,7 @@ def _divide(a: float, a_low: float, n: float) -> tuple[float, float]:
     quotient = a / n
     product, error = _product(quotient, n)
     rest = (((a - product) - error) + a_low) / n
-    high, low = _sum(quotient, rest)
+    high, low = two_sum(quotient, rest)
     return high * scale, low * scale
 
 

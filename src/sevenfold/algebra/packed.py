@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sevenfold.algebra.layout import NEVER_US, Columns, Groups, Layout, Tables
-from sevenfold.algebra.tiles import is_whole, level_words, pack_level, unpack_level
+from sevenfold.algebra.tiles import level_end, pack_level, unpack_level
 from sevenfold.algebra.update import clear, lend, lend_columns, lent_tables, settle, update
-from sevenfold.algebra.value import fixed_words, read_state, section_offsets, working_offsets
+from sevenfold.algebra.value import fixed_words, read_state, working_offsets
 from sevenfold.compiled import borrowed, kernel, nought
 from sevenfold.types import Floats, Ints
 
@@ -70,27 +70,30 @@ def first_damaged(layout: Layout, words: Ints, places: Ints) -> int:
 @kernel
 def _first_damaged(lent: Any, words: Ints, places: Ints) -> int:
     tables, words, places = lent_tables(lent), borrowed(words), borrowed(places)
+    offsets = working_offsets(tables)
     for key in range(places.shape[0]):
         begin, end = places[key, 0], places[key, 1]
         if begin != end and (
-            (begin | end) & 7 or not _is_whole(tables, words, begin >> 3, end >> 3)
+            (begin | end) & 7 or not _is_whole(tables, words, begin >> 3, end >> 3, offsets)
         ):
             return int(key)
     return -1
 
 
 @kernel
-def _is_whole(tables: Tables, packed: Ints, begin: int, end: int) -> bool:
+def _is_whole(tables: Tables, packed: Ints, begin: int, end: int, offsets: Ints) -> bool:
+    """Whether a packed state ends where its counts say; where each of its levels and sections begins to `offsets`."""
     at = begin + fixed_words(tables)
     n_levels = tables.levels.shape[0]
     before = n_levels + tables.distincts.shape[0]
     for section in range(before + tables.sections.shape[0]):
         if at >= end:
             return False
+        offsets[section] = at
         if section < n_levels:
-            if not is_whole(tables, section, packed, at, end):
+            at = level_end(tables, section, packed, at, end)
+            if at < 0:
                 return False
-            at += level_words(tables, section, packed, at)
             continue
         if section < before:
             most, record = tables.distincts[section - n_levels, 1] + 1, 2
@@ -117,20 +120,33 @@ def _update_packed(
     new, ends = borrowed(after[0]), borrowed(after[1])
     starts, rows = borrowed(events.starts), borrowed(events.rows)
     at = nought()
-    floats = work.view(np.float64)
+    floats, old_values, new_values = (
+        work.view(np.float64),
+        old.view(np.float64),
+        new.view(np.float64),
+    )
     for key in range(places.shape[0]):
-        _unpack(tables, old, places[key, 0] >> 3, places[key, 1] >> 3, work, floats)
+        begin, end = places[key, 0] >> 3, places[key, 1] >> 3
+        _unpack(tables, old, old_values, begin, end, work, floats)
         for i in range(starts[key], starts[key + 1]):
             update(tables, work, floats, columns, rows[i])
         if starts[key + 1] > starts[key]:
             settle(tables, work, columns.known_us[rows[starts[key + 1] - 1]])
-        at = _pack(tables, work, new, at)
+        at = _pack(tables, work, floats, new, new_values, at)
         ends[key] = at
     return at
 
 
 @kernel
-def _unpack(tables: Tables, packed: Ints, begin: int, end: int, work: Ints, floats: Floats) -> None:
+def _unpack(
+    tables: Tables,
+    packed: Ints,
+    values: Floats,
+    begin: int,
+    end: int,
+    work: Ints,
+    floats: Floats,
+) -> None:
     if end == begin:
         clear(tables, work, floats)
         return
@@ -139,7 +155,7 @@ def _unpack(tables: Tables, packed: Ints, begin: int, end: int, work: Ints, floa
         work[i] = packed[begin + i]
     at = begin + fixed
     for level in range(tables.levels.shape[0]):
-        at += unpack_level(tables, level, packed, at, work, floats)
+        at = unpack_level(tables, level, packed, values, at, work, floats)
     for section in range(tables.distincts.shape[0]):
         size = 1 + 2 * packed[at]
         offset = tables.distincts[section, 4]
@@ -155,13 +171,13 @@ def _unpack(tables: Tables, packed: Ints, begin: int, end: int, work: Ints, floa
 
 
 @kernel
-def _pack(tables: Tables, work: Ints, packed: Ints, at: int) -> int:
+def _pack(tables: Tables, work: Ints, floats: Floats, packed: Ints, values: Floats, at: int) -> int:
     fixed = fixed_words(tables)
     for i in range(fixed):
         packed[at + i] = work[i]
     at += fixed
     for level in range(tables.levels.shape[0]):
-        at += pack_level(tables, level, work, packed, at)
+        at = pack_level(tables, level, work, floats, packed, values, at)
     for section in range(tables.distincts.shape[0]):
         offset = tables.distincts[section, 4]
         size = 1 + 2 * work[offset]
@@ -201,10 +217,9 @@ def _read_packed(
         begin, end = places[key, 0], places[key, 1]
         state, floats = words, words_floats
         if begin == end:
-            state, floats, begin = blank, blank_floats, nought()
-        elif (begin | end) & 7 or not _is_whole(tables, words, begin >> 3, end >> 3):
-            return int(key)
+            state, floats, begin, end = blank, blank_floats, nought(), 8 * blank.shape[0]
         start = begin >> 3
-        section_offsets(tables, state, start, offsets)
+        if (begin | end) & 7 or not _is_whole(tables, state, start, end >> 3, offsets):
+            return int(key)
         read_state(tables, state, floats, start, offsets, t_us, merged, values, states, key, True)
     return -1

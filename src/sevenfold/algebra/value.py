@@ -25,12 +25,13 @@ from sevenfold.algebra.layout import (
 from sevenfold.algebra.moments import read_variance
 from sevenfold.algebra.reads import FIRST, FOLLOWS, LAST_K, QUANTILE, STD, TOP_K, VAR, VECTOR
 from sevenfold.algebra.recent import read_recent
-from sevenfold.algebra.tiles import is_plain, level_words, merge_at_rest
+from sevenfold.algebra.spans import merge_at_rest
+from sevenfold.algebra.tiles import is_plain
 from sevenfold.algebra.vectors import read_vector
 from sevenfold.compiled import called, kernel
 from sevenfold.types import Floats, Ints
 
-__all__ = ["fixed_words", "read_state", "section_offsets", "working_offsets"]
+__all__ = ["fixed_words", "read_state", "working_offsets"]
 
 States = npt.NDArray[np.uint8]
 _VALUE, _NULL, _MISSING, _STALE, _ESTIMATE = 0, 1, 2, 3, 4
@@ -41,23 +42,6 @@ _US_PER_S = 1_000_000.0
 def fixed_words(tables: Tables) -> int:
     """The words at the front of every state of this layout."""
     return 1 + 2 * len(tables.lasts) + 2 * len(tables.decays)
-
-
-@kernel
-def section_offsets(tables: Tables, state: Ints, start: int, offsets: Ints) -> None:
-    """Write where each level and section of the packed state at `start` begins."""
-    at = start + fixed_words(tables)
-    n_levels = tables.levels.shape[0]
-    for i in range(n_levels):
-        offsets[i] = at
-        at += level_words(tables, i, state, at)
-    for i in range(tables.distincts.shape[0]):
-        offsets[n_levels + i] = at
-        at += 1 + 2 * state[at]
-    before = n_levels + tables.distincts.shape[0]
-    for i in range(tables.sections.shape[0]):
-        offsets[before + i] = at
-        at += 1 + state[at] * tables.sections[i, 3]
 
 
 @kernel

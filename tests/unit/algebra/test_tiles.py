@@ -26,6 +26,7 @@ from sevenfold.stores.kv import laid_out
 from sevenfold.types import Floats, Ints
 
 HOUR = 3_600
+LONG = 3_600_000_000  # its numbers share a word with how many there are
 COLUMN = [
     Read(kind, column, window, HOUR)
     for kind in (COUNT, SUM, MIN, MAX)
@@ -33,10 +34,12 @@ COLUMN = [
     for window in (2 * HOUR, 9 * HOUR)
 ]
 EVENTS = [Read(COUNT_ALL, -1, window, HOUR) for window in (2 * HOUR, 5 * HOUR, 9 * HOUR)]
+MANY = [Read(COUNT_ALL, -1, 5_000 * HOUR, HOUR), Read(SUM, 1, 5_000 * HOUR, HOUR)]
 LAYOUTS = {
     "counts and columns": lay_out([*EVENTS, *COLUMN]),
     "columns": lay_out(COLUMN),
     "counts": lay_out(EVENTS),
+    "with room for many": lay_out([*MANY, *EVENTS, *COLUMN]),
     "of all time": lay_out([Read(COUNT_ALL), Read(SUM, 0), Read(MIN, 1)]),
 }
 # Few values, so that sums cancel, and each that has bits of its own.
@@ -91,14 +94,37 @@ def test_what_lies_there_is_read_as_what_is_worked_on(
     assert states.tobytes() == expected_states.tobytes()
 
 
-def test_a_tile_of_one_event_takes_its_start_and_its_values() -> None:
+@pytest.mark.parametrize(
+    ("hop_us", "tiles", "head"), [(LONG, 9, 1), (HOUR, 9, 2), (LONG, 5_000, 1), (HOUR, 5_000, 2)]
+)
+def test_a_tile_of_few_events_takes_a_part_of_a_word_and_their_values(
+    hop_us: int, tiles: int, head: int
+) -> None:
+    layout = lay_out([Read(SUM, column, tiles * hop_us, hop_us) for column in (0, 1)])
+    a_word = 4 if tiles < 4_096 else 2
+    for events, words in ((1, 1), (2, 2), (3, 3), (4, 4), (9, 4)):
+        happened = [
+            (hour * hop_us + i, 0.1 * (i + 1), 0.3 / (i + 1))
+            for hour in range(8)
+            for i in range(events)
+        ]
+        packed, _ = applied(layout, of_one_key(happened), [])
+        assert len(packed) == layout.fixed + head + 8 // a_word + 8 * 2 * words
+    assert layout.least == layout.fixed + head
+
+
+def test_a_tile_of_more_events_with_a_null_is_kept_as_it_is_worked_on() -> None:
     layout = LAYOUTS["counts and columns"]
-    apart = of_one_key([(i * HOUR, 1.5, np.nan) for i in range(8)])
-    words, _ = applied(layout, apart, [])
-    assert len(words) == layout.fixed + 1 + 8 * (1 + 2)
-    together = of_one_key([(0, 1.5, 2.5), (1, 1.5, 2.5)])
-    words, _ = applied(layout, together, [])
-    assert len(words) == layout.fixed + 1 + 1 + (1 + 2 * 5)
+    words, _ = applied(layout, of_one_key([(0, 1.5, np.nan), (1, 1.5, 2.5)]), [])
+    assert len(words) == layout.fixed + 2 + 1 + (1 + 2 * 5)
+
+
+@given(st.lists(st.floats(0.01, 10_000), min_size=1, max_size=40))
+def test_of_ordinary_values_no_tile_is_kept_as_it_is_worked_on(values: list[float]) -> None:
+    layout = lay_out([Read(SUM, 0, 9 * LONG, LONG)])
+    columns = of_one_key([(i // 3, x, x) for i, x in enumerate(values)])
+    words, _ = applied(layout, columns, [])
+    assert len(words) == layout.fixed + 2 + min(len(values), 4)
 
 
 def test_a_minus_zero_is_least_and_no_sum() -> None:
@@ -109,18 +135,24 @@ def test_a_minus_zero_is_least_and_no_sum() -> None:
     assert np.signbit(values).tolist() == [[False, False, True]]
 
 
+@pytest.mark.parametrize("hop_us", [HOUR, LONG])
 @given(HAPPENED, st.data())
 def test_a_damaged_word_is_told_or_read_as_another_state(
-    events: list[tuple[int, float, float]], data: st.DataObject
+    hop_us: int, events: list[tuple[int, float, float]], data: st.DataObject
 ) -> None:
-    layout = LAYOUTS["counts and columns"]
-    words, ends = applied(layout, of_one_key(events), [])
+    layout = lay_out([Read(SUM, column, 9 * hop_us, hop_us) for column in (0, 1)])
+    happened = [(event[0] * (hop_us // HOUR), *event[1:]) for event in events]
+    words, ends = applied(layout, of_one_key(happened), [])
     place = data.draw(st.integers(layout.fixed, len(words) - 1))
     bit = data.draw(st.integers(0, 63))
+    head = layout.fixed + layout.tables.levels[0, 9]
+    n = int(words[layout.fixed]) & 0x1FFFF
     words[place] ^= np.uint64(1 << bit).astype(np.int64)
-    n = int(words[layout.fixed]) & 0xFFFFFFFF
     is_told = first_damaged(layout, words, places(ends)) == 0
-    _, _, damaged = read_packed(layout, words, places(ends), 20 * HOUR)
+    _, _, damaged = read_packed(layout, words, places(ends), 20 * hop_us)
     assert (damaged == 0) == is_told  # else it is within its bounds, whatever it says
-    if place == layout.fixed or (place <= layout.fixed + n and bit == 0):
+    if place == layout.fixed and (bit < 17 or hop_us == HOUR):
+        assert is_told
+    tile = 4 * (place - head) + bit // 16
+    if head <= place < head + -(-n // 4) and (bit % 16 < 3 or tile >= n):
         assert is_told

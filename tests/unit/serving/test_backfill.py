@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import sevenfold as sf
+from sevenfold.algebra.tiles import STATE_FORMAT
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.features.plan import Plan, compile_plan
 from sevenfold.serving.backfill import Filled, backfill, expire, fill, free, kept_views
@@ -37,6 +38,30 @@ def test_a_changed_view_has_seen_the_whole_log(
     after = values(make_stall(system=widened(anew())))
     assert after["item__max_pieces"] == 1.0
     assert {name: after[name] for name in before} == before
+
+
+def test_states_of_an_older_format_are_filled_anew_and_freed(
+    stall: Any,
+    make_stall: Callable[..., Any],
+    anew: Callable[[], sf.System],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr("sevenfold.features.plan.STATE_FORMAT", STATE_FORMAT - 1)
+        stall = make_stall(system=anew())
+        before, old = values(stall), stall.service.plan
+        assert state(stall.store, old)
+    stall = make_stall(system=anew())
+    plan = stall.service.plan
+    assert not {v.view_id for v in plan.views} & {v.view_id for v in old.views}
+    assert plan.definition_hashes(plan.names) == old.definition_hashes(old.names)
+    assert state(stall.store, plan) == replayed(stall.store, plan)
+    assert values(stall) == before
+    wanted = {view.view_id for view in plan.views}
+    expire(stall.store, wanted, 0, 0)
+    while free(stall.store, 10):
+        expire(stall.store, wanted, 0, 0)
+    assert state(stall.store, old) == []
 
 
 def state(store: Store, plan: Plan) -> list[tuple[bytes, bytes]]:
