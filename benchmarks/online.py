@@ -8,7 +8,6 @@ a float32 matrix. All read in turns, each turn other keys. Redis runs on loopbac
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -116,7 +115,6 @@ def _stores(
     """Each store, filled and open to read, and how its values are read raw."""
     server = stack.enter_context(redis_server(folder))
     urls = {"lmdb": f"lmdb:{folder / 'store'}", "redis": server.url("bench")}
-    raw = {"lmdb": _raw_lmdb(stack, folder / "store"), "redis": _raw_redis(stack, server)}
     stores = {}
     for name, url in urls.items():
         writer = open_store(url)
@@ -124,7 +122,12 @@ def _stores(
         writer.close()
         store = open_store(url, readonly=True)
         stack.callback(store.close)
-        stores[name] = (store, raw[name])
+        raw = (
+            _raw_redis(stack, server)
+            if name == "redis"
+            else _raw_lmdb(stack, store, folder / "raw")
+        )
+        stores[name] = (store, raw)
     return stores
 
 
@@ -148,17 +151,17 @@ def _ready(
     return lambda at: raw(ready[at % READS])
 
 
-def _raw_lmdb(stack: ExitStack, path: Path) -> Callable[[list[bytes]], Any]:
-    """Bare gets of ready keys, joined; from a copy, because a process opens a folder once."""
-    opened: list[Any] = []
+def _raw_lmdb(stack: ExitStack, store: Store, path: Path) -> Callable[[list[bytes]], Any]:
+    """Bare gets of ready keys, joined, from an environment that holds nothing but the same states."""
+    environment = lmdb.open(str(path), map_size=8 << 30, max_dbs=1)
+    stack.callback(environment.close)
+    states = environment.open_db(b"state")
+    with store.read() as txn, environment.begin(db=states, write=True) as copy:
+        for key, value in txn.scan("state"):
+            copy.put(key, value, append=True)
 
     def read(keys: list[bytes]) -> bytes:
-        if not opened:
-            copy = shutil.copytree(path, path.with_name("copy"))
-            environment = lmdb.open(str(copy), readonly=True, max_dbs=32, lock=False)
-            stack.callback(environment.close)
-            opened.extend([environment, environment.open_db(b"state", create=False)])
-        with opened[0].begin(db=opened[1], buffers=True) as txn:
+        with environment.begin(db=states, buffers=True) as txn:
             return b"".join([txn.get(key) for key in keys])
 
     return read
