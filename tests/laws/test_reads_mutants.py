@@ -36,12 +36,6 @@ MUTANTS = {
         "_after(packed, entries, bits, first + a_word - 1) * hop",
         "_after(packed, entries, bits, first) * hop",
     ),
-    "what rounding lost of a sum is kept in fewer bits than it has": (
-        "tiles",
-        "algebra/tiles.py",
-        "if not np.isfinite(low) or _bits(float(np.float32(low))) != ",
-        "if not np.isfinite(low) or 0 != 0 * ",
-    ),
     "what is committed later is seen by who began before": (
         "redis",
         "stores/redis.py",
