@@ -13,6 +13,7 @@ PAGES = "tests/unit/stores/test_lmdb_pages.py"
 TESTS = {
     "pages": [PAGES, "-k", "1500-60"],
     "packed": ["tests/unit/algebra/test_tiles.py", "-k", "damaged"],
+    "tiles": ["tests/unit/algebra/test_tiles.py", "-k", "what_lies_there"],
     "redis": ["tests/conformance/stores/test_redis.py", "-k", "keeps_its_snapshot or as_words"],
 }
 
@@ -26,8 +27,14 @@ MUTANTS = {
     "a damaged state is read": (
         "packed",
         "algebra/packed.py",
-        "        elif (begin | end) & 7 or not _is_whole(tables, words, begin >> 3, end >> 3):\n",
-        "        elif (begin | end) & 7:\n",
+        "not _is_whole(tables, state, start, end >> 3, offsets):\n",
+        "not (_is_whole(tables, state, start, end >> 3, offsets) or key >= 0):\n",
+    ),
+    "four tiles are passed over when the first of them is out of the window": (
+        "tiles",
+        "algebra/spans.py",
+        "_after(packed, entries, bits, first + a_word - 1) * hop",
+        "_after(packed, entries, bits, first) * hop",
     ),
     "what is committed later is seen by who began before": (
         "redis",

@@ -90,11 +90,11 @@ def _tail(tables: Tables, span: int, packed: Ints, at: int, t_us: int) -> tuple[
         return first, n, int(data)
     # Those from the window's tail on are those that end after its length.
     end_after = t_us - window - hop - oldest_number(tables, level, packed, at) * hop
-    a_word = 64 // bits
+    a_word = 4 if bits == 16 else 2
     while (
         first + a_word <= n and _after(packed, entries, bits, first + a_word - 1) * hop <= end_after
     ):
-        data += values_of(tables, level, packed[entries + first // a_word])
+        data += values_of(tables, level, packed[entries + ((first * bits) >> 6)])
         first += a_word
     while first < n and _after(packed, entries, bits, first) * hop <= end_after:
         kind = entry_of(packed, entries, bits, first) & 7
