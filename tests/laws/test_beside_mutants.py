@@ -11,12 +11,12 @@ TESTS = ["tests/unit/serving/test_beside.py", "-k", "not every_answer"]
 MUTANTS = {
     "an answer given while its commit is under way": (
         "serving/pending.py",
-        "        self._beside.give(group.work)\n",
-        "        self._beside.give(group.work)\n        group.errors = [None] * len(group.drafts)\n        self._tell(group)\n",
+        "        beside.give(work)\n",
+        "        beside.give(work)\n        group.errors = [None] * len(group.drafts)\n        self._tell(group)\n",
     ),
     "a job does not wait for the commit under way": (
         "serving/pending.py",
-        "            self._group.work.wait()\n",
+        "            self._group.wait()\n",
         "",
     ),
     "a request that comes again during its commit is answered anew": (
