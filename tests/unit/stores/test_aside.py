@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sevenfold.errors import StoreError
@@ -101,6 +101,7 @@ STEPS = st.lists(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(STEPS)
+@example([[0, 0, 0], "move", [0, 0, 30, 40], [0, 8]])  # the file begins anew where nothing waits
 def test_what_is_promised_is_there_once_in_its_order(
     tmp_path: Path, steps: list[str | list[int]]
 ) -> None:
