@@ -31,6 +31,8 @@ def ask_for_turns(seconds: float) -> bool:
     call = _CALLS.get(platform.machine())
     if call is None or not sys.platform.startswith("linux"):
         return False
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:  # somebody has chosen another way for it
+        return False
     niceness = os.getpriority(os.PRIO_PROCESS, 0)
     turn_ns = round(seconds * 1e9)
     wanted = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_OTHER, 0, niceness, 0, turn_ns, 0, 0)

@@ -26,6 +26,20 @@ def test_it_asks_and_leaves_the_niceness() -> None:
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no such call")
+def test_another_way_that_somebody_chose_is_left() -> None:
+    found: list[tuple[bool, int]] = []
+
+    def ask() -> None:
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        found.append((ask_for_turns(BRIEF_S), os.sched_getscheduler(0)))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert found == [(False, os.SCHED_BATCH)]
+
+
 def test_where_there_is_no_such_call_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns.platform, "machine", lambda: "abacus")
     assert not ask_for_turns(BRIEF_S)

@@ -336,9 +336,7 @@ class Admission:
 
     def _turn_of(self, group: _Group, now_s: float, late: Turn) -> Turn:
         turn: Turn = []
-        slice_s = self.slice_s
-        if group is self._events and self.events_slice_s is not None:
-            slice_s = self.events_slice_s
+        slice_s = self._slice_s(group)
         while group.size and (not turn or self.fits(group.first(), slice_s)):
             ticket = group.first()
             self.withdraw(ticket)
@@ -350,6 +348,14 @@ class Admission:
             turn.append(ticket)
             slice_s -= ticket.cost_s or slice_s
         return turn
+
+    def slice_of(self, ticket: Ticket) -> float:
+        """What may be done in a turn of the group of a request, in seconds."""
+        return self._slice_s(self._group_of[ticket.route])
+
+    def _slice_s(self, group: _Group) -> float:
+        own_s = self.events_slice_s if group is self._events else None
+        return self.slice_s if own_s is None else own_s
 
     def _kept_s(self, ticket: Ticket) -> float:
         # A post of events is on disk when its turn is over.

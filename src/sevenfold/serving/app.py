@@ -79,7 +79,6 @@ class App:
         self._guard = guard
         self._counts = counts
         self._limits = limits or Limits()
-        site.service.auditing.note = site.metrics.job
         self.background = Background(site.service.jobs, site.metrics.job, self._settle, self._idle)
         if site.gate is not None:
             for route in routes:

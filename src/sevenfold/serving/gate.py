@@ -317,9 +317,7 @@ class Gate:
 
     def _begin(self, turn: list[Ticket]) -> None:
         self._began_s = self._now_s()
-        is_event = self._groups[turn[0].route] == "events"
-        own_s = self.admission.events_slice_s if is_event else None
-        self._left_s = self.admission.slice_s if own_s is None else own_s
+        self._left_s = self.admission.slice_of(turn[0])
         for ticket in turn:
             self._give(ticket)
         # What is heard in this round of the loop may be made with it, and share its commit.

@@ -50,6 +50,7 @@ class Site:
         self.metrics.watch(AheadMetrics(service.table_outcomes, service.table_now))
         self.metrics.watch(RefereeMetrics(service.referee))
         self.metrics.watch(ShadowMetrics(service.shadow))
+        service.auditing.note = self.metrics.job
         # A replay is to answer the same on any machine, so nothing there may depend on the load.
         self._gate: Gate | None = None
         self._gated = service.definition

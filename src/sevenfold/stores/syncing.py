@@ -74,7 +74,9 @@ class Syncing:
     def end(self, wait: bool = False) -> bool:
         """Whether what was begun is on disk; with `wait` as soon as it is. Raises OSError where the disk failed."""
         if wait:
-            select.select([self.told], [], [])
+            ready = select.poll()  # a server has more files open than `select` takes
+            ready.register(self.told, select.POLLIN)
+            ready.poll()
         try:
             said = os.read(self.told, 1)
         except BlockingIOError:

@@ -1,6 +1,7 @@
 """A thread that waits for the disk without the interpreter: it tells what became of each wait, and ends."""
 
 import os
+import resource
 import select
 import signal
 import sys
@@ -51,6 +52,25 @@ def test_a_wait_that_failed_says_so_and_the_next_is_another(native: bool) -> Non
     waits.close()
     for each in pipe:
         os.close(each)
+
+
+def test_it_waits_beside_more_files_than_select_takes(native: bool, handle: int) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < 2_000:
+        pytest.skip("no more than so many files here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    others = [os.dup(handle) for _ in range(1_100)]
+    try:
+        waits = Syncing(handle)
+        assert waits.told > 1_024
+        waits.begin()
+        assert waits.end(wait=True)
+        waits.close()
+    finally:
+        for other in others:
+            os.close(other)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_nothing_is_left_when_it_is_closed(native: bool, handle: int) -> None:
