@@ -89,11 +89,12 @@ class OnlineEngine:
             rounds = self._rounds_for.setdefault(wanted, _rounds(self.plan.readings_for(wanted)))
         t_us = int(spine.t_us[0]) if len(spine) else 0
         found: dict[str, ViewValues] = {}
+        keys: dict[str, Hashes] = {}
         if self.hot is not None:
             self.hot.follow(txn)
         for together in rounds:
             asked = [
-                (reading.view.view_id, reading_hashes(reading, spine, found))
+                (reading.view.view_id, reading_hashes(reading, spine, found, keys))
                 for reading in together
             ]
             states = _fetched(txn, together, asked, self.hot)

@@ -29,14 +29,14 @@ class Spine:
 
     def __post_init__(self) -> None:
         """Refuse columns of another length than the spine's."""
-        lengths = {name: len(keys) for name, keys in self.keys.items()}
-        lengths |= {name: len(column) for name, column in self.fields.items()}
-        for name, length in lengths.items():
-            if length not in (1, len(self.t_us)):
-                raise InputError(
-                    f"$.{name}: the column has {length} rows, the spine {len(self.t_us)}; "
-                    "give one value a row, or one for all"
-                )
+        n = len(self.t_us)
+        for columns in (self.keys, self.fields):
+            for name, column in columns.items():
+                if len(column) not in (1, n):
+                    raise InputError(
+                        f"$.{name}: the column has {len(column)} rows, the spine {n}; "
+                        "give one value a row, or one for all"
+                    )
 
     def __len__(self) -> int:
         """The number of rows."""

@@ -39,23 +39,33 @@ def key_part(column: Column, part: int) -> Floats:
 
 
 def reading_hashes(
-    reading: Reading, spine: Spine, found: Mapping[str, tuple[Floats, Any]]
+    reading: Reading,
+    spine: Spine,
+    found: Mapping[str, tuple[Floats, Any]],
+    hashed: dict[str, Hashes] | None = None,
 ) -> Hashes:
     """The hashes of the keys that a view is read under, uint64 (n, 2) or (1, 2) for one for all rows.
 
-    `found` holds the values of the links that lead to it, by the name of their reading. Raises InputError
-    when a key is neither given nor reached.
+    `found` holds the values of the links that lead to it, by the name of their reading; `hashed` keeps the hashes of the
+    spine's keys from one reading to the next. Raises InputError when a key is neither given nor reached.
     """
-    missing = [entity for entity in reading.entities if entity not in spine.keys]
-    if missing:
-        raise InputError(
-            f"$.{missing[0]}: features of {reading.name!r} need the key of {missing[0]!r}; "
-            f"given are {', '.join(spine.keys) or 'no keys'}"
-        )
+    for entity in reading.entities:
+        if entity not in spine.keys:
+            raise InputError(
+                f"$.{entity}: features of {reading.name!r} need the key of {entity!r}; "
+                f"given are {', '.join(spine.keys) or 'no keys'}"
+            )
+    hashed = {} if hashed is None else hashed
     parts = []
     for entity in reading.view.entities:
         link = reading.links.get(entity)
-        parts.append(hash128(spine.keys[entity]) if link is None else _joined(found[link.name][0]))
+        if link is not None:
+            parts.append(_joined(found[link.name][0]))
+            continue
+        one = hashed.get(entity)
+        if one is None:
+            one = hashed[entity] = hash128(spine.keys[entity])
+        parts.append(one)
     return combine128(parts)
 
 

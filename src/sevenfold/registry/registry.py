@@ -37,8 +37,11 @@ from sevenfold.registry.manifest import (
     write_manifest,
 )
 from sevenfold.stores.durable import locked, replace_file, sync_folder, sync_tree
+from sevenfold.watch import Watch
 
-__all__ = ["ModelVersion", "Registry"]
+__all__ = ["TRIALS_FOLDER", "ModelVersion", "Registry"]
+
+TRIALS_FOLDER = "trials"
 
 _VERSION = re.compile(r"[0-9]{6,}")
 _ALIAS = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -77,12 +80,14 @@ class Registry:
     Any number of processes may use it at once: readers never wait, and writers take turns by a lock on
     the folder's file `lock`. A process killed at any instant leaves every version and alias as it was
     or as it was to become; opening the registry finishes a promotion that was already in the history.
-    Models of other than `kinds` are not loaded, whatever their files say; None stands for all that are known.
+    Models of other than `kinds` are not loaded, whatever their files say; None stands for all that are known. `watch` tells
+    whether an alias or a trial may have moved.
     """
 
     def __init__(self, path: Path, kinds: Collection[str] | None = None) -> None:
         self.path = Path(path)
         self._kinds = frozenset(KINDS if kinds is None else kinds)
+        self.watch = Watch([self.path, self.path / "aliases", self.path / TRIALS_FOLDER])
         for name in ("versions", "aliases", "incoming"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
         with self._writing():

@@ -16,7 +16,7 @@ import msgspec
 from sevenfold.errors import InputError, RegistryError
 from sevenfold.hashing import canonical_json, digest, siphash128
 from sevenfold.registry.history import Promotion
-from sevenfold.registry.registry import Registry
+from sevenfold.registry.registry import TRIALS_FOLDER, Registry
 from sevenfold.stores.durable import replace_file
 
 __all__ = [
@@ -83,7 +83,7 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def trial_path(registry: Registry, kind: Kind) -> Path:
     """The file of a trial: it is replaced or goes when the trial changes, so a `stat` tells that it has."""
-    return registry.path / "trials" / f"{kind}.json"
+    return registry.path / TRIALS_FOLDER / f"{kind}.json"
 
 
 def read_trial(registry: Registry, kind: Kind) -> Trial | None:

@@ -38,7 +38,7 @@ class Retrieval:
     generators: tuple[Generator, ...]
     limit: int
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """The generators' names, in the order of the bits of `Fused.sources`."""
         return [generator.name for generator in self.generators]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from sevenfold.retrieval.protocol import Candidates
 from sevenfold.types import Floats, Ints
 
-__all__ = ["Fused", "candidate_fields", "fuse"]
+__all__ = ["Fused", "candidate_fields", "field_names", "fuse", "unproposed"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +68,22 @@ def fuse(proposals: Sequence[Candidates], limit: int) -> Fused:
             sources[rows[found]] |= np.uint32(1 << g)
             scores[rows[found], g] = proposal.scores[found]
     return Fused(chosen, sources, scores)
+
+
+@lru_cache(maxsize=256)
+def unproposed(n: int, generators: int) -> Fused:
+    """`n` items that none of so many generators proposed, as a request gives them; not to be written to."""
+    scores = np.full((n, generators), np.nan, dtype=np.float32)
+    return Fused(np.arange(n, dtype=np.int64), np.zeros(n, dtype=np.uint32), scores)
+
+
+def field_names(names: Sequence[str]) -> frozenset[str]:
+    """The names of `candidate_fields`.
+
+    >>> sorted(field_names(["own"]))
+    ['own_score', 'own_share']
+    """
+    return frozenset(f"{name}_{what}" for name in names for what in ("score", "share"))
 
 
 def candidate_fields(scores: npt.NDArray[np.float32], names: Sequence[str]) -> dict[str, Floats]:

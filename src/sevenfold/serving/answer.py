@@ -16,7 +16,7 @@ from sevenfold.errors import SevenfoldError, StoreError
 from sevenfold.features.assemble import assemble
 from sevenfold.features.frame import Spine
 from sevenfold.retrieval.build import Retrieval
-from sevenfold.retrieval.fusion import Fused, candidate_fields
+from sevenfold.retrieval.fusion import candidate_fields, field_names, unproposed
 from sevenfold.retrieval.protocol import Query
 from sevenfold.serving.ahead import Ahead
 from sevenfold.serving.budget import Budget, Pace, split_of
@@ -65,6 +65,7 @@ class Answering:
         self.slates = slates
         self.ahead = ahead
         self.pace = Pace()
+        self._reads_candidates: dict[tuple[str, ...], bool] = {}
         self.scoring = Scoring(definition, champion, self.pace)
         self.item = system.task.item.name
         self.sample = system.serving.log.sample if system.serving.log else 0
@@ -103,6 +104,14 @@ class Answering:
         budget = Budget(self.split, elapsed_s(), math.inf)
         rungs = tuple(rung for rung in self.rungs if rung not in ("cached", "nulls"))
         return Answer(self, request, t_us, budget, rungs)
+
+    def reads_candidates(self, names: tuple[str, ...]) -> bool:
+        """Whether some of `names` are computed from what the generators tell of a candidate."""
+        if names not in self._reads_candidates:
+            told = field_names(self.retrieval.names)
+            inputs = self.engine.plan.inputs(names)
+            self._reads_candidates[names] = not told.isdisjoint(inputs)
+        return self._reads_candidates[names]
 
     def read(self, txn: Transaction, names: Sequence[str], spine: Spine) -> Vectors:
         """The vectors of a spine, float32 (n, f)."""
@@ -332,11 +341,8 @@ class Answer:
         retrieval = self.shared.retrieval
         if given is not None or self.rungs[0] == "empty":
             items = given or []
-            sources = np.zeros(len(items), dtype=np.uint32)
-            scores = np.full((len(items), len(retrieval.names)), np.nan, dtype=np.float32)
-            fused = Fused(np.arange(len(items), dtype=np.int64), sources, scores)
             self.mark("retrieve")
-            return Candidates(fused, items)
+            return Candidates(unproposed(len(items), len(retrieval.names)), items)
         if self.made_ahead is not None:
             self.mark("retrieve")
             return Candidates.of(self.made_ahead)
@@ -453,7 +459,7 @@ class Answer:
         rungs = rungs_from(self.rungs, "nulls")
         if rungs[0] != "nulls":
             return shared.scoring.in_order(len(found.items), rungs)
-        scored = shared.scoring.scored(shared.unread(self._spine(found)), rungs)
+        scored = shared.scoring.scored(shared.unread(self._spine(found, shared.features)), rungs)
         self.mark("score")
         return scored
 
@@ -470,17 +476,18 @@ class Answer:
         self.mark("rerank")
         return slate
 
-    def _read(self, txn: Transaction, names: Sequence[str], found: Candidates) -> Vectors:
+    def _read(self, txn: Transaction, names: tuple[str, ...], found: Candidates) -> Vectors:
         if not names:
             return np.empty((len(found.items), 0), dtype=np.float32)
-        return self.shared.read(txn, names, self._spine(found))
+        return self.shared.read(txn, names, self._spine(found, names))
 
-    def _spine(self, found: Candidates) -> Spine:
+    def _spine(self, found: Candidates, names: tuple[str, ...]) -> Spine:
+        shared = self.shared
         keys = {name: Texts.of([key]) for name, key in self.request.keys.items()}
-        keys[self.shared.item] = Texts.of(found.items)
-        fields: dict[str, Floats] = candidate_fields(
-            found.fused.scores, self.shared.retrieval.names
-        )
+        keys[shared.item] = Texts.of(found.items)
+        fields: dict[str, Floats] = {}
+        if shared.reads_candidates(names):
+            fields = candidate_fields(found.fused.scores, shared.retrieval.names)
         return Spine(np.full(len(found.items), self.t_us, dtype=np.int64), keys, fields)
 
 

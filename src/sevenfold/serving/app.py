@@ -40,6 +40,7 @@ from sevenfold.serving.route import (
 )
 from sevenfold.serving.routes.table import ROUTES
 from sevenfold.serving.site import Site
+from sevenfold.watch import Watch
 
 __all__ = ["App"]
 
@@ -100,7 +101,7 @@ class App:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request, or keep the lifespan protocol."""
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send, self.background)
+            await _lifespan(receive, send, self.background, self.site.service.watches)
             return
         if scope["type"] != "http":
             return
@@ -282,14 +283,20 @@ def _crowded() -> HttpError:
     )
 
 
-async def _lifespan(receive: Receive, send: Send, background: Background) -> None:
+async def _lifespan(
+    receive: Receive, send: Send, background: Background, watches: Sequence[Watch]
+) -> None:
     task: asyncio.Task[None] | None = None
+    loop = asyncio.get_running_loop()
+    ended = [watch.heard_by(loop) for watch in watches]
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
             task = asyncio.create_task(background.run())
         elif task is not None:
             task.cancel()
+            for end in ended:
+                end()
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return

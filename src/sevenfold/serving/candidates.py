@@ -45,6 +45,8 @@ def sampled(shown: Ints, n: int, most: int, request_id: str) -> tuple[Ints, floa
     """The rows of `n` whose vectors are logged: those shown, and a sample of at most `most` others with its weight."""
     if not n:
         return shown[:0], 0.0
+    if len(shown) == n:
+        return shown, 0.0
     is_other = np.ones(n, dtype=bool)
     is_other[shown] = False
     others = np.flatnonzero(is_other)

@@ -68,6 +68,7 @@ class Champion:
         self._hashes = hashes
         self.alias = alias
         self._path = str(registry.alias_path(alias))
+        self._changes = -1
         self._stamp: tuple[int, int] | None = None
         self._pinned = False
         self.loaded: Loaded | None = None
@@ -80,8 +81,13 @@ class Champion:
 
     def follow(self) -> Loaded | None:
         """The model to score with; looks whether the alias has moved."""
-        if not self._pinned and self._stamp_now() != self._stamp:
-            self.reload()
+        if self._pinned:
+            return self.loaded
+        changes = self.registry.watch.look()
+        if changes != self._changes:
+            self._changes = changes
+            if self._stamp_now() != self._stamp:
+                self.reload()
         return self.loaded
 
     def reload(self) -> bool:

@@ -33,7 +33,7 @@ class Arm(NamedTuple):
 class OnTrial:
     """Follows the trial of a kind in the registry; `refused` says why its version cannot score here.
 
-    Two looks at the names of files tell that nothing has changed.
+    A look at the registry tells that nothing has changed.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class OnTrial:
         self.registry = registry
         self.kind: Kind = kind
         self._features, self._hashes = features, hashes
-        # Of each answer: a path of Python takes longer to look at than its file.
         self._paths = str(trial_path(registry, kind)), str(registry.alias_path(kind))
+        self._changes = -1
         self._stamps: tuple[_Stamp, _Stamp] | None = None
         self._model: Champion | None = None
         self.trial: Trial | None = None
@@ -52,10 +52,13 @@ class OnTrial:
 
     def follow(self) -> Trial | None:
         """The trial under way, None where there is none; looks whether it has changed."""
-        stamps = _stamp(self._paths[0]), _stamp(self._paths[1])
-        if stamps != self._stamps:
-            self._stamps = stamps
-            self._reload()
+        changes = self.registry.watch.look()
+        if changes != self._changes:
+            self._changes = changes
+            stamps = _stamp(self._paths[0]), _stamp(self._paths[1])
+            if stamps != self._stamps:
+                self._stamps = stamps
+                self._reload()
         return self.trial
 
     def arm(self, request_id: str, keys: Mapping[str, str]) -> Arm | None:

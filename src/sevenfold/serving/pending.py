@@ -131,6 +131,7 @@ class Pending:
         self._group: _Group | None = None  # that is being written on the thread
         self._idle: list[asyncio.Future[None]] = []
         self._beside = Beside("commit") if beside else None
+        self.aside: Aside | None = None  # where answers are put aside, if anywhere
         self._aside: LaidAside[Draft] | None = None
         self._sync = True
         self.blocked = Blocked()
@@ -138,6 +139,7 @@ class Pending:
     def write_beside(self, aside: Aside | None = None, sync: bool = True) -> None:
         """From now on have what an event loop settles written on a thread beside it, or put aside: given once they are on disk, or without `sync` at once."""
         self._beside = self._beside or Beside("commit")
+        self.aside = aside
         self._aside = None if aside is None else LaidAside(self._store, aside, self.blocked, sync)
         self._sync = sync
 

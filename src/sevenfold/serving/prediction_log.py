@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import lz4.frame
@@ -119,7 +120,11 @@ class Prediction(msgspec.Struct):
 
     def slate(self) -> list[str]:
         """The items shown, first position first."""
-        return [self.items[row] for row in self.shown_rows().tolist()]
+        return [self.items[row] for row in self.shown_list()]
+
+    def shown_list(self) -> list[int]:
+        """The rows of the slate."""
+        return memoryview(self.shown).cast("i").tolist()
 
 
 class SealedFile(msgspec.Struct, frozen=True):
@@ -349,7 +354,9 @@ def prediction_key(t_us: Instant, request_id: str) -> bytes:
     return t_us.to_bytes(8, "big") + _request_key(request_id)
 
 
+@lru_cache(maxsize=1_024)
 def _request_key(request_id: str) -> bytes:
+    # Of each answer it is wanted when it is looked for, and twice when it is kept.
     return bytes.fromhex(digest(request_id.encode()))
 
 

@@ -60,6 +60,7 @@ from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, frontier_us, last_known_us, position
 from sevenfold.stores.syncing import rehearse_syncing
 from sevenfold.types import Instant, Texts
+from sevenfold.watch import Watch
 
 __all__ = ["Service"]
 
@@ -133,6 +134,12 @@ class Service:
         )
         with store.read() as txn:
             self._learned = self._learn(txn, 0, progress)
+
+    @property
+    def watches(self) -> tuple[Watch, ...]:
+        """What each answer looks at: whoever has an event loop has that hear of it."""
+        aside = self.pending.aside
+        return (self.registry.watch,) if aside is None else (self.registry.watch, aside.watch)
 
     @property
     def jobs(self) -> tuple[Job, ...]:

@@ -31,6 +31,7 @@ from sevenfold.stores.kv import Entry, Transaction
 from sevenfold.stores.log import raise_frontier
 from sevenfold.stores.syncing import Syncing
 from sevenfold.stores.tables import META
+from sevenfold.watch import Watch
 
 __all__ = ["ASIDE_BYTES", "AsideFile", "Mark"]
 
@@ -69,6 +70,8 @@ class AsideFile:
         self._syncing: Syncing | None = None
         self._next: Mark | None = None  # where the next entry goes; None where none may
         self._is_failed = False
+        self.watch = Watch([path], content=False)  # tells whether the file may have been taken away
+        self._changes = -1
         self._done = _FIRST  # all before are in the tables, as far as this process knows
 
     @property
@@ -101,6 +104,7 @@ class AsideFile:
             self.path.unlink(missing_ok=True)
             raise
         self._handle, self._next, self._done = handle, mark, mark
+        self.watch, self._changes = Watch([self.path], content=False), -1
 
     def append(self, entries: Sequence[Entry]) -> int | None:
         """Put entries aside, all or none: the number behind the last, None where there is no room, or the file was taken away.
@@ -210,10 +214,16 @@ class AsideFile:
     def _is_there(self) -> bool:
         """Whether the file still has its name: what is appended to one that was taken away would be gone with it."""
         assert self._handle is not None
+        changes = self.watch.look()
+        if changes == self._changes:
+            return True
         try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self._handle))
+            is_there = os.path.samestat(os.stat(self.path), os.fstat(self._handle))
         except OSError:
             return False
+        if is_there:
+            self._changes = changes
+        return is_there
 
     def _let_go(self) -> None:
         self._next = None

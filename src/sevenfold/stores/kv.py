@@ -13,6 +13,7 @@ import numpy.typing as npt
 from sevenfold.errors import StoreError
 from sevenfold.hashing import key_bytes
 from sevenfold.types import Instant, Ints
+from sevenfold.watch import Watch
 
 __all__ = [
     "MAX_KEY_BYTES",
@@ -147,6 +148,11 @@ class Aside(Protocol):
 
     def end_sync(self, wait: bool = False) -> bool:
         """Whether what was begun to be waited for is on disk; with `wait` once it is. Raises OSError, and takes no more then."""
+        ...
+
+    @property
+    def watch(self) -> Watch:
+        """What tells whether the file may have been taken away."""
         ...
 
     def note_kept(self, txn: Transaction, number: int) -> None:

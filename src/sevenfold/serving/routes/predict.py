@@ -139,14 +139,15 @@ def _features(site: Site, asked: Asked) -> Reply:
 
 def recommend_answer(prediction: Prediction, repeated: bool) -> RecommendAnswer:
     """A logged answer as the client sees it."""
-    shown, names = prediction.shown_rows(), prediction.items
-    masks = prediction.source_masks()[shown].tolist()
-    sources = {mask: _named(mask, prediction.generators) for mask in set(masks)}
-    found = zip(shown.tolist(), prediction.shown_scores().tolist(), masks, strict=True)
-    items = [
-        Item(names[row], position, score, sources[mask])
-        for position, (row, score, mask) in enumerate(found, start=1)
-    ]
+    names, masks = prediction.items, memoryview(prediction.sources).cast("I")
+    sources: dict[int, list[str]] = {}
+    items: list[Item] = []
+    scores = memoryview(prediction.scores).cast("d")
+    for row, score in zip(prediction.shown_list(), scores, strict=True):
+        mask = masks[row]
+        if mask not in sources:
+            sources[mask] = _named(mask, prediction.generators)
+        items.append(Item(names[row], len(items) + 1, score, sources[mask]))
     return RecommendAnswer(
         prediction.request_id,
         items,
