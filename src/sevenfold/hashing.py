@@ -97,10 +97,14 @@ def combine128(parts: list[Hashes]) -> Hashes:
     if len(parts) == 1:
         return parts[0]
     n = next((len(part) for part in parts if len(part) != 1), 1)
+    out = np.zeros((n, 2), dtype=np.uint64)
+    if len(parts) == 2:
+        first, second = (np.ascontiguousarray(part) for part in parts)
+        _hash_pairs(first, second, *_HALVES, out)
+        return out
     joined = np.empty((n, 2 * len(parts)), dtype=np.uint64)
     for i, part in enumerate(parts):
         joined[:, 2 * i : 2 * i + 2] = part
-    out = np.zeros((n, 2), dtype=np.uint64)
     _hash_rows(joined.view(np.uint8), joined, *_HALVES, out)
     return out
 
@@ -188,6 +192,21 @@ def _hash_texts(
             low, high = _siphash(data, offsets[i], offsets[i + 1], k0, k1)
             out[i, 0] = low
             out[i, 1] = high
+
+
+@kernel
+def _hash_pairs(first: Hashes, second: Hashes, k0: np.uint64, k1: np.uint64, out: Hashes) -> None:
+    """The hashes of n pairs of hashes, each (n, 2) or (1, 2), as `_hash_rows` has them of both side by side."""
+    row = np.empty(4, dtype=np.uint64)
+    raw = row.view(np.uint8)
+    for i in range(out.shape[0]):
+        a, b = i if first.shape[0] > 1 else 0, i if second.shape[0] > 1 else 0
+        row[0], row[1], row[2], row[3] = first[a, 0], first[a, 1], second[b, 0], second[b, 1]
+        if (row[0] | row[1]) == 0 or (row[2] | row[3]) == 0:
+            continue
+        low, high = _siphash(raw, 0, 32, k0, k1)
+        out[i, 0] = low
+        out[i, 1] = high
 
 
 @kernel

@@ -114,7 +114,8 @@ def _own(model: Model, x: Matrix) -> Floats:
 
 
 def _checked(model: Model, trees: Trees, x: Matrix) -> Floats:
-    check_matrix(x, model.feature_names, model.kind)
+    if not trees.takes(x):
+        check_matrix(x, model.feature_names, model.kind)  # says what is wrong
     return trees.scores(x)
 
 

@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from sevenfold.compiled import kernel
 from sevenfold.types import Floats, Ints
 
-__all__ = ["BITS", "Int32s", "Words", "add_up", "number_leaves", "to_share"]
+__all__ = ["BITS", "Int32s", "Words", "add_up", "has_infinite", "number_leaves", "to_share"]
 
 BITS = 32
 _TINY = int(np.float32(1e-35).view(np.int32))  # LightGBM takes what is not larger than this for 0
@@ -137,6 +137,15 @@ def _add_many(bits: Int32s, words: Words, lanes: int, out: Floats) -> None:
                 for lane in range(lanes):
                     total[lane] += value[lane]
         out[begin : begin + size] = total[:size]
+
+
+@kernel
+def has_infinite(bits: Int32s) -> bool:
+    """Whether one of float32 (n, f), given as their bits, is infinite."""
+    found, flat = False, bits.reshape(-1)
+    for i in range(flat.shape[0]):
+        found |= (flat[i] & np.int32(_WITHOUT_SIGN)) == np.int32(_INFINITE)
+    return found
 
 
 @kernel

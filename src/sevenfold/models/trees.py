@@ -11,7 +11,15 @@ import numpy as np
 
 from sevenfold.errors import ArtifactError
 from sevenfold.models.dataset import Matrix
-from sevenfold.models.tree_kernels import BITS, Int32s, Words, add_up, number_leaves, to_share
+from sevenfold.models.tree_kernels import (
+    BITS,
+    Int32s,
+    Words,
+    add_up,
+    has_infinite,
+    number_leaves,
+    to_share,
+)
 from sevenfold.types import Floats, Ints
 
 __all__ = ["Nodes", "Trees", "rehearse_trees"]
@@ -161,11 +169,14 @@ class Trees:
         """The same of nodes; ArtifactError for averaged trees and objectives that are not done here."""
         return cls(nodes.n_features, _words(nodes), nodes.slope())
 
+    def takes(self, x: Matrix) -> bool:
+        """Whether `x` is float32 (n, f) of so many features, none of them infinite."""
+        is_one = x.dtype == np.float32 and x.ndim == 2 and x.shape[1] == self.n_features
+        return is_one and not has_infinite(_bits(x))
+
     def sums(self, x: Matrix) -> Floats:
         """The sums of leaves of rows float32 (n, f), null as NaN, as float64 (n,): LightGBM's raw scores."""
-        # A kernel is compiled for each kind of array it meets: it meets one.
-        rows = np.ascontiguousarray(x, dtype=np.float32)
-        bits = (rows if rows.flags.writeable else rows.copy()).view(np.int32)
+        bits = _bits(x)
         if bits.ndim != 2 or bits.shape[1] != self.n_features:
             raise ArtifactError(f"the trees read {self.n_features} features, not {x.shape}")
         out = np.empty(len(bits))
@@ -180,13 +191,21 @@ class Trees:
         return out
 
 
+def _bits(x: Matrix) -> Int32s:
+    # A kernel is compiled for each kind of array it meets: it meets one.
+    rows = np.ascontiguousarray(x, dtype=np.float32)
+    return (rows if rows.flags.writeable else rows.copy()).view(np.int32)
+
+
 def rehearse_trees() -> None:
     """Compile what scores trees, on a model of one leaf."""
     text = (
         "tree\nnum_class=1\nnum_tree_per_iteration=1\nmax_feature_idx=0\nobjective=binary sigmoid:1\n"
         "\nTree=0\nnum_leaves=1\nleaf_value=0\n\nend of trees\n"
     )
-    Trees.of_text(text).scores(np.zeros((1, 1), np.float32))
+    trees, row = Trees.of_text(text), np.zeros((1, 1), np.float32)
+    if trees.takes(row):
+        trees.scores(row)
 
 
 def _lines(block: str) -> Mapping[str, str]:

@@ -466,7 +466,7 @@ class Answer:
     def _slate(self, scored: Scored, vectors: Vectors | None) -> Ints:
         """The rows of the slate, best place first."""
         reranking = self.shared.reranking
-        plain = np.argsort(-scored.scores, kind="stable")[: self.k].astype(np.int64)
+        plain = np.argsort(-scored.scores, kind="stable")[: self.k].astype(np.int64, copy=False)
         if not reranking.steps or not len(plain):
             return plain
         if vectors is None or self.budget.is_over():

@@ -15,7 +15,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from sevenfold.errors import StoreError
@@ -64,7 +63,8 @@ class LaidAside(Generic[A]):
         self._beside = Beside("tables")
         self._timer: asyncio.TimerHandle | None = None
         self._moving = False
-        self._unheard: Callable[[], None] = lambda: None
+        self._told: Callable[[OSError | None], None] | None = None
+        self._hearing: tuple[asyncio.AbstractEventLoop, int] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -102,23 +102,18 @@ class LaidAside(Generic[A]):
         """
         loop = asyncio.get_running_loop()
         place = self._aside.begin_sync()
-
-        def ready() -> None:
-            error = None
-            try:
-                if not self._aside.end_sync():
-                    return
-            except OSError as found:
-                error = found
-            loop.remove_reader(place)
-            told(error)
-
-        loop.add_reader(place, ready)
-        self._unheard = partial(_unheard, loop, place)
+        self._told = told
+        if self._hearing != (
+            loop,
+            place,
+        ):  # kept from one to the next: to hear takes a call of the system
+            self._stop_hearing()
+            loop.add_reader(place, self._ready)
+            self._hearing = loop, place
 
     def sync(self) -> None:
         """Wait here for what `sync_soon` would tell of, which then does not; raises OSError."""
-        self._unheard()
+        self._told = None
         self._aside.end_sync(wait=True)
 
     def move_soon(self, in_s: float = _LATEST_S) -> None:
@@ -138,6 +133,27 @@ class LaidAside(Generic[A]):
             self._timer.cancel()
         self._beside.close()
         self.settle()
+        self._stop_hearing()
+
+    def _ready(self) -> None:
+        told, error = self._told, None
+        if told is None:  # nobody waits for what is told
+            self._stop_hearing()
+            return
+        try:
+            if not self._aside.end_sync():
+                return
+        except OSError as found:
+            error = found
+        self._told = None
+        told(error)
+
+    def _stop_hearing(self) -> None:
+        if self._hearing is not None:
+            loop, place = self._hearing
+            self._hearing = None
+            if not loop.is_closed():
+                loop.remove_reader(place)
 
     def _move(self) -> None:
         self._timer = None
@@ -213,8 +229,3 @@ class LaidAside(Generic[A]):
         while self._groups and self._groups[0][0] <= done:
             for name in self._groups.popleft()[1]:
                 self._answers.pop(name, None)
-
-
-def _unheard(loop: asyncio.AbstractEventLoop, place: int) -> None:
-    if not loop.is_closed():
-        loop.remove_reader(place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -135,7 +136,8 @@ class Scoring:
         begun_s = elapsed_s()
         try:
             scores = loaded.scores(vectors)
-            if not np.isfinite(scores).all():
+            # A sum of numbers that is finite has none that is not.
+            if not math.isfinite(np.add.reduce(scores)) and not np.isfinite(scores).all():
                 raise ServingError("a score is not finite")
         except SevenfoldError as error:
             _LOG.error(

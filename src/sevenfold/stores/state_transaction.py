@@ -33,12 +33,12 @@ def _apart(keys: Sequence[bytes]) -> Ints:
 
 
 def _hashed(asked: Sequence[tuple[bytes, Hashes]]) -> Ints:
-    keys = np.empty((sum(len(hashes) for _, hashes in asked), 3), dtype=np.int64)
-    at = 0
+    every = asked[0][1] if len(asked) == 1 else np.concatenate([hashes for _, hashes in asked])
+    keys = np.empty((len(every), 3), dtype=np.int64)
+    keys[:, 1:] = every.view(np.int64)
+    prefixes, at = keys[:, 0], 0
     for prefix, hashes in asked:
-        rows = keys[at : at + len(hashes)]
-        rows[:, 0] = int.from_bytes(prefix, "little", signed=True)
-        rows[:, 1:] = hashes.view(np.int64)
+        prefixes[at : at + len(hashes)] = int.from_bytes(prefix, "little", signed=True)
         at += len(hashes)
     return keys
 
