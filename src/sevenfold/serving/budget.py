@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sevenfold.clock import elapsed_s
 from sevenfold.spec.serving import RESERVE, SHARES
@@ -45,30 +45,33 @@ def split_of(system: System) -> Split:
 class Budget:
     """The time from `begun_s` to `deadline_s`, instants of `clock.elapsed_s`; without end where that is infinite.
 
-    A budget below the whole shortens all stages and the reserve alike; one above it lengthens none.
+    A budget below the whole shortens all stages and the reserve alike; one above it lengthens none: `scale` is what part of the
+    declared times there is, from 0 to 1. At `end_s` the last stage has to be done, so that what is kept for the end is left.
     """
 
     split: Split
     begun_s: float
     deadline_s: float
+    scale: float = field(init=False)
+    end_s: float = field(init=False)
 
-    @property
-    def scale(self) -> float:
-        """What part of the declared times there is, from 0 to 1."""
-        return min(1.0, max(0.0, self.deadline_s - self.begun_s) / self.split.whole_s)
-
-    @property
-    def end_s(self) -> float:
-        """When the last stage has to be done, so that what is kept for the end is left."""
+    def __post_init__(self) -> None:
+        """Work out what each stage of an answer asks."""
         if math.isinf(self.deadline_s):
-            return math.inf
-        return self.deadline_s - self.scale * self.split.reserve_s
+            scale, end_s = 1.0, math.inf
+        else:
+            scale = min(1.0, max(0.0, self.deadline_s - self.begun_s) / self.split.whole_s)
+            end_s = self.deadline_s - scale * self.split.reserve_s
+        object.__setattr__(self, "scale", scale)
+        object.__setattr__(self, "end_s", end_s)
 
     def until_s(self, now_s: float, *stages: str) -> float:
         """When `stages`, begun now one after another, have to be done."""
-        if math.isinf(self.deadline_s):
+        if self.end_s == math.inf:
             return math.inf
-        allowed_s = sum(self.split.stages_s[stage] for stage in stages)
+        allowed_s, of = 0.0, self.split.stages_s
+        for stage in stages:
+            allowed_s += of[stage]
         return min(now_s + self.scale * allowed_s, self.end_s)
 
     def is_over(self) -> bool:
@@ -95,9 +98,14 @@ class Pace:
 
     def expected_s(self, kind: str, rows: int) -> float:
         """How long `rows` rows of work take, in seconds."""
-        recent = self._recent.get(kind, ())
-        likely = [seconds * rows / n for n, seconds in recent if 2 * n >= rows]
-        return min(likely) if len(likely) >= _ENOUGH else 0.0
+        least, count = math.inf, 0
+        for n, seconds in self._recent.get(kind, ()):
+            if 2 * n >= rows:
+                count += 1
+                likely = seconds * rows / n
+                if likely < least:
+                    least = likely
+        return least if count >= _ENOUGH else 0.0
 
     def fits(self, kind: str, expected_s: float, left_s: float) -> bool:
         """Whether work that is expected to take so long is begun with so much time left.

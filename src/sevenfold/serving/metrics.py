@@ -64,6 +64,7 @@ class Metrics:
             ["stream", "expectation"],
             registry=self._registry,
         )
+        self._answers: dict[str, Counter] = {}  # by rung: to look one up takes longer than to count
         self._rungs = Counter(
             "sevenfold_answers",
             "Answers, by the rung that served",
@@ -189,7 +190,10 @@ class Metrics:
         degraded: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Note an answer, the time of its stages, and the stages that lacked something."""
-        self._rungs.labels(rung).inc()
+        count = self._answers.get(rung)
+        if count is None:
+            count = self._answers[rung] = self._rungs.labels(rung)
+        count.inc()
         for stage, taken in timing_us.items():
             self._stages.note(stage, taken / 1e6)
         for stage in degraded:
