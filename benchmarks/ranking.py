@@ -19,15 +19,17 @@ from sevenfold.models.lightgbm import LightGBMModel, LightGBMSettings
 from sevenfold.registry.registry import Registry
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.ingest import Ingest
+from sevenfold.serving.oip.scoring import MATRIX
 from sevenfold.stores.kv import Store
 from sevenfold.stores.log import last_known_us
 from sevenfold.stores.open import open_store
 from sevenfold.types import US_PER_DAY, Texts
 
-__all__ = ["CANDIDATES", "SYSTEM", "TREES", "Prepared", "prepare"]
+__all__ = ["CANDIDATES", "MODEL", "SYSTEM", "TREES", "Prepared", "prepare"]
 
 SYSTEM = Path(__file__).with_name("ranking_system.py")
 CANDIDATES, TREES, ASKED = 100, 500, 64
+MODEL = "trees"
 _CUSTOMERS, _ITEMS, _EVENTS, _REQUESTS = 2_000, 1_000, 200_000, 300
 Vectors = npt.NDArray[np.float32]
 
@@ -58,6 +60,25 @@ class Prepared:
         """What a peer is asked: n rows of ready-made features; a null is null."""
         return tuple(
             msgspec.json.encode({"rows": [_known(row) for row in rows[:n].tolist()]})
+            for rows in self.vectors
+        )
+
+    def infer_bodies(self, n: int = CANDIDATES) -> tuple[bytes, ...]:
+        """The same rows as ours takes them: one tensor of the Open Inference Protocol."""
+        width = self.vectors.shape[2]
+        return tuple(
+            msgspec.json.encode(
+                {
+                    "inputs": [
+                        {
+                            "name": MATRIX,
+                            "datatype": "FP32",
+                            "shape": [n, width],
+                            "data": _known(rows[:n].ravel().tolist()),
+                        }
+                    ]
+                }
+            )
             for rows in self.vectors
         )
 
@@ -148,7 +169,7 @@ def _promote(home: Path, definition: Definition, model: LightGBMModel) -> None:
     names = list(model.feature_names)
     version = registry.register(
         home / "model",
-        name="trees",
+        name=MODEL,
         feature_names=names,
         feature_hashes={name: definition.hashes[name] for name in names},
         metrics={},

@@ -7,6 +7,9 @@ latency is that of an open loop of half of that rate, from when each request was
 What ends with `_everysec` is of the same server with `--log-sync everysec`: an answer outlives the process when it is given, and is on disk within a
 second. A plain service writes nothing at all.
 
+`infer_1` is what a plain service does, by ours: one ready-made row in by the Open Inference Protocol, its score out; nothing is fetched and nothing
+written.
+
 Beside it, in turns in the same run: services that only score ready-made rows by the same model. They are sent 41 kB where ours is sent
 1.2 kB, as whoever asks them has to have fetched the features; ours fetches them, chooses, and writes to disk. A ratio is ours over theirs: `_wall` of
 answers a second, `_cpu` of what a processor second answers, and without an ending the smaller of both.
@@ -33,7 +36,7 @@ from benchmarks.load import NUMBER, Kind, Load, Outcomes, Phase, on_core, run
 from benchmarks.measure import Report, figure, ratio
 from benchmarks.peers.serving import PEERS, Server, installed, peer_server
 from benchmarks.processes import processor_s
-from benchmarks.ranking import CANDIDATES, SYSTEM, Prepared, prepare
+from benchmarks.ranking import CANDIDATES, MODEL, SYSTEM, Prepared, prepare
 from benchmarks.ranking_system import FEATURES, system
 from sevenfold.engines.online import OnlineEngine
 from sevenfold.features.frame import Spine
@@ -121,6 +124,19 @@ def ask(prepared: Prepared, n: int) -> Kind:
     return Kind("ours", "/v1/rank", bodies)
 
 
+def infer(prepared: Prepared, n: int) -> Kind:
+    """The requests for ours of n ready-made rows each."""
+    return Kind("ours", f"/v2/models/{MODEL}/infer", prepared.infer_bodies(n))
+
+
+_ASKED: tuple[tuple[str, int, Callable[[Prepared, int], Kind]], ...] = (
+    ("rank_100", CANDIDATES, ask),
+    ("score_1", 1, ask),
+    ("infer_1", 1, infer),
+)
+"""What is measured: its name, how many rows, and what asks for them."""
+
+
 def _full(outcomes: Outcomes) -> Outcomes:
     served = np.array([rung in _FULL for rung in outcomes.rungs])
     return outcomes.only(outcomes.ok & served[outcomes.rung])
@@ -130,11 +146,12 @@ def _alone(
     report: Report, prepared: Prepared, me: Server, repeat: int, scale: float, ending: str = ""
 ) -> None:
     """The rate of ours, and its latencies at half of it."""
-    for name, n in ((f"rank_100{ending}", CANDIDATES), (f"score_1{ending}", 1)):
-        side = _Side(me.port, me.pid, ask(prepared, n))
+    for what, n, asked in _ASKED if not ending else _ASKED[:2]:
+        name = f"{what}{ending}"
+        side = _Side(me.port, me.pid, asked(prepared, n))
         side.turn(WARM_S, count=False)
         for _ in range(repeat):
-            side.kind = ask(prepared, n)
+            side.kind = asked(prepared, n)
             side.turn(max(0.3, SECONDS * scale))
         report.results[f"{name}_rps"] = figure(side.rps, "1/s")
         report.results[f"{name}_per_cpu_s"] = figure(side.per_cpu_s, "1/s")
@@ -142,7 +159,7 @@ def _alone(
         quantiles: dict[float, list[float]] = {0.5: [], 0.99: []}
         for seed in range(repeat):
             phase = Phase("open", max(0.5, OPEN_S * scale), rate=half)
-            load = Load(me.port, [ask(prepared, n)], [phase], seed=seed, timeout_s=30)
+            load = Load(me.port, [asked(prepared, n)], [phase], seed=seed, timeout_s=30)
             outcomes = run(load, core=1)
             full = _full(outcomes)
             if len(full) < len(outcomes):
@@ -172,13 +189,13 @@ def _beside(
     vectors = prepared.vectors[0]
     expected = prepared.model.scores(vectors)
     with peer_server(python, name, prepared.trees, vectors, expected) as peer:
-        single = [("score_1", 1)] if name == "fastapi" else []
-        for what, n in (("rank_100", CANDIDATES), *single):
+        rows = _ASKED[:2] if ending else _ASKED
+        for what, n, asked in rows if name == "fastapi" else _ASKED[:1]:
             theirs = _Side(peer.port, peer.pid, Kind(name, "/rank", prepared.ready_bodies(n)))
-            ours = _Side(me.port, me.pid, ask(prepared, n))
+            ours = _Side(me.port, me.pid, asked(prepared, n))
             for at in range(-1, repeat):
                 seconds = max(0.3, SECONDS * scale) if at >= 0 else WARM_S
-                ours.kind = ask(prepared, n)
+                ours.kind = asked(prepared, n)
                 ours.turn(seconds, at >= 0)
                 theirs.turn(seconds, at >= 0)
             both = f"{what}{ending}"
