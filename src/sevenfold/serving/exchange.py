@@ -23,7 +23,9 @@ from sevenfold.serving.route import Heard, Reply
 __all__ = ["Answers", "Exchange", "Line"]
 
 _LOG = logging.getLogger(__name__)
-_JOINED = 1 << 16  # a body up to here goes out in one piece with its head: to copy it is less than to write twice
+_JOINED = (
+    1 << 16
+)  # a body up to here goes out in one piece with its head: to copy it is less than to write twice
 _FAILED = Reply(b"Internal Server Error", b"text/plain; charset=utf-8", CLOSE, 500)
 
 
