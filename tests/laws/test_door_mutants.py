@@ -100,7 +100,7 @@ MUTANTS = {
         "exchange",
         "serving/connection.py",
         "        if self.transport.is_closing():\n            self.cycle = _OVER  #",
-        "        if self.transport.is_closing() and self.cycle is None:\n            self.cycle = _OVER  #",
+        "        if self.transport is None:\n            self.cycle = _OVER  #",
     ),
     "all that came at once is answered in one go": (
         "exchange",
@@ -114,23 +114,23 @@ MUTANTS = {
         "        line.server_state.tasks.add(self)  # type",
         "        line.server_state.tasks.discard(self)  # type",
     ),
-    "a head is known by more than itself": (
+    "what comes behind a request that is known is lost": (
         "parser",
         "serving/connection.py",
-        "        if len(data) != end + head.size:\n",
-        "        if len(data) < end + head.size:\n",
+        "                return data[end + head.size :]\n",
+        '                return b""\n',
+    ),
+    "the end of a body that came by itself is taken for a request": (
+        "parser",
+        "serving/connection.py",
+        "        self._left -= len(part)\n",
+        "        self._left = 0\n",
     ),
     "a head that ends the connection is known as one that does not": (
         "exchange",
         "serving/connection.py",
-        "            if keeps and self._raw is not None:\n",
-        "            if self._raw is not None:\n",
-    ),
-    "a body in chunks has the length of none": (
-        "exchange",
-        "serving/connection.py",
-        'if learned is not None and b"transfer-encoding" not in learned.headers:\n            n =',
-        "if learned is not None:\n            n =",
+        "            if keeps and self._is_learning:\n",
+        "            if self._is_learning:\n",
     ),
     "any version is the one that serves": (
         "oip",

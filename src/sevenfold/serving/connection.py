@@ -94,7 +94,9 @@ class Connection(HttpToolsProtocol):
         self._idle = idle
         self._idle_until_s = math.inf
         self._heads = heads
-        self._raw: bytes | None = None  # a head to be known, while it is parsed
+        self._left = 0  # bytes of a body that the parser does not see
+        self._raw: bytes | None = None  # what may be a head that is to be known
+        self._is_learning = False
         self._learned: Head | None = None
         # What is asked of uvicorn beside what we have of it, its own way has.
         self._is_plain = not (self.access_log or self.limit_concurrency or self.root_path)
@@ -145,23 +147,14 @@ class Connection(HttpToolsProtocol):
             return
         self._idle_until_s = math.inf
         self.answers_at_once = True
-        if self._is_free and self._is_plain:
-            end = data.find(_HEAD_ENDS) + len(_HEAD_ENDS)
-            if end >= len(_HEAD_ENDS) and self._take_known(data, end):
-                return
-        before = self._n_events
-        self._feed(data)
-        if self.transport.is_closing():
-            return
-        if not self._whole:
+        if self._left:
+            data = self._take_left(data)
+        if self._whole and not self._fed and self._is_plain and self._is_next:
+            data = self._take_known(data)
+        if data:
+            self._parse(data)
+        if not self._whole and not self.transport.is_closing():
             self._wait_for_body()
-        # Empty lines before a request are no message yet, and may not go on for ever either.
-        if self._begun or (self._whole and self._n_events == before):
-            self._fed += len(data)
-            if self._fed > self.limits.head_bytes:
-                self._refuse(self._too_large())
-            elif self._head_timer is None:
-                self._start_head_timer()
 
     def on_message_begin(self) -> None:
         """Begin a head."""
@@ -207,7 +200,7 @@ class Connection(HttpToolsProtocol):
         else:
             exchange: Any = Exchange(self, self._door, heard, method == "HEAD", keeps)
             self.cycle = exchange
-            if keeps and self._raw is not None:
+            if keeps and self._is_learning:
                 self._learned = heard.head
 
     def on_body(self, body: bytes) -> None:
@@ -279,48 +272,76 @@ class Connection(HttpToolsProtocol):
         before: RequestResponseCycle | None = self.cycle
         return (before is None or before.response_complete) and not self.flow.write_paused
 
-    @property
-    def _is_free(self) -> bool:
-        """Whether the parser is where a request begins, and that has its turn."""
-        return self._whole and not self._fed and self._is_next
+    def _take_known(self, data: bytes) -> bytes:
+        """Take a request in whose head is known, without the parser: it would make of these bytes what it made of them before.
 
-    def _take_known(self, data: bytes, end: int) -> bool:
-        """Take a whole request in whose head is known, without the parser: it would make of these bytes what it made of them before."""
-        head = self._heads.find(data[:end])
+        Gives what is left of them.
+        """
+        end = data.find(_HEAD_ENDS) + len(_HEAD_ENDS)
+        raw = data[:end]
+        head = self._heads.find(raw)
         if head is None:
-            self._raw = data[:end]
-            return False
-        if len(data) != end + head.size:
-            return False
+            self._raw = raw if end >= len(_HEAD_ENDS) else None
+            return data
         self._idle.pop(self, None)
         heard = self._door.hear_again(head)
         is_head = head.method == "HEAD"
         if isinstance(heard, Refused):
             self._refuse_head(heard, is_head, keeps=True)
-            if not self.transport.is_closing():
-                self._rest()
-            return True
-        exchange: Any = Exchange(self, self._door, heard, is_head, keep_alive=True)
-        self.cycle = exchange
-        exchange.whole(data[end:])
-        return True
+        else:
+            exchange: Any = Exchange(self, self._door, heard, is_head, keep_alive=True)
+            self.cycle = exchange
+            if len(data) - end >= head.size:
+                exchange.whole(data[end : end + head.size])
+                return data[end + head.size :]
+        self._n_events += 1
+        self._whole, self._left = False, head.size
+        return self._take_left(data[end:])
 
-    def _feed(self, data: bytes) -> None:
-        """Give bytes to the parser; a head that is not known by itself, to see that it is one and no more."""
-        raw = self._raw
+    def _take_left(self, data: bytes) -> bytes:
+        """Take what is left of the body of such a request, as the parser gives it; gives what is behind it."""
+        part = data[: self._left]
+        self._left -= len(part)
+        if part:
+            self.on_body(part)
+        if not self._left:
+            self.on_message_complete()
+        return data[len(part) :]
+
+    def _parse(self, data: bytes) -> None:
+        """Give bytes to the parser."""
+        before = self._n_events
+        raw, self._raw = self._raw, None
         if raw is None:
             super().data_received(data)
+        else:
+            self._learn(raw, data)
+        if self.transport.is_closing():
             return
+        # Empty lines before a request are no message yet, and may not go on for ever either.
+        if self._begun or (self._whole and self._n_events == before):
+            self._fed += len(data)
+            if self._fed > self.limits.head_bytes:
+                self._refuse(self._too_large())
+            elif self._head_timer is None:
+                self._start_head_timer()
+
+    def _learn(self, raw: bytes, data: bytes) -> None:
+        """Give what may be a head to the parser by itself, to see that it is one and no more, and then what is behind it."""
         begun = self._n_events
+        self._is_learning, self._learned = True, None
         super().data_received(raw)
-        learned, self._raw, self._learned = self._learned, None, None
-        # Its length is said, or there is no body: then as many bytes more end it.
-        if learned is not None and b"transfer-encoding" not in learned.headers:
-            n = self._n_events - begun
-            if n == (1 if learned.size else 2) and self._whole == (not learned.size):
-                self._heads.keep(raw, learned)
+        self._is_learning = False
+        self._keep(raw, self._learned, self._n_events - begun)
         if len(data) > len(raw) and not self.transport.is_closing():
             super().data_received(data[len(raw) :])
+
+    def _keep(self, raw: bytes, learned: Head | None, n_events: int) -> None:
+        """Know a head from now on, if the parser is where its body begins, or the next request: its length is said, or there is no body."""
+        if learned is None or b"transfer-encoding" in learned.headers:
+            return
+        if (n_events, self._whole) == ((1, False) if learned.size else (2, True)):
+            self._heads.keep(raw, learned)
 
     def _ask_application(self, heard: Heard | None) -> None:
         """Have uvicorn call the application, with what the door has made of the head."""
