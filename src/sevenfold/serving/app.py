@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import logging
 import math
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -19,27 +19,30 @@ import msgspec
 from sevenfold.clock import elapsed_s
 from sevenfold.serving.admission import Rejection
 from sevenfold.serving.background import Background
+from sevenfold.serving.bodies import Bodies, Body
 from sevenfold.serving.connection import HEARD
 from sevenfold.serving.guard import Guard
-from sevenfold.serving.head import CLOSE, check_length, left_s, priority, read_headers, too_large
+from sevenfold.serving.head import CLOSE, check_length, left_s, priority, read_headers
 from sevenfold.serving.limits import Limits
 from sevenfold.serving.narrowed import narrowed
 from sevenfold.serving.openapi import description, openapi
 from sevenfold.serving.problem import HttpError, http_error, overloaded
+from sevenfold.serving.reply_heads import ReplyHeads, head_of
 from sevenfold.serving.rounds import Rounds
 from sevenfold.serving.route import (
     JSON,
     Asked,
+    Head,
     Headers,
     Heard,
     Refused,
     Reply,
     Route,
     Table,
-    head_of,
 )
 from sevenfold.serving.routes.table import ROUTES
 from sevenfold.serving.site import Site
+from sevenfold.serving.tokens import Holder
 from sevenfold.watch import Watch
 
 __all__ = ["App"]
@@ -87,9 +90,10 @@ class App:
                     site.gate.serve(route.path, route.turn, route.laddered)
         self._numbers = itertools.count(1)
         self._made: dict[tuple[str, int, bool], tuple[bytes, bytes, bytes, bytes]] = {}
-        self._receiving = 0
+        self.bodies = Bodies(self._limits.bodies_bytes)
         self._rounds = Rounds()
         self._headers = (*_HEADERS, *(_ONLY_TLS if only_tls else ()))
+        self.heads = ReplyHeads(self._headers)
         title = f"Sevenfold: {site.service.system.name}"
         described = narrowed(
             openapi(title, site.version, routes, guard.needs_token),
@@ -106,46 +110,70 @@ class App:
         if scope["type"] != "http":
             return
         heard: Heard | None = scope.get("state", {}).get(HEARD)
-        status = 200
         try:
             if heard is None:  # it came before its turn on the connection, or in a server of others
-                heard = Heard(elapsed_s())
-                rejection = self._hear(heard, scope["method"], scope["path"], scope["headers"])
+                heard = Heard(elapsed_s(), scope["path"])
+                rejection = self._hear(heard, scope["method"], scope["headers"])
                 if rejection is not None:
                     raise overloaded(rejection.reason, rejection.retry_s)
-            reply = await self._answer(heard, receive)
-            status = reply.status
+            body = await self._body(receive, heard.known.limit)
+            reply = await self._answer(heard, body)
+            self._count(heard, reply.status)
         except Exception as error:  # noqa: BLE001  the edge of the process
-            status, reply = self._refusal(error, scope["path"])
-        assert heard is not None
-        self._count(heard, status)
+            assert heard is not None
+            reply = self.refuse(heard, error)
         headers = self._reply_headers(reply)
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
 
     def hear(
         self, method: str, path: str, headers: Sequence[tuple[bytes, bytes]]
     ) -> Heard | Refused:
-        """What a request is whose head is there, to be left in its scope under HEARD; or the answer that refuses it.
+        """What a request is whose head is there; or the answer that refuses it.
 
         The head decides: what is refused here has cost no task of its own, neither its body nor a parse.
         """
-        heard = Heard(elapsed_s())
+        heard = Heard(elapsed_s(), path)
         try:
-            rejection = self._hear(heard, method, path, headers)
+            rejection = self._hear(heard, method, headers)
         except Exception as error:  # noqa: BLE001  the edge of the process
-            status, reply = self._refusal(error, path)
-            self._count(heard, status)
-            closes = any(name == b"connection" for name, _ in reply.headers)
-            return Refused(head_of(status, self._reply_headers(reply)), reply.body, closes)
-        if rejection is None:
-            return heard
-        self._count(heard, 503)
-        return self._turned_away(rejection, path.startswith(_OIP))
+            return self._refused(heard, error)
+        return heard if rejection is None else self._turned_away(heard, rejection)
+
+    def hear_again(self, head: Head) -> Heard | Refused:
+        """The same of a head that came before, with the same bytes."""
+        heard = Heard(elapsed_s(), head.path, head.route.path, head)
+        try:
+            rejection = self._enter(heard, self._guard.admit(head.headers, head.route.scope))
+        except Exception as error:  # noqa: BLE001  the edge of the process
+            return self._refused(heard, error)
+        return heard if rejection is None else self._turned_away(heard, rejection)
+
+    def answer(
+        self, heard: Heard, body: bytes, at_once: bool = True
+    ) -> Reply | Coroutine[Any, Any, Reply]:
+        """The answer to a request that was heard; or what gives it, where it is to wait, or not `at_once`."""
+        if not at_once or heard.known.route.turn is not None:
+            return self._awaited(heard, self._answer(heard, body))
+        try:
+            reply = self._ask(heard, body)
+        except Exception as error:  # noqa: BLE001  the edge of the process
+            return self.refuse(heard, error)
+        if not isinstance(reply, Reply):
+            return self._awaited(heard, reply)
+        self._count(heard, reply.status)
+        return reply
+
+    def refuse(self, heard: Heard, error: Exception) -> Reply:
+        """The answer that says why there is no other, counted."""
+        reply = self._refusal(error, heard.path)
+        self._count(heard, reply.status)
+        return reply
 
     def _hear(
-        self, heard: Heard, method: str, path: str, given: Sequence[tuple[bytes, bytes]]
+        self, heard: Heard, method: str, given: Sequence[tuple[bytes, bytes]]
     ) -> Rejection | None:
+        path = heard.path
         route, names = self._table.find(method, path)
         heard.label = route.path
         headers = read_headers(given)
@@ -153,15 +181,19 @@ class App:
         limit = min(route.max_body_bytes, self._limits.max_body_bytes)
         size = check_length(headers, limit)
         wanted_s = left_s(headers) if route.has_deadline else math.inf
-        gate, ticket = self.site.gate, None
-        if route.turn is not None and gate is not None:
-            urgency = priority(headers, holder is not None)
-            found = gate.admit(route.path, urgency, size, wanted_s)
-            if isinstance(found, Rejection):
-                return found
-            ticket = found
-        heard.route, heard.limit = route, limit
-        heard.asked = Asked(b"", headers, names, heard.arrived_s, ticket)
+        heard.head = Head(method, path, route, names, headers, limit, size, wanted_s)
+        return self._enter(heard, holder)
+
+    def _enter(self, heard: Heard, holder: Holder | None) -> Rejection | None:
+        """Get the ticket of a turn where its route has turns, or why there is none."""
+        head, gate = heard.known, self.site.gate
+        if head.route.turn is None or gate is None:
+            return None
+        urgency = priority(head.headers, holder is not None)
+        found = gate.admit(head.route.path, urgency, head.size, head.left_s)
+        if isinstance(found, Rejection):
+            return found
+        heard.ticket = found
         return None
 
     def _settle(self) -> None:
@@ -177,22 +209,30 @@ class App:
         if self.site.service.forgetting.open:
             await self.site.service.pending.idle()
 
-    async def _answer(self, heard: Heard, receive: Receive) -> Reply:
-        assert heard.route is not None
-        assert heard.asked is not None
-        route, ticket, gate = heard.route, heard.asked.ticket, self.site.gate
-        head = heard.asked
-        body = await self._body(receive, heard.limit)
-        asked = Asked(body, head.headers, head.names, head.arrived_s, head.ticket)
+    def _ask(self, heard: Heard, body: bytes) -> Reply | Awaitable[Reply]:
+        head = heard.known
+        asked = Asked(body, head.headers, head.names, heard.arrived_s, heard.ticket)
+        return head.route.answer(self.site, asked)
+
+    async def _awaited(self, heard: Heard, answer: Awaitable[Reply]) -> Reply:
+        try:
+            reply = await answer
+        except Exception as error:  # noqa: BLE001  the edge of the process
+            return self.refuse(heard, error)
+        self._count(heard, reply.status)
+        return reply
+
+    async def _answer(self, heard: Heard, body: bytes) -> Reply:
+        ticket, gate = heard.ticket, self.site.gate
         if ticket is None or gate is None:
-            if route.turn == "answers" and self.site.service.pending.is_beside:
+            if heard.known.route.turn == "answers" and self.site.service.pending.is_beside:
                 await self._rounds.turn()
-            reply = route.answer(self.site, asked)
+            reply = self._ask(heard, body)
             return reply if isinstance(reply, Reply) else await reply
         await gate.turn(ticket)
         try:
             begun_s = elapsed_s()
-            reply = route.answer(self.site, asked)
+            reply = self._ask(heard, body)
             ticket.work_s = elapsed_s() - begun_s
             if not (isinstance(reply, Reply) or ticket.is_made):
                 reply = await reply
@@ -215,27 +255,19 @@ class App:
             raise HttpError(408, "too_slow", message, headers=CLOSE) from None
 
     async def _read_body(self, receive: Receive, limit: int) -> bytes:
-        parts: list[bytes] = []
-        size = 0
+        body = Body(limit, self.bodies)
         try:
             while True:
                 message = await receive()
                 if message["type"] != "http.request":
                     raise HttpError(400, "disconnected", "the client went away")
-                part = message.get("body", b"")
-                size += len(part)
-                self._receiving += len(part)
-                if size > limit:
-                    raise too_large(limit)
-                if self._receiving > self._limits.bodies_bytes:
-                    raise _crowded()
-                parts.append(part)
+                body.add(message.get("body", b""))
                 if not message.get("more_body", False):
-                    return parts[0] if len(parts) == 1 else b"".join(parts)
+                    return body.whole()
         finally:
-            self._receiving -= size
+            body.drop()
 
-    def _refusal(self, error: Exception, path: str) -> tuple[int, Reply]:
+    def _refusal(self, error: Exception, path: str) -> Reply:
         """The answer of a refusal: the Open Inference Protocol has a shape of its own."""
         request_id = f"{next(self._numbers):x}"
         refusal = http_error(error)
@@ -244,10 +276,18 @@ class App:
         if refusal.is_unlogged:
             self.site.metrics.unlogged(refusal.code)
         body = refusal.text() if path.startswith(_OIP) else refusal.body(request_id)
-        return refusal.status, Reply(body, JSON, refusal.headers)
+        return Reply(body, JSON, refusal.headers, refusal.status)
 
-    def _turned_away(self, rejection: Rejection, is_oip: bool) -> Refused:
+    def _refused(self, heard: Heard, error: Exception) -> Refused:
+        """The same as it is sent of a head alone."""
+        reply = self.refuse(heard, error)
+        closes = any(name == b"connection" for name, _ in reply.headers)
+        return Refused(head_of(reply.status, self._reply_headers(reply)), reply.body, closes)
+
+    def _turned_away(self, heard: Heard, rejection: Rejection) -> Refused:
         """The same of one that there is no time for: made once, but for its number."""
+        self._count(heard, 503)
+        is_oip = heard.path.startswith(_OIP)
         key = rejection.reason, rejection.retry_s, is_oip
         made = self._made.get(key)
         if made is None:
@@ -272,15 +312,6 @@ class App:
             *self._headers,
             *reply.headers,
         )
-
-
-def _crowded() -> HttpError:
-    return HttpError(
-        503,
-        "too_much_at_once",
-        "more bytes of bodies are on their way than this server holds; wait as Retry-After says",
-        headers=((b"retry-after", b"1"), *CLOSE),
-    )
 
 
 async def _lifespan(

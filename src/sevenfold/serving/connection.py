@@ -4,12 +4,14 @@ uvicorn's protocol bounds neither the head of a request nor the time it takes, n
 application sees a request only when its head is whole, so this is done here; bodies are the application's.
 
 Whether a request is taken is asked at once where its head ends (`Door`): under a load of ten times what can be answered, nine of
-ten are refused, and a task, an event and a scope for each would leave no time for the tenth.
+ten are refused, and a task, an event and a scope for each would leave no time for the tenth. What is taken is an `Exchange`; only what comes before its turn,
+or asks for more than an answer, is a call of an ASGI application.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import sys
 from asyncio import TimerHandle
@@ -22,23 +24,30 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from sevenfold.serving.exchange import Answers, Exchange
+from sevenfold.serving.known_heads import KnownHeads
 from sevenfold.serving.limits import Limits
 from sevenfold.serving.problem import HttpError
-from sevenfold.serving.route import Heard, Refused
+from sevenfold.serving.route import Head, Heard, Refused
 
 __all__ = ["HEARD", "Connection", "Door", "bounded"]
 
+_HEAD_ENDS = b"\r\n\r\n"
 _CLOSED = 7  # the state of a TCP connection that the other side has reset
 
 HEARD = "sevenfold.heard"
 """Where in the state of a request's scope its connection leaves what the door made of it."""
 
 
-class Door(Protocol):
-    """Decides at the head of a request whether it is taken."""
+class Door(Answers, Protocol):
+    """Decides at the head of a request whether it is taken, and answers it."""
 
     def hear(self, method: str, path: str, headers: list[tuple[bytes, bytes]]) -> Heard | Refused:
         """What a request is, or the answer that refuses it; raises nothing."""
+        ...
+
+    def hear_again(self, head: Head) -> Heard | Refused:
+        """The same of one whose head came before."""
         ...
 
 
@@ -64,7 +73,10 @@ class _RefusedError(Exception):
 
 
 class Connection(HttpToolsProtocol):
-    """A connection kept to `limits`; `idle` are those of its listener without a request, idle for longest first."""
+    """A connection kept to `limits`.
+
+    `idle` are those of its listener without a request, idle for longest first, and `heads` what it knows of the heads of requests.
+    """
 
     def __init__(
         self,
@@ -72,13 +84,22 @@ class Connection(HttpToolsProtocol):
         limits: Limits,
         door: Door,
         idle: dict[Connection, None],
+        heads: KnownHeads,
         **named: Any,
     ) -> None:
         super().__init__(*given, **named)
-        self._limits = limits
+        self.limits = limits
+        self.answers_at_once = True  # what comes of these bytes may still be
         self._door = door
         self._idle = idle
-        self.timeout_keep_alive = limits.idle_timeout_s  # type: ignore[assignment]  # call_later takes a float
+        self._idle_until_s = math.inf
+        self._heads = heads
+        self._left = 0  # bytes of a body that the parser does not see
+        self._raw: bytes | None = None  # what may be a head that is to be known
+        self._is_learning = False
+        self._learned: Head | None = None
+        # What is asked of uvicorn beside what we have of it, its own way has.
+        self._is_plain = not (self.access_log or self.limit_concurrency or self.root_path)
         self._refusal: HttpError | None = None
         self._head_timer: TimerHandle | None = None
         self._write_timer: TimerHandle | None = None
@@ -86,7 +107,6 @@ class Connection(HttpToolsProtocol):
         self._whole = True  # nothing of a message is still to come
         self._fed = 0  # bytes of a head that is not whole yet
         self._size = 0  # of the parts of it that are
-        self._n_headers = 0
         self._n_events = 0
         self._is_gone = False  # given up before it was accepted
 
@@ -101,17 +121,14 @@ class Connection(HttpToolsProtocol):
             transport.abort()
             return
         super().connection_made(transport)
-        if len(self.connections) > self._limits.connections:
+        if len(self.connections) > self.limits.connections:
             oldest = next(iter(self._idle), None)
             if oldest is None:
                 self._refuse(HttpError(503, "too_many_connections", "try again in a second"))
                 return
             self._idle.pop(oldest)
             oldest.transport.abort()
-        self._idle[self] = None
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self._limits.idle_timeout_s, self.timeout_keep_alive_handler
-        )
+        self._rest()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
@@ -120,93 +137,124 @@ class Connection(HttpToolsProtocol):
         self._idle.pop(self, None)
         self._stop_head_timer()
         self._stop_write_timer()
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take the bytes in; a head is counted, and timed once it is known to come in parts."""
         if self.transport.is_closing():
             return
-        before = self._n_events
-        super().data_received(data)
-        if self.transport.is_closing():
-            return
-        if self.cycle is _OVER and not self._whole and self._head_timer is None:
-            self._start_head_timer()  # for what is left of a body that is not wanted
-        # Empty lines before a request are no message yet, and may not go on for ever either.
-        if self._begun or (self._whole and self._n_events == before):
-            self._fed += len(data)
-            if self._fed > self._limits.head_bytes:
-                self._refuse(self._too_large())
-            elif self._head_timer is None:
-                self._start_head_timer()
+        self._idle_until_s = math.inf
+        self.answers_at_once = True
+        if self._left:
+            data = self._take_left(data)
+        if self._whole and not self._fed and self._is_plain and self._is_next:
+            data = self._take_known(data)
+        if data:
+            self._parse(data)
+        if not self._whole and not self.transport.is_closing():
+            self._wait_for_body()
 
     def on_message_begin(self) -> None:
         """Begin a head."""
         self._n_events += 1
         self._begun, self._whole = True, False
-        self._size = self._n_headers = 0
+        self._size = 0
         self._idle.pop(self, None)
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the address."""
         self._check_head(len(url))
-        super().on_url(url)
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, one behind the body too."""
-        self._n_headers += 1
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
         self._check_head(len(name) + len(value))
-        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Refuse the request, or hand it on."""
         self._begun = False
         self._fed = 0
         self._stop_head_timer()
+        if self.transport.is_closing():
+            self.cycle = _OVER  # it came behind one that was the last
+            return
+        parser = self.parser
         # One that comes before its turn on the connection is heard when that has come, by the application.
-        before: RequestResponseCycle | None = self.cycle
-        is_next = before is None or before.response_complete
-        if is_next and not self.flow.write_paused and not self.parser.should_upgrade():
-            method = self.parser.get_method().decode("ascii")
-            heard = self._door.hear(method, _path(self.url), self.headers)
-            if isinstance(heard, Refused):
-                self._refuse_head(heard, method)
-                return
-            self.scope["state"][HEARD] = heard
-        self._unset_keepalive_if_required()  # of one that was refused just before it
-        super().on_headers_complete()
+        if not self._is_next or parser.should_upgrade():
+            self._ask_application(None)
+            return
+        method = parser.get_method().decode("ascii")
+        heard = self._door.hear(method, _path(self.url), self.headers)
+        keeps = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        if isinstance(heard, Refused):
+            self._refuse_head(heard, method == "HEAD", keeps)
+        elif self.expect_100_continue or not self._is_plain:
+            self._ask_application(heard)
+        else:
+            exchange: Any = Exchange(self, self._door, heard, method == "HEAD", keeps)
+            self.cycle = exchange
+            if keeps and self._is_learning:
+                self._learned = heard.head
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._learned = None
+        cycle: Any = self.cycle
+        if type(cycle) is Exchange:
+            cycle.take(body)
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that nothing of the message is still to come."""
         self._n_events += 1
         self._whole = True
         self._stop_head_timer()
-        super().on_message_complete()
-        if self.cycle is _OVER and not self.transport.is_closing():
-            self._idle[self] = None
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self._limits.idle_timeout_s, self.timeout_keep_alive_handler
-            )
+        cycle: Any = self.cycle
+        is_over = cycle is _OVER or (type(cycle) is Exchange and cycle.response_complete)
+        if not is_over and type(cycle) is Exchange:
+            cycle.end()
+        elif not is_over:
+            super().on_message_complete()
+        elif not self.transport.is_closing():  # nothing of what is not wanted is still to come
+            self._rest()
 
     def on_response_complete(self) -> None:
         """Wait for the next request; what is left of a body that was not wanted has some seconds to come."""
-        goes_on = bool(self.pipeline)
-        super().on_response_complete()
-        if goes_on or self.transport.is_closing():
+        if self.pipeline:
+            super().on_response_complete()
             return
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
         if self._whole:
-            self._idle[self] = None
+            self._rest()
         elif self._head_timer is None:
             self._start_head_timer()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close it if it has been idle for long; it may have been used since this was to be looked at."""
+        self.timeout_keep_alive_task = None
+        left_s = self._idle_until_s - self.loop.time()
+        if left_s <= 0:
+            super().timeout_keep_alive_handler()
+        elif left_s < math.inf:
+            self._look_later(left_s)
 
     def pause_writing(self) -> None:
         """Give the client some seconds to read on."""
         super().pause_writing()
         if self._write_timer is None:
             self._write_timer = self.loop.call_later(
-                self._limits.write_timeout_s, self.transport.abort
+                self.limits.write_timeout_s, self.transport.abort
             )
 
     def resume_writing(self) -> None:
@@ -218,15 +266,125 @@ class Connection(HttpToolsProtocol):
         """Refuse what is no HTTP, or a head that was not taken, in the shape of all errors."""
         self._refuse(self._refusal or HttpError(400, "not_http", "this is not HTTP/1.1"))
 
-    def _refuse_head(self, refused: Refused, method: str) -> None:
+    @property
+    def _is_next(self) -> bool:
+        """Whether a request that comes now has its turn on the connection at once."""
+        before: RequestResponseCycle | None = self.cycle
+        return (before is None or before.response_complete) and not self.flow.write_paused
+
+    def _take_known(self, data: bytes) -> bytes:
+        """Take a request in whose head is known, without the parser: it would make of these bytes what it made of them before.
+
+        Gives what is left of them.
+        """
+        end = data.find(_HEAD_ENDS) + len(_HEAD_ENDS)
+        raw = data[:end]
+        head = self._heads.find(raw)
+        if head is None:
+            self._raw = raw if end >= len(_HEAD_ENDS) else None
+            return data
+        self._idle.pop(self, None)
+        heard = self._door.hear_again(head)
+        is_head = head.method == "HEAD"
+        if isinstance(heard, Refused):
+            self._refuse_head(heard, is_head, keeps=True)
+        else:
+            exchange: Any = Exchange(self, self._door, heard, is_head, keep_alive=True)
+            self.cycle = exchange
+            if len(data) - end >= head.size:
+                exchange.whole(data[end : end + head.size])
+                return data[end + head.size :]
+        self._n_events += 1
+        self._whole, self._left = False, head.size
+        return self._take_left(data[end:])
+
+    def _take_left(self, data: bytes) -> bytes:
+        """Take what is left of the body of such a request, as the parser gives it; gives what is behind it."""
+        part = data[: self._left]
+        self._left -= len(part)
+        if part:
+            self.on_body(part)
+        if not self._left:
+            self.on_message_complete()
+        return data[len(part) :]
+
+    def _parse(self, data: bytes) -> None:
+        """Give bytes to the parser."""
+        before = self._n_events
+        raw, self._raw = self._raw, None
+        if raw is None:
+            super().data_received(data)
+        else:
+            self._learn(raw, data)
+        if self.transport.is_closing():
+            return
+        # Empty lines before a request are no message yet, and may not go on for ever either.
+        if self._begun or (self._whole and self._n_events == before):
+            self._fed += len(data)
+            if self._fed > self.limits.head_bytes:
+                self._refuse(self._too_large())
+            elif self._head_timer is None:
+                self._start_head_timer()
+
+    def _learn(self, raw: bytes, data: bytes) -> None:
+        """Give what may be a head to the parser by itself, to see that it is one and no more, and then what is behind it."""
+        begun = self._n_events
+        self._is_learning, self._learned = True, None
+        super().data_received(raw)
+        self._is_learning = False
+        self._keep(raw, self._learned, self._n_events - begun)
+        if len(data) > len(raw) and not self.transport.is_closing():
+            super().data_received(data[len(raw) :])
+
+    def _keep(self, raw: bytes, learned: Head | None, n_events: int) -> None:
+        """Know a head from now on, if the parser is where its body begins, or the next request: its length is said, or there is no body."""
+        if learned is None or b"transfer-encoding" in learned.headers:
+            return
+        if (n_events, self._whole) == ((1, False) if learned.size else (2, True)):
+            self._heads.keep(raw, learned)
+
+    def _ask_application(self, heard: Heard | None) -> None:
+        """Have uvicorn call the application, with what the door has made of the head."""
+        url, headers, waits = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()  # for the scope
+        self.url, self.headers, self.expect_100_continue = url, headers, waits
+        self.scope["headers"] = headers
+        if heard is not None:
+            self.scope["state"][HEARD] = heard
+        super().on_headers_complete()
+
+    def _wait_for_body(self) -> None:
+        """Have what is left of a body come in time, whether it is wanted or not."""
+        cycle: Any = self.cycle
+        if self._begun:
+            return
+        if type(cycle) is Exchange:
+            cycle.wait()
+        elif cycle is _OVER and self._head_timer is None:
+            self._start_head_timer()
+
+    def _rest(self) -> None:
+        """Wait for the next request."""
+        self._idle[self] = None
+        self._idle_until_s = self.loop.time() + self.limits.idle_timeout_s
+        if self.timeout_keep_alive_task is None:
+            self._look_later(self.limits.idle_timeout_s)
+
+    def _look_later(self, wait_s: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(wait_s, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Have it not be idle; that is looked at when it would have been for long: a timer a request would cost more."""
+        self._idle_until_s = math.inf
+
+    def _refuse_head(self, refused: Refused, is_head: bool, keeps: bool) -> None:
         """Answer a request by its head alone; its body is still read, for the sake of the next one."""
         self.cycle = _OVER
-        keeps = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
         parts = [refused.head]
         parts += [b"%b: %b\r\n" % line for line in self.server_state.default_headers]
         if not keeps and not refused.closes:
             parts.append(b"connection: close\r\n")
-        parts += (b"\r\n", b"" if method == "HEAD" else refused.body)
+        parts += (b"\r\n", b"" if is_head else refused.body)
         self.transport.write(b"".join(parts))
         self.server_state.total_requests += 1
         if refused.closes or not keeps:
@@ -234,17 +392,17 @@ class Connection(HttpToolsProtocol):
 
     def _check_head(self, size: int) -> None:
         self._size += size
-        if self._size > self._limits.head_bytes or self._n_headers > self._limits.headers:
+        if self._size > self.limits.head_bytes or len(self.headers) > self.limits.headers:
             self._refusal = self._too_large()
             raise _RefusedError
 
     def _too_large(self) -> HttpError:
-        limits = self._limits
+        limits = self.limits
         message = f"a head has at most {limits.head_bytes} bytes and {limits.headers} headers"
         return HttpError(431, "head_too_large", message)
 
     def _start_head_timer(self) -> None:
-        self._head_timer = self.loop.call_later(self._limits.head_timeout_s, self._too_slow)
+        self._head_timer = self.loop.call_later(self.limits.head_timeout_s, self._too_slow)
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
@@ -257,7 +415,7 @@ class Connection(HttpToolsProtocol):
             self._write_timer = None
 
     def _too_slow(self) -> None:
-        message = f"a head, or what is left of a body, has {self._limits.head_timeout_s} s to come"
+        message = f"a head, or what is left of a body, has {self.limits.head_timeout_s} s to come"
         self._refuse(HttpError(408, "too_slow", message))
 
     def _refuse(self, error: HttpError) -> None:
@@ -284,7 +442,7 @@ class Connection(HttpToolsProtocol):
 
 def bounded(limits: Limits, door: Door) -> Callable[..., Connection]:
     """What makes the connections of one listener, whose requests are taken by `door`."""
-    return partial(Connection, limits=limits, door=door, idle={})
+    return partial(Connection, limits=limits, door=door, idle={}, heads=KnownHeads())
 
 
 def _is_reset(transport: asyncio.Transport) -> bool:

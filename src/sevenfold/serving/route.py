@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any, Literal, TypeAlias
+
+import msgspec
 
 from sevenfold.serving.admission import Ticket
 from sevenfold.serving.problem import HttpError
@@ -15,6 +16,7 @@ __all__ = [
     "JSON",
     "Asked",
     "Handler",
+    "Head",
     "Headers",
     "Heard",
     "Refused",
@@ -22,7 +24,6 @@ __all__ = [
     "Route",
     "Scope",
     "Table",
-    "head_of",
 ]
 
 Scope: TypeAlias = Literal["events", "predict", "metrics", "admin"]
@@ -32,8 +33,7 @@ JSON = b"application/json"
 _MIB = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A request as its handler sees it: the body, the headers, and what stood in the path's `{names}`.
 
     `arrived_s` is when its head was there, an instant of `clock.elapsed_s`. The `ticket` is that of its turn, where
@@ -47,8 +47,7 @@ class Asked:
     ticket: Ticket | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """The body of a good answer, its kind, the headers that go with it, and its status."""
 
     body: bytes
@@ -88,18 +87,41 @@ class Route:
     status: int = 200
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the head of a request asks, as far as it follows from its bytes alone.
+
+    Its body is of `size` bytes where that is declared, and of `limit` at most; its caller waits for `left_s` seconds.
+    """
+
+    method: str
+    path: str
+    route: Route
+    names: Mapping[str, str]
+    headers: Mapping[bytes, bytes]
+    limit: int
+    size: int
+    left_s: float
+
+
 @dataclass(slots=True)
 class Heard:
-    """A request whose head is there: what it asks, and how many bytes its body may have.
+    """A request whose head is there: when that was, an instant of `clock.elapsed_s`, what it asks, and the ticket of its turn.
 
-    `arrived_s` is an instant of `clock.elapsed_s`; `label` names it on the metrics, also where it has no route.
+    `label` names it on the metrics, also where it has no route, and then no `head` either.
     """
 
     arrived_s: float
+    path: str
     label: str = "other"
-    route: Route | None = None
-    asked: Asked | None = None
-    limit: int = 0
+    head: Head | None = None
+    ticket: Ticket | None = None
+
+    @property
+    def known(self) -> Head:
+        """What it asks; only of what was not refused at its head."""
+        assert self.head is not None
+        return self.head
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +135,6 @@ class Refused:
     head: bytes
     body: bytes
     closes: bool = False
-
-
-def head_of(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The status and the headers of an answer as they are sent, but for the empty line that ends them."""
-    lines = b"".join(b"%b: %b\r\n" % line for line in headers)
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode() + lines
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -43,6 +43,7 @@ def accepting(app: App, place: socket.socket, **limits: Any) -> Iterator[int]:
         http=bounded(Limits(**limits), app),  # type: ignore[arg-type]
         lifespan="off",
         log_level="critical",
+        access_log=False,  # which would be uvicorn's own way of a request
         ws="none",
         timeout_graceful_shutdown=1,
     )
@@ -381,3 +382,44 @@ def test_two_lengths_are_no_length(listen: Listen) -> None:
             assert status == 400, twice
             assert list(json.loads(body)) == ["error"]
             assert is_ended(connection)
+
+
+def test_a_server_that_ends_answers_what_has_begun(make_stall: Callable[..., Any]) -> None:
+    """Clients that ask all the while: whatever is answered is whole, and a body that is on its way is waited for."""
+    place = listen_port("127.0.0.1", 0)
+    half = RECOMMEND[:-10]
+    told: list[int] = []
+    failed: list[BaseException] = []
+
+    def go_on(port: int) -> None:
+        try:
+            with connect(port) as connection:
+                while True:
+                    if not taken(connection, [RECOMMEND]):
+                        return
+                    status, body = answer(connection)
+                    if not status:
+                        assert body == b"", "an answer that ends early"
+                        return
+                    told.append(status)
+        except BaseException as error:  # noqa: BLE001  told at the end, by the thread of the test
+            failed.append(error)
+
+    with ExitStack() as over:
+        with accepting(make_stall().app, place) as port:
+            slow = over.enter_context(connect(port))
+            slow.sendall(half)
+            clients = [threading.Thread(target=go_on, args=(port,)) for _ in range(8)]
+            for client in clients:
+                client.start()
+            while len(told) < 100:
+                threading.Event().wait(0.001)
+            late = threading.Timer(0.3, slow.sendall, [RECOMMEND[len(half) :]])
+            late.start()
+        late.join()
+        for client in clients:
+            client.join()
+        assert answer(slow)[0] == 200
+        assert is_ended(slow)
+    assert not failed
+    assert set(told) == {200}
