@@ -66,8 +66,8 @@ MUTANTS = {
     "the reserve is spent on stages": (
         "reranking",
         "serving/budget.py",
-        "        return self.deadline_s - self.scale * self.split.reserve_s\n",
-        "        return self.deadline_s\n",
+        "            end_s = self.deadline_s - scale * self.split.reserve_s\n",
+        "            end_s = self.deadline_s\n",
     ),
     "a filter that must hold is skipped when late": (
         "stages",

@@ -31,6 +31,7 @@ def _changes(folder: Path) -> dict[str, object]:
         "written to": lambda: os.truncate(name, 0),
         "moved away": lambda: name.rename(folder / "other"),
         "moved back": lambda: (folder / "other").rename(name),
+        "put over it": lambda: (folder.parent / "new").replace(name),
         "deleted": name.unlink,
     }
 
@@ -38,10 +39,13 @@ def _changes(folder: Path) -> dict[str, object]:
 @on_linux
 @pytest.mark.usefixtures("trusted")
 def test_each_change_in_a_folder_is_counted_once(tmp_path: Path) -> None:
-    watch = Watch([tmp_path])
+    folder = tmp_path / "aliases"
+    folder.mkdir()
+    (tmp_path / "new").write_bytes(b"4")
+    watch = Watch([folder])
     first = watch.look()
     assert watch.look() == first
-    for what, change in _changes(tmp_path).items():
+    for what, change in _changes(folder).items():
         before = watch.look()
         change()  # type: ignore[operator]
         after = watch.look()
