@@ -164,6 +164,7 @@ MENU = {
     "upgrade": request(b"GET /healthz", more=b"connection: upgrade\r\nupgrade: x\r\n"),
     "two hosts": request(b"GET /healthz", more=b"host: other\r\n"),
     "deadline": request(b"POST /v1/features", ROWS, b"x-deadline-ms: 60000\r\n"),
+    "no time": request(b"POST /v1/recommend", ASK, b"x-deadline-ms: 0\r\n"),
     "no deadline": request(b"POST /v1/features", ROWS, b"x-deadline-ms: soon\r\n"),
     "compressed": request(b"POST /v1/features", ROWS, b"content-encoding: gzip\r\n"),
     "too large": request(b"POST /v1/features", b" " * 2_000 + ROWS),
@@ -483,6 +484,18 @@ def test_only_heads_of_late_are_known() -> None:
     assert known.find(b"9") is heads[b"9"]
     known.keep(b"x" * 11, heads[b"0"])
     assert known.find(b"x" * 11) is None
+
+
+def test_a_head_that_there_was_no_time_for_is_known(make_stall: MakeStall) -> None:
+    """Under a great load it is most that come."""
+    with wired(make_stall().app) as wire:
+        first = wire.ask(MENU["no time"])
+        assert first.startswith(b"HTTP/1.1 503 ")
+        assert len(wire.config.http_protocol_class.keywords["heads"]._new) == 1  # type: ignore[union-attr]
+        cut = len(MENU["no time"]) - 5
+        parts = [MENU["no time"][:cut], MENU["no time"][cut:] + MENU["health"]]
+        second = wire.ask(*parts, pauses=True)
+        assert [second.count(b"HTTP/1.1 503 "), second.count(b"HTTP/1.1 200 ")] == [1, 1]
 
 
 @pytest.mark.parametrize(
