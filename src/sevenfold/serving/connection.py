@@ -96,7 +96,7 @@ class Connection(HttpToolsProtocol):
         self._heads = heads
         self._left = 0  # bytes of a body that the parser does not see
         self._raw: bytes | None = None  # what may be a head that is to be known
-        self._is_learning = False
+        self._is_learning = self._is_upgrade = False
         self._learned: Head | None = None
         # What is asked of uvicorn beside what we have of it, its own way has.
         self._is_plain = not (self.access_log or self.limit_concurrency or self.root_path)
@@ -334,12 +334,18 @@ class Connection(HttpToolsProtocol):
     def _learn(self, raw: bytes, data: bytes) -> None:
         """Give what may be a head to the parser by itself, to see that it is one and no more, and then what is behind it."""
         begun = self._n_events
-        self._is_learning, self._learned = True, None
+        self._is_learning, self._is_upgrade, self._learned = True, False, None
         super().data_received(raw)
         self._is_learning = False
         self._keep(raw, self._learned, self._n_events - begun)
-        if len(data) > len(raw) and not self.transport.is_closing():
+        # What comes with an upgrade is of the other protocol.
+        if len(data) > len(raw) and not (self._is_upgrade or self.transport.is_closing()):
             super().data_received(data[len(raw) :])
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Note that the parser leaves what follows to another protocol, which is not spoken here."""
+        self._is_upgrade = True
+        super()._unsupported_upgrade_warning()
 
     def _keep(self, raw: bytes, learned: Head | None, n_events: int) -> None:
         """Know a head from now on, if the parser is where its body begins, or the next request: its length is said, or there is no body."""

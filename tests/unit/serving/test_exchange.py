@@ -162,6 +162,7 @@ MENU = {
     "length of nothing": request(b"POST /v1/recommend", more=b"content-length: 0\r\n"),
     "waits": request(b"POST /v1/features", ROWS, b"expect: 100-continue\r\n"),
     "upgrade": request(b"GET /healthz", more=b"connection: upgrade\r\nupgrade: x\r\n"),
+    "connect": b"CONNECT stall:80 HTTP/1.1\r\nhost: stall\r\n\r\n",
     "two hosts": request(b"GET /healthz", more=b"host: other\r\n"),
     "deadline": request(b"POST /v1/features", ROWS, b"x-deadline-ms: 60000\r\n"),
     "no time": request(b"POST /v1/recommend", ASK, b"x-deadline-ms: 0\r\n"),
@@ -236,6 +237,15 @@ def test_however_it_is_cut_it_is_answered_the_same(ways: tuple[Wire, Wire], data
     pauses = data.draw(st.booleans())
     expected = asgi.ask(*parts, pauses=pauses)
     assert masked(direct.ask(*parts, pauses=pauses)) == masked(expected)
+
+
+@pytest.mark.parametrize("first", MENU)
+def test_two_that_come_together_are_answered_the_same(ways: tuple[Wire, Wire], first: str) -> None:
+    asgi, direct = ways
+    for second in ("health", "features", "no http"):
+        both = MENU[first] + MENU[second]
+        for _ in range(2):
+            assert masked(direct.ask(both)) == masked(asgi.ask(both)), second
 
 
 @pytest.mark.parametrize("name", ["health", "features", "answer", "features in chunks"])
