@@ -140,6 +140,7 @@ class Connection(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
+        self.cycle = None  # type: ignore[assignment]  # which has this connection
 
     def data_received(self, data: bytes) -> None:
         """Take the bytes in; a head is counted, and timed once it is known to come in parts."""
