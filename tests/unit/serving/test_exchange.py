@@ -57,9 +57,7 @@ def test_the_description_answers_the_same_both_ways(ways: tuple[Wire, Wire]) -> 
     assert b"content-length: %d\r\n" % len(raw.partition(b"\r\n\r\n")[2]) in raw
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_however_it_is_cut_it_is_answered_the_same(ways: tuple[Wire, Wire], data: Any) -> None:
     asgi, direct = ways
@@ -90,9 +88,7 @@ def test_every_cut_in_two_gives_the_same(ways: tuple[Wire, Wire], name: str) -> 
         assert masked(direct.ask(MENU[name][:at], MENU[name][at:], pauses=True)) == whole, at
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_what_is_known_is_what_the_parser_reads(ways: tuple[Wire, Wire], data: Any) -> None:
     """Any bytes sent again and again, on connections of their own and on one, are answered as by the parser alone."""
