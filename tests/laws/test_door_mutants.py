@@ -129,8 +129,8 @@ MUTANTS = {
     "a head that ends the connection is known as one that does not": (
         "exchange",
         "serving/connection.py",
-        "            if keeps and self._is_learning:\n",
-        "            if self._is_learning:\n",
+        "        if is_plain and keeps and self._is_learning:\n",
+        "        if is_plain and self._is_learning:\n",
     ),
     "any version is the one that serves": (
         "oip",

@@ -299,7 +299,8 @@ class App:
         head, before, number, after = made
         request_id = next(self._numbers)
         body = b"%b%x%b" % (before, request_id, after) if number else before
-        return Refused(b"%bcontent-length: %d\r\n" % (head, len(body)), body)
+        sent = b"%bcontent-length: %d\r\n" % (head, len(body))
+        return Refused(sent, body, head=heard.head)
 
     def _count(self, heard: Heard, status: int) -> None:
         if self._counts:

@@ -96,7 +96,7 @@ class Connection(HttpToolsProtocol):
         self._heads = heads
         self._left = 0  # bytes of a body that the parser does not see
         self._raw: bytes | None = None  # what may be a head that is to be known
-        self._is_learning = False
+        self._is_learning = self._is_upgrade = False
         self._learned: Head | None = None
         # What is asked of uvicorn beside what we have of it, its own way has.
         self._is_plain = not (self.access_log or self.limit_concurrency or self.root_path)
@@ -140,6 +140,7 @@ class Connection(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
+        self.cycle = None  # type: ignore[assignment]  # which has this connection
 
     def data_received(self, data: bytes) -> None:
         """Take the bytes in; a head is counted, and timed once it is known to come in parts."""
@@ -193,15 +194,16 @@ class Connection(HttpToolsProtocol):
         method = parser.get_method().decode("ascii")
         heard = self._door.hear(method, _path(self.url), self.headers)
         keeps = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        is_plain = self._is_plain and not self.expect_100_continue
+        if is_plain and keeps and self._is_learning:
+            self._learned = heard.head
         if isinstance(heard, Refused):
             self._refuse_head(heard, method == "HEAD", keeps)
-        elif self.expect_100_continue or not self._is_plain:
-            self._ask_application(heard)
-        else:
+        elif is_plain:
             exchange: Any = Exchange(self, self._door, heard, method == "HEAD", keeps)
             self.cycle = exchange
-            if keeps and self._is_learning:
-                self._learned = heard.head
+        else:
+            self._ask_application(heard)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -209,7 +211,7 @@ class Connection(HttpToolsProtocol):
         cycle: Any = self.cycle
         if type(cycle) is Exchange:
             cycle.take(body)
-        else:
+        elif cycle is not _OVER:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -285,15 +287,19 @@ class Connection(HttpToolsProtocol):
             return data
         self._idle.pop(self, None)
         heard = self._door.hear_again(head)
-        is_head = head.method == "HEAD"
+        rest, is_head = end + head.size, head.method == "HEAD"
+        is_whole = len(data) >= rest
         if isinstance(heard, Refused):
             self._refuse_head(heard, is_head, keeps=True)
+            if is_whole and not self.transport.is_closing():
+                self._rest()
         else:
             exchange: Any = Exchange(self, self._door, heard, is_head, keep_alive=True)
             self.cycle = exchange
-            if len(data) - end >= head.size:
-                exchange.whole(data[end : end + head.size])
-                return data[end + head.size :]
+            if is_whole:
+                exchange.whole(data[end:rest])
+        if is_whole:
+            return data[rest:]
         self._n_events += 1
         self._whole, self._left = False, head.size
         return self._take_left(data[end:])
@@ -329,12 +335,18 @@ class Connection(HttpToolsProtocol):
     def _learn(self, raw: bytes, data: bytes) -> None:
         """Give what may be a head to the parser by itself, to see that it is one and no more, and then what is behind it."""
         begun = self._n_events
-        self._is_learning, self._learned = True, None
+        self._is_learning, self._is_upgrade, self._learned = True, False, None
         super().data_received(raw)
         self._is_learning = False
         self._keep(raw, self._learned, self._n_events - begun)
-        if len(data) > len(raw) and not self.transport.is_closing():
+        # What comes with an upgrade is of the other protocol.
+        if len(data) > len(raw) and not (self._is_upgrade or self.transport.is_closing()):
             super().data_received(data[len(raw) :])
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Note that the parser leaves what follows to another protocol, which is not spoken here."""
+        self._is_upgrade = True
+        super()._unsupported_upgrade_warning()
 
     def _keep(self, raw: bytes, learned: Head | None, n_events: int) -> None:
         """Know a head from now on, if the parser is where its body begins, or the next request: its length is said, or there is no body."""
@@ -380,14 +392,14 @@ class Connection(HttpToolsProtocol):
     def _refuse_head(self, refused: Refused, is_head: bool, keeps: bool) -> None:
         """Answer a request by its head alone; its body is still read, for the sake of the next one."""
         self.cycle = _OVER
-        parts = [refused.head]
-        parts += [b"%b: %b\r\n" % line for line in self.server_state.default_headers]
-        if not keeps and not refused.closes:
-            parts.append(b"connection: close\r\n")
-        parts += (b"\r\n", b"" if is_head else refused.body)
-        self.transport.write(b"".join(parts))
-        self.server_state.total_requests += 1
-        if refused.closes or not keeps:
+        state = self.server_state
+        keeps = keeps and not refused.closes
+        ending = b"\r\n" if keeps or refused.closes else b"connection: close\r\n\r\n"
+        given = self._door.heads.lines(state.default_headers)
+        body = b"" if is_head else refused.body
+        self.transport.write(b"%b%b%b%b" % (refused.sent, given, ending, body))
+        state.total_requests += 1
+        if not keeps:
             self.transport.close()
 
     def _check_head(self, size: int) -> None:

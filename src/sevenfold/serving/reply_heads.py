@@ -24,6 +24,7 @@ class ReplyHeads:
     def __init__(self, fixed: Headers) -> None:
         self._fixed = _lines(fixed)
         self._given: Headers | list[tuple[bytes, bytes]] = ()
+        self._given_lines = b""
         self._before: dict[tuple[int, bytes], bytes] = {}
 
     def head(self, reply: Reply, given: list[tuple[bytes, bytes]], keeps: bool) -> bytes:
@@ -31,19 +32,24 @@ class ReplyHeads:
 
         With `keeps` the connection stays open. Raises ValueError for a header that is none.
         """
-        if given is not self._given:
-            self._given = given
-            self._before.clear()
+        lines = self.lines(given)
         key = reply.status, reply.kind
         before = self._before.get(key)
         if before is None:
             kind = _lines(((b"content-type", reply.kind),))
-            before = b"%b%b%bcontent-length: " % (_first(reply.status), _lines(given), kind)
+            before = b"%b%b%bcontent-length: " % (_first(reply.status), lines, kind)
             self._before[key] = before
         more = _checked(reply.headers) if reply.headers else b""
         if not keeps and (b"connection", b"close") not in reply.headers:
             more += b"connection: close\r\n"
         return b"%b%d\r\n%b%b\r\n" % (before, len(reply.body), self._fixed, more)
+
+    def lines(self, given: list[tuple[bytes, bytes]]) -> bytes:
+        """The server's headers as they are sent."""
+        if given is not self._given:
+            self._given, self._given_lines = given, _lines(given)
+            self._before.clear()
+        return self._given_lines
 
 
 def _first(status: int) -> bytes:

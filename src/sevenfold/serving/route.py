@@ -124,17 +124,17 @@ class Heard:
         return self.head
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """The answer to a request of which no more than the head was looked at.
 
-    `head` is its status and its headers as they are sent, but for the empty line that ends them; with `closes` one of them
-    says that the connection ends.
+    `sent` is the status and the headers of the answer as they are sent, but for the empty line that ends them; with `closes` one of them
+    says that the connection ends. `head` is what was asked, where that was all understood and there is only no time for it.
     """
 
-    head: bytes
+    sent: bytes
     body: bytes
     closes: bool = False
+    head: Head | None = None
 
 
 @dataclass(slots=True)
