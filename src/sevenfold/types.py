@@ -113,6 +113,11 @@ class Texts:
             for start, end, ok in zip(ends[:-1], ends[1:], self.valid.tolist(), strict=True)
         ]
 
+    def lengths(self) -> Ints:
+        """The bytes of each string (n,), 0 for null."""
+        # Not by `diff`, which takes three times as long for a few.
+        return self.offsets[1:] - self.offsets[:-1]
+
     def take(self, index: npt.NDArray[Any]) -> Texts:
         """The strings at `index` (m,), in that order; a boolean mask (n,) works too."""
         chosen = np.flatnonzero(index) if index.dtype == np.bool_ else index

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from sevenfold.algebra.layout import NEVER_US, Columns, Groups, Layout, Tables
 from sevenfold.algebra.tiles import level_end, pack_level, unpack_level
-from sevenfold.algebra.update import clear, lend, lend_columns, lent_tables, settle, update
+from sevenfold.algebra.update import clear, lend_columns, lent_tables, settle, update
 from sevenfold.algebra.value import fixed_words, read_state, working_offsets
 from sevenfold.compiled import borrowed, kernel, nought
 from sevenfold.types import Floats, Ints
@@ -34,7 +34,9 @@ def update_packed(
     new = np.empty(room, dtype=np.int64)
     ends = np.empty(groups, dtype=np.int64)
     work = np.zeros(layout.words, dtype=np.int64)
-    size = _update_packed(layout.tables, (words, places), events, columns, work, (new, ends))
+    size = _update_packed(
+        layout.lent, words, places, events.starts, events.rows, *columns, work, new, ends
+    )
     return new[:size], ends
 
 
@@ -107,18 +109,24 @@ def _is_whole(tables: Tables, packed: Ints, begin: int, end: int, offsets: Ints)
 
 
 @kernel
-def _update_packed(
-    tables: Tables,
-    before: tuple[Ints, Ints],
-    events: Groups,
-    columns: Columns,
+def _update_packed(  # arrays one by one: of tuples of them the compiler's door takes three times as long
+    lent: Any,
+    old: Ints,
+    places: Ints,
+    starts: Ints,
+    rows: Ints,
+    event_us: Ints,
+    known_us: Ints,
+    numbers: Floats,
+    marks: Ints,
     work: Ints,
-    after: tuple[Ints, Ints],
+    new: Ints,
+    ends: Ints,
 ) -> int:
-    tables, columns, work = lend(tables), lend_columns(columns), borrowed(work)
-    old, places = borrowed(before[0]), borrowed(before[1])
-    new, ends = borrowed(after[0]), borrowed(after[1])
-    starts, rows = borrowed(events.starts), borrowed(events.rows)
+    tables, old, places = lent_tables(lent), borrowed(old), borrowed(places)
+    columns = lend_columns(Columns(event_us, known_us, numbers, marks))
+    starts, rows, work = borrowed(starts), borrowed(rows), borrowed(work)
+    new, ends = borrowed(new), borrowed(ends)
     at = nought()
     floats, old_values, new_values = (
         work.view(np.float64),
