@@ -69,7 +69,8 @@ class Texts:
         try:
             joined = "".join(values)  # type: ignore[arg-type]  # raises where one is None
             present: Sequence[str] = values  # type: ignore[assignment]
-            valid = np.ones(len(values), dtype=np.bool_)
+            valid = np.empty(len(values), dtype=np.bool_)
+            valid.fill(True)
         except TypeError:
             present = ["" if value is None else value for value in values]
             joined = "".join(present)

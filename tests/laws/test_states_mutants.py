@@ -82,8 +82,8 @@ MUTANTS = {
     "a table of parts that never were is taken for sound": (
         "failing",
         "stores/state_recovery.py",
-        "return is_told and shared.published == head.tail",
-        "return is_ours",
+        "return told == (head.tail, sum(view.layout.generations))",
+        "return told is not None",
     ),
 }
 

@@ -16,7 +16,8 @@ class Flaws:
     """The refused rows of `n`: `free` (n,) is true for those with nothing wrong so far."""
 
     def __init__(self, n: int) -> None:
-        self.free: Bools = np.ones(n, dtype=np.bool_)
+        self.free: Bools = np.empty(n, dtype=np.bool_)
+        self.free.fill(True)
         self._found: list[tuple[npt.NDArray[np.intp], str, Callable[[int], str]]] = []
 
     def add(self, where: Bools, reason: str, sentence: Callable[[int], str]) -> None:
