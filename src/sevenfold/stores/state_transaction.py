@@ -180,7 +180,7 @@ class StatesWritten(States):
         known, keys = self._asked.get(prefix, (None, None))
         if keys is None or known is not hashes:  # else they are the keys that were asked for
             keys = _hashed([(prefix, hashes)])
-        self._pending.note(keys, words, firsts, lengths)
+        self._pending.keep(prefix, keys, words, firsts, lengths)
 
     def delete(self, key: bytes) -> bool:
         """Remove a key; True when it was there."""
