@@ -64,7 +64,8 @@ def test_a_record_is_sealed_and_found_whole(given: list[int], place: int) -> Non
 @given(st.lists(SOME, min_size=3, max_size=12))
 def test_values_are_laid_out_from_where_they_lie(given: list[int]) -> None:
     keys, values = np.array([given[:3]]), np.array(given[2:])
-    table = np.concatenate([new_table(23, [Part.made(None, 0, 0, 4)], True), np.zeros(2, np.int64)])
+    part = Part.made(None, 0, 0, 4)
+    table = np.concatenate([new_table(23, [part], sealed=True), np.zeros(2, dtype=np.int64)])
     out, bounds = np.zeros(20, dtype=np.int64), np.array([0, 1, 0, 20, ADDRESS])
     firsts, lengths = np.array([place_of(values)]), np.array([8 * len(values)])
     assert lay_kept(MEMORY, keys, firsts, lengths, table, out, bounds) == 0
