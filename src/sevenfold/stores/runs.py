@@ -274,7 +274,7 @@ def _damaged() -> StoreError:
 
 def _places_of(filters: Sequence[Hashes]) -> Ints:
     """Where the blocks of each of r filters begin in `MEMORY`, and how many they are, (r, 2)."""
-    places = [(place_of(blocks), len(blocks)) for blocks in filters]
+    places = [(place_of(blocks.view(np.int64)), len(blocks)) for blocks in filters]
     return np.array(places, dtype=np.int64).reshape(-1, 2)
 
 
