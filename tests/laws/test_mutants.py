@@ -226,7 +226,7 @@ MUTANTS = {
         "state[offset] == 0:",
     ),
     "online applies a batch backwards": (
-        "engines/online.py",
+        "algebra/grouping.py",
         "bucket(place[ids], len(firsts))",
         "bucket(place[ids], len(firsts), np.arange(len(ids) - 1, -1, -1))",
     ),

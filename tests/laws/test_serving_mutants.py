@@ -34,6 +34,12 @@ MUTANTS = {
         "        return kept, order[new]\n",
         "        return kept, np.flatnonzero(new)\n",
     ),
+    "a refused row is told to every post beside it": (
+        "gathering",
+        "serving/ingest.py",
+        "            if not checked.letters:\n",
+        "            if checked.rows is not None:\n",
+    ),
     "a post at fault takes the others with it": (
         "gathering",
         "serving/gathering.py",

@@ -79,11 +79,17 @@ MUTANTS = {
         "return bool(size <= room and seal(memory, at, at + size, address) == memory[at + 1] & ~LOW)",
         "return bool(size <= room)",
     ),
+    "what a view puts a second time takes the place of all it put": (
+        "machine",
+        "stores/state_pending.py",
+        "        if self._ends or prefix in self._kept:\n",
+        "        if self._ends:\n",
+    ),
     "a table of parts that never were is taken for sound": (
         "failing",
         "stores/state_recovery.py",
-        "return is_told and shared.published == head.tail",
-        "return is_ours",
+        "return told == (head.tail, sum(view.layout.generations))",
+        "return told is not None",
     ),
 }
 

@@ -9,7 +9,7 @@ from sevenfold.algebra.layout import Groups
 from sevenfold.compiled import kernel
 from sevenfold.types import Ints
 
-__all__ = ["bucket", "byte_order", "group", "match"]
+__all__ = ["bucket", "byte_order", "gather", "group", "match"]
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -51,12 +51,26 @@ def bucket(ids: Ints, n_groups: int, order: Ints | None = None) -> Groups:
     return Groups(starts, rows[: starts[-1]])
 
 
+def gather(hashes: Hashes) -> tuple[Ints, Groups]:
+    """The first row of each group, and the rows of each, the groups in the order of their hashes as bytes."""
+    if len(hashes) == 1:  # an event that comes alone has one key of each kind
+        return np.zeros(1, dtype=np.int64), Groups(
+            np.arange(2, dtype=np.int64), np.zeros(1, dtype=np.int64)
+        )
+    ids, firsts = group(hashes)
+    order = byte_order(hashes[firsts])
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return firsts[order], bucket(place[ids], len(firsts))
+
+
 def byte_order(hashes: Hashes) -> Ints:
     """The order of different hashes, uint64 (n, 2), as bytes: that of a store."""
     first = hashes[:, 0].byteswap()
     order = np.argsort(first)
     # The second words matter only where two first ones meet, which is next to never.
-    if (np.diff(first[order]) == 0).any():
+    ordered = first[order]
+    if np.count_nonzero(ordered[1:] == ordered[:-1]):
         order = np.lexsort((hashes[:, 1].byteswap(), first))
     return order
 

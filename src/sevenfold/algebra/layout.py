@@ -179,7 +179,7 @@ class Layout:
         """The number of outputs."""
         return len(self.tables.reads)
 
-    @property
+    @cached_property
     def least(self) -> int:
         """The words of an empty packed state."""
         tables = self.tables

@@ -9,12 +9,12 @@ import numpy.typing as npt
 
 from sevenfold.algebra.layout import NEVER_US, Columns, Groups, Layout, Tables
 from sevenfold.algebra.tiles import level_end, pack_level, unpack_level
-from sevenfold.algebra.update import clear, lend, lend_columns, lent_tables, settle, update
+from sevenfold.algebra.update import clear, lend_columns, lent_tables, settle, update
 from sevenfold.algebra.value import fixed_words, read_state, working_offsets
 from sevenfold.compiled import borrowed, kernel, nought
 from sevenfold.types import Floats, Ints
 
-__all__ = ["first_damaged", "newest_us", "read_packed", "update_packed"]
+__all__ = ["first_damaged", "newest_us", "read_packed", "update_packed", "update_sound"]
 
 States = npt.NDArray[np.uint8]
 
@@ -22,11 +22,21 @@ States = npt.NDArray[np.uint8]
 def update_packed(
     layout: Layout, words: Ints, places: Ints, events: Groups, columns: Columns
 ) -> tuple[Ints, Ints]:
-    """The packed states of g keys after their events.
+    """The packed states of g keys after their events; none of them may be damaged: see `update_sound`."""
+    new, ends, damaged = update_sound(layout, words, places, events, columns)
+    assert damaged < 0
+    return new, ends
 
-    What they were lies in `words` as for `read_packed`; an empty one is a new key. None may be damaged: see
-    `first_damaged`. The events of each key are in log order. Returns the new words, one state after the other, and
-    their ends (g,) in words.
+
+def update_sound(
+    layout: Layout, words: Ints, places: Ints, events: Groups, columns: Columns
+) -> tuple[Ints, Ints, int]:
+    """The packed states of g keys after their events, and which is damaged, -1 when none is.
+
+    What they were lies in `words` as for `read_packed`; an empty one is a new key. The events of each key are in log
+    order. Returns the new words, one state after the other, and their ends (g,) in words. The last is the first state, as in
+    `first_damaged`, that is no whole one; nothing is good then. Each is looked at just before it is read: its words come from
+    memory once.
     """
     groups = len(places)
     before = int((places[:, 1] - places[:, 0]).sum()) >> 3
@@ -34,8 +44,10 @@ def update_packed(
     new = np.empty(room, dtype=np.int64)
     ends = np.empty(groups, dtype=np.int64)
     work = np.zeros(layout.words, dtype=np.int64)
-    size = _update_packed(layout.tables, (words, places), events, columns, work, (new, ends))
-    return new[:size], ends
+    size = _update_packed(
+        layout.lent, words, places, events.starts, events.rows, *columns, work, new, ends
+    )
+    return new[: max(size, 0)], ends, -1 - size if size < 0 else -1
 
 
 def read_packed(layout: Layout, words: Ints, places: Ints, t_us: int) -> tuple[Floats, States, int]:
@@ -107,26 +119,37 @@ def _is_whole(tables: Tables, packed: Ints, begin: int, end: int, offsets: Ints)
 
 
 @kernel
-def _update_packed(
-    tables: Tables,
-    before: tuple[Ints, Ints],
-    events: Groups,
-    columns: Columns,
+def _update_packed(  # arrays one by one: of tuples of them the compiler's door takes three times as long
+    lent: Any,
+    old: Ints,
+    places: Ints,
+    starts: Ints,
+    rows: Ints,
+    event_us: Ints,
+    known_us: Ints,
+    numbers: Floats,
+    marks: Ints,
     work: Ints,
-    after: tuple[Ints, Ints],
+    new: Ints,
+    ends: Ints,
 ) -> int:
-    tables, columns, work = lend(tables), lend_columns(columns), borrowed(work)
-    old, places = borrowed(before[0]), borrowed(before[1])
-    new, ends = borrowed(after[0]), borrowed(after[1])
-    starts, rows = borrowed(events.starts), borrowed(events.rows)
-    at = nought()
+    tables, old, places = lent_tables(lent), borrowed(old), borrowed(places)
+    columns = lend_columns(Columns(event_us, known_us, numbers, marks))
+    starts, rows, work = borrowed(starts), borrowed(rows), borrowed(work)
+    new, ends = borrowed(new), borrowed(ends)
+    at, offsets = nought(), working_offsets(tables)
     floats, old_values, new_values = (
         work.view(np.float64),
         old.view(np.float64),
         new.view(np.float64),
     )
     for key in range(places.shape[0]):
-        begin, end = places[key, 0] >> 3, places[key, 1] >> 3
+        begin, end = places[key, 0], places[key, 1]
+        if begin != end and (
+            (begin | end) & 7 or not _is_whole(tables, old, begin >> 3, end >> 3, offsets)
+        ):
+            return int(-1 - key)
+        begin, end = begin >> 3, end >> 3
         _unpack(tables, old, old_values, begin, end, work, floats)
         for i in range(starts[key], starts[key + 1]):
             update(tables, work, floats, columns, rows[i])

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sevenfold.algebra.grouping import bucket, byte_order, group
+from sevenfold.algebra.grouping import gather
 from sevenfold.algebra.layout import Groups
-from sevenfold.algebra.packed import first_damaged, newest_us, read_packed, update_packed
+from sevenfold.algebra.packed import newest_us, read_packed, update_sound
 from sevenfold.engines.hot import HotStates
 from sevenfold.engines.rows import keep_rows
 from sevenfold.errors import StoreError
@@ -124,22 +124,18 @@ def _touch(view: ViewPlan, hashed: HashedBatch) -> _Touched | None:
     columns = view_columns(view, hashed)
     if not len(columns.hashes):
         return None  # no event that counts here
-    ids, firsts = group(columns.hashes)
     # A store is quicker when keys come in its order: neighbours lie on one page.
-    order = byte_order(columns.hashes[firsts])
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    hashes = columns.hashes[firsts[order]]
-    return _Touched(view, hashes, bucket(place[ids], len(firsts)), columns)
+    firsts, events = gather(columns.hashes)
+    return _Touched(view, columns.hashes[firsts], events, columns)
 
 
 def _updated(entry: _Touched, words: Ints, places: Ints) -> tuple[Ints, Ints]:
     """The states of the keys after their events, and their ends, from where they lie now."""
     layout = entry.view.layout
-    damaged = first_damaged(layout, words, places)
+    new, ends, damaged = update_sound(layout, words, places, entry.events, entry.columns.arrays())
     if damaged >= 0:
         raise _damage(entry.view, key_bytes(entry.hashes, entry.view.view_id)[damaged])
-    return update_packed(layout, words, places, entry.events, entry.columns.arrays())
+    return new, ends
 
 
 def _rounds(readings: Sequence[Reading]) -> list[list[Reading]]:

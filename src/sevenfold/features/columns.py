@@ -105,7 +105,7 @@ def view_columns(view: ViewPlan, hashed: HashedBatch) -> ViewColumns:
     marks = np.empty((len(batch), len(view.marks)), dtype=np.int64)
     for i, source in enumerate(view.marks):
         marks[:, i] = mark_column(source, batch)
-    if keep.all():
+    if np.count_nonzero(keep) == len(keep):
         return ViewColumns(hashes, batch.event_us, batch.known_us, numbers, marks)
     return ViewColumns(
         hashes[keep], batch.event_us[keep], batch.known_us[keep], numbers[keep], marks[keep]
@@ -139,18 +139,19 @@ def require_log_order(batch: EventBatch) -> None:
 
     Compiled kernels rely on it: a state has room for no more tiles than such a log can make.
     """
-    early = np.flatnonzero(batch.event_us > batch.known_us)
-    if len(early):
-        row = int(early[0])
+    early = batch.event_us > batch.known_us
+    if np.count_nonzero(early):
+        row = int(early.argmax())
         raise InputError(
             f"event {row} of stream {batch.stream!r} happens at {batch.event_us[row]} us and was known "
             f"before, at {batch.known_us[row]} us; give a known_us that is not before its event_us"
         )
-    back = np.flatnonzero(batch.known_us[1:] < batch.known_us[:-1])
-    if len(back):
+    back = batch.known_us[1:] < batch.known_us[:-1]
+    if np.count_nonzero(back):
+        row = int(back.argmax())
         raise InputError(
-            f"events of stream {batch.stream!r} are not in log order: event {back[0] + 1} became known "
-            f"before event {back[0]}; sort them by known_us, then event id"
+            f"events of stream {batch.stream!r} are not in log order: event {row + 1} became known "
+            f"before event {row}; sort them by known_us, then event id"
         )
 
 

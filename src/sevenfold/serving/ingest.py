@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -119,6 +120,15 @@ class _Checked:
     letters: list[DeadLetter]
     now_us: Instant
     history: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Arrived:
+    """Posts that were looked at together: their places among those given, and how many events there are of each."""
+
+    places: list[int]
+    sizes: list[int]
+    checked: _Checked
 
 
 class Ingest:
@@ -239,26 +249,54 @@ class Ingest:
         Each is as if it had come alone, at one instant: an id that two of them bring is a duplicate in the later one.
         Raises what any of them is refused for.
         """
-        checked = [self._checked(post.stream, post.rows, None, False) for post in posts]
-        streams: dict[str, list[int]] = {}
-        for place, post in enumerate(posts):
-            streams.setdefault(post.stream, []).append(place)
+        arrived = self._arrived(posts)
         kept: dict[str, EventBatch] = {}
         events = np.zeros(len(posts), dtype=np.int64)
         with self._writing() as txn:
-            for stream, places in streams.items():
-                batches = [checked[place].rows.batch for place in places]
-                post_of = np.repeat(places, [len(batch) for batch in batches])
-                kept[stream], rows = self._take(txn, EventBatch.concat(batches))
+            for stream, some in arrived.items():
+                post_of = np.concatenate([np.repeat(one.places, one.sizes) for one in some])
+                batch = EventBatch.concat([one.checked.rows.batch for one in some])
+                kept[stream], rows = self._take(txn, batch)
                 events += np.bincount(post_of[rows], minlength=len(posts))
-            for post, one in zip(posts, checked, strict=True):
-                keep_originals(txn, post.stream, _clamped(one.rows, [kept[post.stream]]))
-            results = [
-                self._settle(txn, post.stream, one, n)
-                for post, one, n in zip(posts, checked, events.tolist(), strict=True)
-            ]
+            results: dict[int, IngestResult] = {}
+            everything = [(stream, one) for stream, some in arrived.items() for one in some]
+            for stream, one in sorted(everything, key=lambda each: each[1].places[0]):
+                keep_originals(txn, stream, _clamped(one.checked.rows, [kept[stream]]))
+                n = int(events[one.places].sum())
+                told = self._settle(txn, stream, one.checked, n)
+                for place, size in zip(one.places, one.sizes, strict=True):
+                    new = events.item(place)
+                    results[place] = replace(told, events=new, duplicates=size - new)
         self._tell(list(kept.values()))
-        return results
+        return [results[place] for place in range(len(posts))]
+
+    def _arrived(self, posts: Sequence[Post]) -> dict[str, list[_Arrived]]:
+        """The posts of each stream, looked at together where that tells of each what it would alone."""
+        streams: dict[str, list[int]] = {}
+        for place, post in enumerate(posts):
+            streams.setdefault(post.stream, []).append(place)
+        return {
+            stream: self._arrived_of(stream, places, [posts[place].rows for place in places])
+            for stream, places in streams.items()
+        }
+
+    def _arrived_of(
+        self, stream: str, places: list[int], rows: Sequence[Sequence[Any]]
+    ) -> list[_Arrived]:
+        # A row costs what a hundred cost that are looked at with it. What is expected is expected of a post, and who is
+        # refused a row is told which of the post's.
+        if len(places) > 1 and stream in self._validators and not self._expects(stream):
+            checked = self._checked(stream, list(chain.from_iterable(rows)), None, False)
+            if not checked.letters:
+                return [_Arrived(places, list(map(len, rows)), checked)]
+        each = [self._checked(stream, some, None, False) for some in rows]
+        return [
+            _Arrived([place], [len(one.rows.batch)], one)
+            for place, one in zip(places, each, strict=True)
+        ]
+
+    def _expects(self, stream: str) -> bool:
+        return bool(self._validators[stream].stream.expect)
 
     def accept_together(
         self,
@@ -338,7 +376,8 @@ class Ingest:
         batch, order = arranged(batch, max(floor_us(txn), self.read_us))
         horizon_us = self._horizons[batch.stream]
         new = fresh(txn, batch.stream, batch.event_ids, batch.known_us, horizon_us)
-        kept = self._enriching.fill(txn, batch if new.all() else batch.take(new))
+        whole = np.count_nonzero(new) == len(new)
+        kept = self._enriching.fill(txn, batch if whole else batch.take(new))
         append(txn, kept)
         return kept, order[new]
 
@@ -382,7 +421,8 @@ def _clamped(checked: Validated, kept: Sequence[EventBatch]) -> dict[str, Instan
     rows = np.flatnonzero(checked.originals != checked.batch.event_us)
     names = checked.batch.event_ids.take(rows).to_list()
     new = {name for part in kept for name in part.event_ids.to_list()}
-    told = zip(names, checked.originals[rows].tolist(), strict=True)
+    told = zip(reversed(names), reversed(checked.originals[rows].tolist()), strict=True)
+    # Of two of one id the first counts: the other is a second delivery.
     return {name: us for name, us in told if name is not None and name in new}
 
 

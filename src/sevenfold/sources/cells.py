@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 import numpy as np
+import numpy.typing as npt
 
 from sevenfold.sources.flaws import Bools, Flaws
 from sevenfold.sources.raw import BIG, BOOL, EXACT, NULL, NUMBER, OTHER, TEXT, RawColumn
@@ -61,8 +62,8 @@ def parse_names(
     names = column.texts
     if not column.only(TEXT, NULL):
         names = _named(path, column, flaws)
-    lengths = np.diff(names.offsets)
-    if not lengths.all():
+    lengths = names.lengths()
+    if np.count_nonzero(lengths) < len(lengths):
         names = Texts(names.data, names.offsets, names.valid & (lengths > 0))
     _check_text(names, path, column, flaws, max_bytes, b"")
     return names
@@ -84,28 +85,30 @@ def _named(path: str, column: RawColumn, flaws: Flaws) -> Texts:
 
 def _numbers(field: Number, path: str, column: RawColumn, flaws: Flaws) -> Floats:
     number = column.is_kind(NUMBER, BIG)
-    _refuse(
-        flaws,
-        column,
-        path,
-        ~(number | column.is_kind(NULL)),
-        "wrong_type",
-        "is not a number; give a number or null",
-    )
+    if not column.only(NUMBER, BIG, NULL):
+        _refuse(
+            flaws,
+            column,
+            path,
+            ~(number | column.is_kind(NULL)),
+            "wrong_type",
+            "is not a number; give a number or null",
+        )
     _refuse_infinite(column, path, number, flaws)
     return _in_range(field, path, column, number, flaws)
 
 
 def _integers(field: Integer, path: str, column: RawColumn, flaws: Flaws) -> Floats:
     number = column.is_kind(NUMBER, BIG)
-    _refuse(
-        flaws,
-        column,
-        path,
-        ~(number | column.is_kind(NULL)),
-        "wrong_type",
-        "is not a number; give a whole number or null",
-    )
+    if not column.only(NUMBER, BIG, NULL):
+        _refuse(
+            flaws,
+            column,
+            path,
+            ~(number | column.is_kind(NULL)),
+            "wrong_type",
+            "is not a number; give a whole number or null",
+        )
     _refuse_infinite(column, path, column.is_kind(NUMBER), flaws)
     _refuse(
         flaws,
@@ -234,30 +237,30 @@ def _with_digits(column: RawColumn, whole: Bools) -> Texts:
 def _check_text(
     texts: Texts, path: str, column: RawColumn, flaws: Flaws, max_bytes: int, allowed: bytes
 ) -> None:
-    _refuse(
-        flaws,
-        column,
-        path,
-        np.diff(texts.offsets) > max_bytes,
-        "too_long",
-        f"is longer than {max_bytes} bytes of UTF-8; shorten it",
-    )
-    _refuse(
-        flaws,
-        column,
-        path,
-        _controls(texts, allowed),
-        "control_character",
-        "holds a control character; leave it out",
-    )
-
-
-def _controls(texts: Texts, allowed: bytes) -> Bools:
-    """Which texts (n,) hold a control character (Unicode category Cc) that is not `allowed`."""
+    if texts.offsets[-1] > max_bytes:  # else they are short enough together
+        _refuse(
+            flaws,
+            column,
+            path,
+            texts.lengths() > max_bytes,
+            "too_long",
+            f"is longer than {max_bytes} bytes of UTF-8; shorten it",
+        )
     data = texts.data[: texts.offsets[-1]]
+    if np.count_nonzero(_SUSPECT[data]):
+        _refuse(
+            flaws,
+            column,
+            path,
+            _controls(texts, data, allowed),
+            "control_character",
+            "holds a control character; leave it out",
+        )
+
+
+def _controls(texts: Texts, data: npt.NDArray[np.uint8], allowed: bytes) -> Bools:
+    """Which texts (n,), of these bytes, hold a control character (Unicode category Cc) that is not `allowed`."""
     out = np.zeros(len(texts), dtype=np.bool_)
-    if not _SUSPECT[data].any():
-        return out
     bad = (data < 0x20) | (data == 0x7F)
     # U+0080 to U+009F are the byte C2 and one from 80 to 9F.
     bad[:-1] |= (data[:-1] == 0xC2) & (data[1:] >= 0x80) & (data[1:] < 0xA0)

@@ -50,6 +50,8 @@ def taken(column: Raw, rows: npt.NDArray[np.intp]) -> Raw:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NUMBERS, _STRINGS = frozenset({float, int}), frozenset({str})
+_NUMBER = frozenset({NUMBER})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,17 +142,20 @@ def _of_array(source: npt.NDArray[Any]) -> RawColumn:
 
 
 def _of_values(values: Sequence[Any]) -> RawColumn:
-    types = set(map(type, values)) - {type(None)}
-    if types <= {float, int}:
-        found = _of_numbers(values)
+    types = set(map(type, values))
+    has_nulls = type(None) in types
+    types.discard(type(None))
+    if types <= _NUMBERS:
+        found = _of_numbers(values, has_nulls)
         if found is not None:
             return found
     n = len(values)
-    if types == {str}:
-        kinds, numbers = (
-            bytearray([NULL if value is None else TEXT for value in values]),
-            np.zeros(n),
-        )
+    if types == _STRINGS:
+        numbers = np.zeros(n)
+        if has_nulls:
+            kinds = bytearray([NULL if value is None else TEXT for value in values])
+        else:
+            kinds = bytearray((TEXT,)) * n
         texts = list(values)
     else:
         kinds, cells = bytearray(n), [0.0] * n
@@ -167,19 +172,19 @@ def _of_values(values: Sequence[Any]) -> RawColumn:
     )
 
 
-def _of_numbers(values: Sequence[Any]) -> RawColumn | None:
+def _of_numbers(values: Sequence[Any], has_nulls: bool) -> RawColumn | None:
     """The column of ints, floats and None; None when an int is too large to be told apart as a float."""
+    given = [np.nan if value is None else value for value in values] if has_nulls else values
     try:
-        numbers = np.array(
-            [np.nan if value is None else value for value in values], dtype=np.float64
-        )
+        numbers = np.array(given, dtype=np.float64)
     except OverflowError:
         return None
-    if (np.abs(numbers) >= EXACT).any():  # 2^53 may have been 2^53 + 1
+    if np.count_nonzero(np.abs(numbers) >= EXACT):  # 2^53 may have been 2^53 + 1
         return None
-    null = np.isnan(numbers)
-    kinds = np.where(null, NULL, NUMBER).astype(np.uint8)
-    return RawColumn(kinds, numbers, _no_texts(len(values)), values, _present(kinds))
+    kinds, present = (numbers == numbers).view(np.uint8), _NUMBER  # NaN is no number, and 0 is NULL
+    if np.count_nonzero(kinds) < len(kinds):
+        present = _present(kinds)
+    return RawColumn(kinds, numbers, _no_texts(len(values)), values, present)
 
 
 def _cell(value: Any) -> tuple[int, float]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sevenfold.errors import TimeError
 from sevenfold.sources.flaws import Flaws
 from sevenfold.sources.raw import EXACT, LOCAL, NULL, NUMBER, TEXT, RawColumn
-from sevenfold.types import US_PER_DAY, US_PER_S, Ints
+from sevenfold.types import US_PER_DAY, US_PER_S, Floats, Ints
 
 __all__ = ["LocalTime", "parse_times"]
 
@@ -73,6 +73,8 @@ def parse_times(column: RawColumn, path: str, zone: LocalTime | None, flaws: Fla
     def given(row: int) -> str:
         return f"$[{row}].{path}: {column.spelled(row)}"
 
+    if column.only(NUMBER) and (whole := _whole_instants(column.numbers)) is not None:
+        return whole
     flaws.add(
         column.is_kind(NULL),
         "missing_time",
@@ -125,6 +127,14 @@ def parse_times(column: RawColumn, path: str, zone: LocalTime | None, flaws: Fla
         ),
     )
     return out
+
+
+def _whole_instants(numbers: Floats) -> Ints | None:
+    """The numbers (n,) as instants; None where one of them is none."""
+    if np.count_nonzero(np.abs(numbers) <= EXACT) < len(numbers):
+        return None
+    instants: Ints = numbers.astype(np.int64)
+    return instants if np.count_nonzero(instants == numbers) == len(numbers) else None
 
 
 def _parse_texts(

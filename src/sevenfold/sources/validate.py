@@ -108,11 +108,12 @@ class Validator:
         flaws = Flaws(len(rows))
         fit = [type(row) is dict or isinstance(row, Mapping) for row in rows]
         objects = [row if ok else {} for row, ok in zip(rows, fit, strict=True)]
-        flaws.add(
-            ~np.array(fit, dtype=np.bool_),
-            "not_an_object",
-            lambda row: f"$[{row}]: a row is an object of fields and values.",
-        )
+        if not all(fit):
+            flaws.add(
+                ~np.array(fit, dtype=np.bool_),
+                "not_an_object",
+                lambda row: f"$[{row}]: a row is an object of fields and values.",
+            )
         columns = {name: RawColumn.of([row.get(name) for row in objects]) for name in self._names}
         rest = self._undeclared(objects, flaws) if self.stream.id == CONTENT else _NOTHING
         events = self._events(columns, rest, (known_us, latest_us), flaws)
@@ -183,11 +184,10 @@ class Validator:
         batch = EventBatch(stream.name, clamped, known, ids, keys, fields)
         if stream.expect:
             refuse_unexpected(stream.expect, batch, flaws)
-        whole = flaws.free.all()
-        originals = None
-        if (clamped[flaws.free] != event_us[flaws.free]).any():
-            originals = event_us[flaws.free]
-        return (batch if whole else batch.take(flaws.free)), originals
+        if not flaws.is_none:
+            batch, event_us = batch.take(flaws.free), event_us[flaws.free]
+        was_clamped = np.count_nonzero(batch.event_us != event_us) > 0
+        return batch, event_us if was_clamped else None
 
     def _known(
         self,
@@ -297,13 +297,16 @@ class Validator:
         rows: Sequence[Mapping[str, Any]],
         flaws: Flaws,
     ) -> Validated:
+        batch, originals = events
+        alerts = alerts_of(self.stream.expect, batch)
+        if flaws.is_none:
+            all_rows = np.arange(len(batch), dtype=np.int64)
+            return Validated(batch, [], all_rows, all_rows[:0], alerts, originals)
         name = self.stream.name
         letters = [
             DeadLetter(name, reason, detail, row)
             for (_, reason, detail), row in zip(told, rows, strict=True)
         ]
-        batch, originals = events
-        alerts = alerts_of(self.stream.expect, batch)
         rows_of = np.flatnonzero(flaws.free), np.flatnonzero(~flaws.free)
         return Validated(batch, letters, *rows_of, alerts, originals)
 

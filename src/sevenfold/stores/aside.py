@@ -65,6 +65,7 @@ class AsideFile:
 
     def __init__(self, path: Path, size: int = ASIDE_BYTES) -> None:
         self.path = path
+        self._name = str(path)
         self._size = size
         self._handle: int | None = None  # of whoever puts aside
         self._syncing: Syncing | None = None
@@ -174,6 +175,8 @@ class AsideFile:
         """The entries that are on disk and not in the tables, each with the mark behind it."""
         if self._handle is not None:
             yield from _entries(self._handle, self.mark(txn))
+            return
+        if not os.access(self._name, os.F_OK):  # quicker said than by an error
             return
         try:  # anew each time: the file is another's, who makes and removes it
             handle = os.open(self.path, os.O_RDONLY)

@@ -10,6 +10,7 @@ A checksum that includes the position also finds a whole block under another one
 from __future__ import annotations
 
 import zlib
+from math import prod
 from typing import Any
 
 import msgspec
@@ -158,7 +159,7 @@ class _Numbers:
 
     def __init__(self, column: npt.NDArray[Any], kind: str) -> None:
         self._bytes = _bytes_of(column.astype(kind, copy=False))
-        self._size = 8 * int(np.prod(column.shape[1:]))
+        self._size = 8 * prod(column.shape[1:])
 
     def cut(self, first: int, last: int) -> Any:
         return self._bytes[first * self._size : last * self._size]
@@ -172,8 +173,9 @@ class _Strings:
     def __init__(self, column: Texts) -> None:
         self._bytes = _bytes_of(column.data)
         self._offset = column.offsets.item
-        self._lengths = _bytes_of(np.diff(column.offsets).astype("<u4"))
-        self._valid = None if column.valid.all() else column.valid
+        self._lengths = _bytes_of(column.lengths().astype("<u4"))
+        is_whole = np.count_nonzero(column.valid) == len(column)
+        self._valid = None if is_whole else column.valid
 
     def cut(self, first: int, last: int) -> _Text:
         bits = b""

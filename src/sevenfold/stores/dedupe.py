@@ -5,6 +5,8 @@ An id is known by its hash and by when it was last accepted, for one horizon. Se
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -46,7 +48,7 @@ class Seen:
     def __init__(self, txn: Transaction, stream: str, event_ids: Texts, horizon_us: int) -> None:
         if horizon_us < 0:
             raise InputError(f"the horizon of stream {stream!r} is {horizon_us} us: give 0 or more")
-        prefix = bytes.fromhex(digest(stream.encode(), 4))
+        prefix = _prefix_of(stream)
         _take_over(txn, prefix)
         self._runs = Runs(txn, prefix)
         self._horizon_us = horizon_us
@@ -74,6 +76,8 @@ class Seen:
 def _refuse_repeats(mask: Bools, hashes: Hashes, known_us: Ints, horizon_us: int) -> None:
     """Clear from `mask` what an accepted event of the same batch makes a second delivery."""
     rows = np.flatnonzero(mask)
+    if len(rows) < 2:
+        return
     order = np.argsort(hashes[rows, 0], kind="stable")
     low = hashes[rows, 0][order]
     same = low[1:] == low[:-1]
@@ -91,6 +95,11 @@ def _refuse_repeats(mask: Bools, hashes: Hashes, known_us: Ints, horizon_us: int
             mask[row] = False
         else:
             last[identity] = known
+
+
+@cache
+def _prefix_of(stream: str) -> bytes:
+    return bytes.fromhex(digest(stream.encode(), 4))
 
 
 def _take_over(txn: Transaction, prefix: bytes) -> None:

@@ -106,7 +106,7 @@ class LmdbStore:
         self._log: StateLog | None = None
         self._dbs = self._open_tables(segment_bits)
         self._pages = pages_of(self._env)
-        self._file = self.path / "data.mdb"
+        self._file = str(self.path / "data.mdb")  # of a path it would be made for each commit
         self._identity = _identity(self._file)
 
     def read(self) -> AbstractContextManager[Transaction]:
@@ -274,7 +274,7 @@ class LmdbStore:
         soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
         room = found.f_bavail * found.f_frsize
         if soft != resource.RLIM_INFINITY:
-            room = min(room, soft - self._file.stat().st_size)
+            room = min(room, soft - os.stat(self._file).st_size)
         return room < _LEAST_ROOM_BYTES
 
 
@@ -294,7 +294,7 @@ def _put_into(path: Path, map_bytes: int) -> None:
         store.close()
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: str) -> tuple[int, int] | None:
     """Which file lies at a path; None when there is none."""
     try:
         found = os.stat(path)

@@ -132,7 +132,7 @@ def arranged(batch: EventBatch, floor: Instant) -> tuple[EventBatch, Ints]:
     raised = EventBatch(
         batch.stream, batch.event_us, known, batch.event_ids, batch.keys, batch.fields
     )
-    if len(batch) < 2 or (np.diff(known) > 0).all():
+    if len(batch) < 2 or np.count_nonzero(known[1:] <= known[:-1]) == 0:
         return raised, np.arange(len(batch), dtype=np.int64)
     order = _order(known, batch.event_ids)
     return (raised if (np.diff(order) == 1).all() else raised.take(order)), order
@@ -171,8 +171,9 @@ def _require_order(
     batches: Sequence[EventBatch], runs: Sequence[tuple[int, int, int]], floor: Instant
 ) -> Instant:
     """When the last event became known."""
-    falls = [bool((np.diff(batch.known_us) < 0).any()) for batch in batches]
-    known = [batch.known_us.item for batch in batches]
+    columns = [batch.known_us for batch in batches]
+    falls = [np.count_nonzero(known_us[1:] < known_us[:-1]) > 0 for known_us in columns]
+    known = [known_us.item for known_us in columns]
     for which, first, last in runs:
         if falls[which] or known[which](first) < floor:
             raise StoreError(

@@ -17,16 +17,20 @@ Putze, Sanders and Singler (2007).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
+from struct import Struct
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from sevenfold.compiled import kernel
+from sevenfold.compiled import borrowed, kernel
 from sevenfold.errors import StoreError
 from sevenfold.stores.kv import Transaction
+from sevenfold.stores.state_files import MEMORY, place_of
 from sevenfold.stores.tables import IDS, META
 from sevenfold.types import Ints
 
@@ -40,14 +44,15 @@ _MERGED = 8  # runs of one size that become one of the next
 _LARGEST = 1 << 19  # entries of a run that is not merged any more: 12 MiB, some ten milliseconds
 _CHUNK = 1_024
 _ENTRY = 24
-_ROW = 32
+_ROW = Struct(">QQqQ")
 _INDEX = b"\xff" * 4
 _FILTER_SHARE = 32  # entries to a block of 512 bits: one in a thousand is asked for in vain
 _CACHED = 512
+_TOGETHER = 16
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
+class _Run(NamedTuple):
+    row: bytes  # what of it is in `meta`
     number: int
     entries: int
     newest_us: int
@@ -59,14 +64,24 @@ class _Run:
         return 0 if self.entries <= _TAIL else 1 + (self.entries // _TAIL).bit_length() // 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Index:
     blocks: Hashes
     firsts: Hashes
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Filters:
+    """The runs that have one, and what a kernel has to know of their filters."""
+
+    runs: list[_Run]
+    indices: list[_Index]
+    places: Ints
+
+
 # By prefix and run: a run is never changed, so what is known of it stays true in every store.
-_cache: OrderedDict[tuple[bytes, _Run], _Index] = OrderedDict()
+_cache: OrderedDict[tuple[bytes, bytes], _Index] = OrderedDict()
+_together: OrderedDict[tuple[bytes, bytes], _Filters] = OrderedDict()
 
 
 class Runs:
@@ -77,6 +92,7 @@ class Runs:
         self._prefix = prefix
         self._name = b"runs/" + prefix.hex().encode()
         self._runs = _decoded(txn.get(META, self._name) or b"")
+        self._tails: dict[_Run, Hashes] = {}
 
     def latest(self, hashes: Hashes) -> Ints:
         """When each of `hashes` (n, 2) was newest among the entries (n,); NEVER when it is not there."""
@@ -84,9 +100,12 @@ class Runs:
         for run in self._runs:
             if run.level == 0:
                 _look_up(self._entries(run), hashes, np.arange(len(hashes)), latest)
-                continue
-            index = self._index(run)
-            rows = np.flatnonzero(_may_hold(index.blocks, hashes))
+        filters = self._filters()
+        held, n_held = _may_hold(filters.places, hashes)
+        if not n_held:
+            return latest
+        for run, index, among in zip(filters.runs, filters.indices, held, strict=True):
+            rows = np.flatnonzero(among)
             if not len(rows):
                 continue
             chunks = np.searchsorted(index.firsts, hashes[rows, 0], side="right") - 1
@@ -105,7 +124,7 @@ class Runs:
         for run in [run for run in self._runs if run.newest_us < oldest_us]:
             self._drop(run)
         self._compact(oldest_us)
-        self._txn.put(META, self._name, b"".join(map(_encoded, self._runs)))
+        self._txn.put(META, self._name, b"".join([run.row for run in self._runs]))
 
     def _compact(self, oldest_us: int) -> None:
         """Merge runs until fewer than eight of each size are left."""
@@ -122,7 +141,9 @@ class Runs:
     def _merge(self, runs: Sequence[_Run], rows: Hashes, oldest_us: int) -> None:
         """Put the entries of `runs` and `rows` into one run, without what is too old."""
         merged = np.concatenate([*(self._entries(run) for run in runs), rows])
-        merged = merged[merged[:, 2].view(np.int64) >= oldest_us]
+        is_young = merged[:, 2].view(np.int64) >= oldest_us
+        if np.count_nonzero(is_young) < len(merged):
+            merged = merged[is_young]
         for run in runs:
             self._drop(run)
         if len(merged):
@@ -133,7 +154,7 @@ class Runs:
         number = 1 + max((run.number for run in self._runs), default=0)
         newest = int(rows[:, 2].view(np.int64).max())
         total = int(rows[:, 0].sum(dtype=np.uint64))
-        run = _Run(number, len(rows), newest, total)
+        run = _run_of(_ROW.pack(number, len(rows), newest, total))
         cuts = _cuts(rows)
         items = [
             (self._key(run, chunk), rows[begin:end].astype("<u8").tobytes())
@@ -150,11 +171,16 @@ class Runs:
 
     def _drop(self, run: _Run) -> None:
         base = self._base(run)
-        for key in [key for key, _ in self._txn.scan(IDS, base, base + _INDEX + b"\0")]:
-            self._txn.delete(IDS, key)
+        if run.level == 0:  # one chunk and no filter
+            self._txn.delete(IDS, self._key(run, 0))
+        else:
+            for key in [key for key, _ in self._txn.scan(IDS, base, base + _INDEX + b"\0")]:
+                self._txn.delete(IDS, key)
         self._runs.remove(run)
 
     def _entries(self, run: _Run, chunks: Sequence[int] | None = None) -> Hashes:
+        if run.level == 0:
+            return self._tail(run)
         if chunks is None:
             base = self._base(run)
             raw = b"".join(value for _, value in self._txn.scan(IDS, base, base + _INDEX))
@@ -166,11 +192,33 @@ class Runs:
                 raise _damaged()
         if len(raw) % _ENTRY:
             raise _damaged()
-        rows: Hashes = np.frombuffer(raw, dtype="<u8").astype(np.uint64, copy=False).reshape(-1, 3)
-        return rows
+        return _rows_of(raw)
+
+    def _tail(self, run: _Run) -> Hashes:
+        """The entries of a run of one chunk, which are looked through first and then written again with new ones."""
+        found = self._tails.get(run)
+        if found is None:
+            raw = self._txn.get(IDS, self._key(run, 0)) or b""
+            if len(raw) != run.entries * _ENTRY:
+                raise _damaged()
+            found = self._tails[run] = _rows_of(raw)
+        return found
+
+    def _filters(self) -> _Filters:
+        """The filters of all runs, told to a kernel in one go."""
+        runs = [run for run in self._runs if run.level]
+        name = (self._prefix, b"".join([run.row for run in runs]))
+        found = _together.get(name)
+        if found is None:
+            indices = [self._index(run) for run in runs]
+            found = _Filters(runs, indices, _places_of([index.blocks for index in indices]))
+            _together[name] = found
+            while len(_together) > _TOGETHER:
+                _together.popitem(last=False)
+        return found
 
     def _index(self, run: _Run) -> _Index:
-        name = (self._prefix, run)
+        name = (self._prefix, run.row)
         found = _cache.get(name)
         if found is None:
             raw = self._txn.get(IDS, self._base(run) + _INDEX) or b""
@@ -192,19 +240,19 @@ class Runs:
 
 
 def _decoded(raw: bytes) -> list[_Run]:
-    if len(raw) % _ROW:
+    if len(raw) % _ROW.size:
         raise _damaged()
-    return [_Run(*_numbers(raw[at : at + _ROW])) for at in range(0, len(raw), _ROW)]
+    return [_run_of(raw[at : at + _ROW.size]) for at in range(0, len(raw), _ROW.size)]
 
 
-def _numbers(raw: bytes) -> Iterator[int]:
-    for at in range(0, _ROW, 8):
-        yield int.from_bytes(raw[at : at + 8], "big", signed=at == 16)
+@lru_cache(4_096)
+def _run_of(row: bytes) -> _Run:
+    return _Run(row, *_ROW.unpack(row))
 
 
-def _encoded(run: _Run) -> bytes:
-    unsigned = run.number.to_bytes(8, "big") + run.entries.to_bytes(8, "big")
-    return unsigned + run.newest_us.to_bytes(8, "big", signed=True) + run.total.to_bytes(8, "big")
+def _rows_of(raw: bytes) -> Hashes:
+    rows: Hashes = np.frombuffer(raw, dtype="<u8").astype(np.uint64, copy=False).reshape(-1, 3)
+    return rows
 
 
 def _cuts(rows: Hashes) -> list[int]:
@@ -224,10 +272,16 @@ def _damaged() -> StoreError:
     )
 
 
-def _may_hold(blocks: Hashes, hashes: Hashes) -> npt.NDArray[np.bool_]:
-    out = np.empty(len(hashes), dtype=np.bool_)
-    _ask(blocks, hashes, out)
-    return out
+def _places_of(filters: Sequence[Hashes]) -> Ints:
+    """Where the blocks of each of r filters begin in `MEMORY`, and how many they are, (r, 2)."""
+    places = [(place_of(blocks.view(np.int64)), len(blocks)) for blocks in filters]
+    return np.array(places, dtype=np.int64).reshape(-1, 2)
+
+
+def _may_hold(places: Ints, hashes: Hashes) -> tuple[npt.NDArray[np.bool_], int]:
+    """Which of r filters may hold which of n hashes, (r, n), and how many times one may."""
+    out = np.empty((len(places), len(hashes)), dtype=np.bool_)
+    return out, _ask(MEMORY, places, hashes, out)
 
 
 @kernel
@@ -246,17 +300,30 @@ def _fill(blocks: Hashes, rows: Hashes) -> None:
 
 
 @kernel
-def _ask(blocks: Hashes, hashes: Hashes, out: npt.NDArray[np.bool_]) -> None:
-    for i in range(hashes.shape[0]):
-        low = hashes[i, 0]
-        block = _block_of(hashes[i, 1], blocks.shape[0])
-        held = True
-        for probe in range(7):
-            bit = (low >> np.uint64(9 * probe)) & np.uint64(511)
-            if (blocks[block, bit >> np.uint64(6)] >> (bit & np.uint64(63))) & np.uint64(1) == 0:
-                held = False
-                break
-        out[i] = held
+def _ask(memory: Ints, places: Ints, hashes: Hashes, out: npt.NDArray[np.bool_]) -> int:
+    """Write what `_may_hold` says; how many there are."""
+    memory, places, hashes, out = (
+        borrowed(memory),
+        borrowed(places),
+        borrowed(hashes),
+        borrowed(out),
+    )
+    n = 0
+    for run in range(places.shape[0]):
+        begin = places[run, 0]
+        for i in range(hashes.shape[0]):
+            low = hashes[i, 0]
+            at = begin + 8 * _block_of(hashes[i, 1], places[run, 1])
+            held = True
+            for probe in range(7):
+                bit = (low >> np.uint64(9 * probe)) & np.uint64(511)
+                word = np.uint64(memory[at + np.int64(bit >> np.uint64(6))])
+                if (word >> (bit & np.uint64(63))) & np.uint64(1) == 0:
+                    held = False
+                    break
+            out[run, i] = held
+            n += held
+    return n
 
 
 @kernel

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,10 +25,11 @@ from sevenfold.errors import StoreError
 from sevenfold.stores.state_files import MEMORY, Part, damaged, map_segment
 from sevenfold.stores.state_layout import HEAD_KEY, Head, Layout, tail_key
 from sevenfold.stores.state_log import StateLog
-from sevenfold.stores.state_pending import Pending
+from sevenfold.stores.state_pending import Kept, Pending
 from sevenfold.stores.state_records import DAMAGED, FULL, SEALED
-from sevenfold.stores.state_upkeep import enter, lay
+from sevenfold.stores.state_upkeep import enter, lay, lay_kept
 from sevenfold.stores.state_view import View, grown, slots_for
+from sevenfold.types import Ints
 
 __all__ = ["Commit"]
 
@@ -86,12 +88,18 @@ class Commit:
     def put(self, pending: Pending) -> None:
         """Append what was put."""
         self.more = pending.n_keys
-        for begin, end in pending.stretches():
-            self.append(
-                begin,
-                end,
-                lambda bounds: lay(MEMORY, pending.table, self.table, self._out, bounds),
-            )
+        kept = pending.kept
+        for one in kept:
+            self.append(0, len(one.keys), partial(self._lay_kept, one))
+        for begin, end in [] if kept else pending.stretches():
+            self.append(begin, end, partial(self._lay, pending.table))
+
+    def _lay_kept(self, kept: Kept, bounds: Ints) -> int:
+        keys, firsts, lengths, _ = kept
+        return lay_kept(MEMORY, keys, firsts, lengths, self.table, self._out, bounds)
+
+    def _lay(self, pending: Ints, bounds: Ints) -> int:
+        return lay(MEMORY, pending, self.table, self._out, bounds)
 
     def append(self, begin: int, end: int, kernel: Kernel) -> int:
         """Append what a kernel lays out of the records from `begin` up to `end`; where it has come to."""

@@ -210,22 +210,28 @@ class Shared:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "writers"
+        self._name = str(self._path)  # of a path it would be made for each commit
         self._held: Mapped | None = None
         self._identity: tuple[int, int] | None = None
 
     @property
     def is_true(self) -> bool:
         """Whether it is there, and of this boot."""
+        return self.told() is not None
+
+    def told(self) -> tuple[int, int] | None:
+        """How far slots may point, and of which parts it speaks: `published` and `table`; None where it is not `is_true`."""
         try:
-            found = os.stat(self._path)
+            found = os.stat(self._name)
         except OSError:
-            return False
+            return None
         if self._held is None or (found.st_dev, found.st_ino) != self._identity:
             if found.st_size != 8 * (_SHARED + RING):
-                return False
+                return None
             self._held = Mapped.of_file(self._path, found.st_size, mmap.ACCESS_WRITE)
             self._identity = found.st_dev, found.st_ino
-        return bool(self._held.words(0, 3).tolist() == [_MAGIC, *boot()])
+        magic, first, second, published, table = self._held.words(0, 5).tolist()
+        return (published, table) if (magic, first, second) == (_MAGIC, *boot()) else None
 
     def make(self) -> None:
         """Make it anew; it `is_true` only when `published` is set. Raises OSError."""

@@ -49,7 +49,7 @@ class StateLog:
         self._turn = threading.Lock()
         self._view: View | None = None
         self._shared: tuple[Path, Shared] | None = None
-        self._open: tuple[Path, int] | None = None
+        self._open: tuple[Path, int, int] | None = None
 
     def head(self, txn: Any) -> Head | None:
         """The head as of a transaction; None while there never was a state."""
@@ -104,11 +104,10 @@ class StateLog:
 
     def handle(self, folder: Path, number: int) -> int:
         """The open file of a segment, to write; the one before is closed."""
-        path = folder / f"{number}.seg"
-        if self._open is None or self._open[0] != path:
+        if self._open is None or self._open[:2] != (folder, number):
             self.let_go()
-            self._open = path, os.open(path, os.O_RDWR)
-        return self._open[1]
+            self._open = folder, number, os.open(folder / f"{number}.seg", os.O_RDWR)
+        return self._open[2]
 
     def begin(self) -> Head:
         """A log with nothing in it, on disk; nobody knows of it yet. Raises OSError."""
@@ -146,7 +145,7 @@ class StateLog:
         except OSError:
             os.close(handle)
             raise
-        self._open = path, handle
+        self._open = folder, number, handle
 
     def sweep(self, folder: str | None) -> None:
         """Delete the folders of logs that are not this store's any more."""
@@ -180,5 +179,5 @@ class StateLog:
     def let_go(self) -> None:
         """Close the file that is open."""
         if self._open is not None:
-            os.close(self._open[1])
+            os.close(self._open[2])
             self._open = None

@@ -1,8 +1,13 @@
-"""What a transaction has put into the table of states, until it is committed: records and slots of its own."""
+"""What a transaction has put into the table of states, until it is committed.
+
+Values of many keys that are put together are left where they lie, and laid out from there by the commit: most transactions put
+each view's states once, and read none of them again. With anything else they become records with slots of their own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +17,7 @@ from sevenfold.stores.state_upkeep import collect
 from sevenfold.stores.state_view import grown, new_table
 from sevenfold.types import Ints
 
-__all__ = ["Pending"]
+__all__ = ["Kept", "Pending"]
 
 _BITS = 29  # a piece of records has at most 4 GiB
 _FIRST_WORDS = 1 << 12
@@ -21,6 +26,15 @@ _SLOTS = 512
 _KEPT_SLOTS = 1 << 19
 _KEPT_WORDS = 1 << 22
 _END = (1 << 62) - 1
+
+
+class Kept(NamedTuple):
+    """Values of different keys (n, 3): each has `lengths` bytes, -1 for a deletion, from place `firsts` of memory on; `words` are they."""
+
+    keys: Ints
+    firsts: Ints
+    lengths: Ints
+    words: Ints
 
 
 class Pending:
@@ -32,14 +46,21 @@ class Pending:
         self._state = np.zeros(3, dtype=np.int64)
         self.table: Ints = new_table(_BITS, [self._part], sealed=False)
         self._ends: list[int] = []
+        self._kept: dict[bytes, Kept] = {}
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was put."""
-        return not self._ends
+        return not self._ends and not self._kept
+
+    @property
+    def kept(self) -> list[Kept]:
+        """All that was put, if it is left where it lies; nothing where there are records."""
+        return list(self._kept.values())
 
     def clear(self) -> None:
         """Forget all; memory is kept as far as it was of use."""
+        self._kept = {}
         if not self._ends:
             return
         slots, used = self._part.mask + 1, int(self._state[2])
@@ -55,8 +76,24 @@ class Pending:
 
     def note(self, keys: Ints, words: Ints, firsts: Ints, lengths: Ints) -> None:
         """Put values under keys (n, 3): value i has `lengths[i]` bytes, -1 for a deletion, from word `firsts[i]` of `words` on."""
+        self._join()
         # Words that may not be written to are of another type to the compiler: told is where they are.
-        firsts = firsts + place_of(words)
+        self._note(keys, firsts + place_of(words), lengths)
+
+    def keep(self, prefix: bytes, keys: Ints, words: Ints, firsts: Ints, lengths: Ints) -> None:
+        """Put values as `note` does, under keys that are all different and of one prefix; the arrays are not to be changed."""
+        if self._ends or prefix in self._kept:
+            self.note(keys, words, firsts, lengths)
+        else:
+            self._kept[prefix] = Kept(keys, firsts + place_of(words), lengths, words)
+
+    def _join(self) -> None:
+        """Have records of what was left where it lies."""
+        kept, self._kept = self._kept, {}
+        for one in kept.values():
+            self._note(one.keys, one.firsts, one.lengths)
+
+    def _note(self, keys: Ints, firsts: Ints, lengths: Ints) -> None:
         at = 0
         while at < len(keys):
             at = note(MEMORY, self.table, keys, firsts, lengths, at, self._state)
@@ -67,29 +104,35 @@ class Pending:
 
     def find(self, keys: Ints) -> Ints:
         """Where the values of keys (n, 3) lie in `MEMORY`; -1 for none, -2 for one that was deleted."""
+        self._join()
         places = np.empty((len(keys), 2), dtype=np.int64)
         find(MEMORY, self.table, _END, keys, places)
         return places
 
     def keys(self) -> Ints:
         """The keys (m, 3) that have a value."""
+        self._join()
         out = np.empty((self._part.mask + 1, 3), dtype=np.int64)
         bounds = (_END, -(1 << 63), (1 << 63) - 1)
         return out[: collect(MEMORY, self.table, bounds, 0, out)]
 
     def stretches(self) -> Iterator[tuple[int, int]]:
         """The addresses of all records, in the order in which they were put."""
+        self._join()
         for piece, end in enumerate(self._ends):
             yield (piece << _BITS) + (piece == 0), end
 
     @property
     def n_keys(self) -> int:
         """How many keys were put or deleted."""
-        return int(self._state[2])
+        return int(self._state[2]) + sum(len(one.keys) for one in self._kept.values())
 
     @property
     def n_words(self) -> int:
         """No fewer words than its records have."""
+        if self._kept:
+            kept = self._kept.values()
+            return sum(HEAD * len(one.keys) + int((one.lengths + 7 >> 3).sum()) for one in kept)
         return sum(end - begin for begin, end in self.stretches())
 
     def _widen(self, words: int, keys: int) -> None:

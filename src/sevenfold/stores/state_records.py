@@ -76,24 +76,27 @@ _LINES = 4  # of 64 bytes that are asked for before a record is read
 LOW = 0xFFFFFFFF
 """The half of a word that is a record's length."""
 
-_K1, _K2, _K3 = -7046029254386353131, -4658895280553007687, -7723592293110705685
-_K4 = -3335678366873096957
-_APART = 7046029254386353132  # even: odd factors stay odd
+# Without signs: products that overflow wrap. Of signed ones the compiler believes that they never do, and what
+# it makes of one that does depends on what else it knows where a kernel is called.
+_K1, _K2 = np.uint64(11400714819323198485), np.uint64(13787848793156543929)
+_K3, _K4 = np.uint64(10723151780598845931), np.uint64(15111065706836454659)
+_APART = np.uint64(7046029254386353132)  # even: odd factors stay odd
+_29, _32 = np.uint64(29), np.uint64(32)
 
 
 @kernel
 def mixed(first: Any, second: Any, third: Any) -> Any:
     """The hash of three words, all of whose bits depend on all of theirs."""
-    x = first ^ (second * _K1)
-    x = (x ^ ((x >> 32) & LOW)) * _K2
-    x = (x ^ third) * _K3
-    x = (x ^ ((x >> 29) & 0x7FFFFFFFF)) * _K1
-    return x ^ ((x >> 32) & LOW)
+    x = np.uint64(first) ^ (np.uint64(second) * _K1)
+    x = (x ^ (x >> _32)) * _K2
+    x = (x ^ np.uint64(third)) * _K3
+    x = (x ^ (x >> _29)) * _K1
+    return np.int64(x ^ (x >> _32))
 
 
 @kernel
 def _folded(word: Any) -> Any:
-    return word ^ (word >> 31)
+    return np.uint64(word ^ (word >> 31))
 
 
 @kernel
@@ -103,12 +106,13 @@ def seal(memory: Ints, at: int, end: int, address: int) -> Any:
     The factors are odd and all different, so that a change of one word changes the sum; folded are words because a change of their last bit alone
     would be the same with any factor.
     """
-    total = np.int64(address) * _K4 + _folded(memory[at]) * _K2 + (memory[at + 1] & LOW) * _K3
-    factor = np.int64(_K1)
+    total = np.uint64(address) * _K4 + _folded(memory[at]) * _K2
+    total += np.uint64(memory[at + 1] & LOW) * _K3
+    factor = _K1
     for i in range(at + 2, end):
         total += _folded(memory[i]) * factor
         factor += _APART
-    return mixed(total, np.int64(end - at), address) & ~LOW
+    return mixed(total, end - at, address) & ~LOW
 
 
 @kernel
@@ -177,7 +181,7 @@ def tagged(memory: Ints, table: Ints, tag: Any) -> Any:
     """The first slot of a hash, or the free one where it would be."""
     slots, mask = slots_of(table, tag)
     for i in range(mask + 1):
-        slot = slots + 2 * ((tag + i) & mask)
+        slot = slots + 2 * (((tag & mask) + i) & mask)
         if memory[slot + 1] == 0 or memory[slot] == tag:
             return slot
     return DAMAGED
@@ -188,7 +192,7 @@ def slot_of(memory: Ints, table: Ints, tag: Any, key: tuple[int, int, int]) -> A
     """The slot of a key, or the free one where it would be; a smaller number than any says why there is none."""
     slots, mask = slots_of(table, tag)
     for i in range(mask + 1):
-        slot = slots + 2 * ((tag + i) & mask)
+        slot = slots + 2 * (((tag & mask) + i) & mask)
         address = memory[slot + 1]
         if address == 0:
             return slot

@@ -20,19 +20,19 @@ __all__ = ["is_sound", "settle"]
 
 def is_sound(view: View, shared: Shared, head: Head) -> bool:
     """Whether slots point to what is committed, and to nothing else."""
-    is_ours = view.is_true and not view.is_private and shared.is_true
-    is_told = shared.table == sum(view.layout.generations) if is_ours else False
-    return is_told and shared.published == head.tail
+    is_ours = view.is_true and not view.is_private
+    told = shared.told() if is_ours else None
+    return told == (head.tail, sum(view.layout.generations))
 
 
 def settle(log: StateLog, txn: Any) -> tuple[Head, View] | None:
-    """Mend what a killed writer or another boot has left: how it is then, in this transaction. None where all is sound."""
+    """Mend what a killed writer or another boot has left: how it is then, in this transaction. None while there never was a state."""
     head = log.head(txn)
     if head is None:
         return None
     view = log.view(txn, head, private=False)
     if is_sound(view, log.shared(view.folder), head):
-        return None
+        return head, view
     with log.faults():
         commit = Commit(log, txn, head, view)
         _make_sound(commit)

@@ -44,6 +44,8 @@ def _keep(store: LmdbStore, n: int) -> None:
     with store.write() as txn:
         txn.words(STATE, [(_PREFIX, hashes)])
         txn.keep(STATE, _PREFIX, hashes, words, ends)
+    with store.write() as txn:
+        txn.keep(STATE, _PREFIX, hashes, words, ends)
         txn.count(STATE)
     with store.read() as txn:
         txn.words(STATE, [(_PREFIX, hashes)])

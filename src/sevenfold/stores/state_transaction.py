@@ -74,7 +74,10 @@ class States:
 
     def words(self, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
         """The values of many hashed keys, as words where they lie."""
-        places = self.places(_hashed(asked))
+        return self._words(asked, _hashed(asked))
+
+    def _words(self, asked: Sequence[tuple[bytes, Hashes]], keys: Ints) -> list[Words]:
+        places = self.places(keys)
         np.maximum(places, 0, out=places)
         if len(asked) == 1:
             return [(MEMORY, places)]
@@ -127,17 +130,22 @@ class States:
 class StatesWritten(States):
     """The states of a snapshot and what the transaction has put."""
 
-    __slots__ = ("_pending",)
+    __slots__ = ("_asked", "_pending")
 
     def __init__(self, log: StateLog, txn: Any) -> None:
-        mended = settle(log, txn)
-        if mended is None:
-            super().__init__(log, txn)
-        else:
-            self._log, self._txn = log, txn
-            self._head, self._view = mended
+        self._log, self._txn = log, txn
+        self._head, self._view = settle(log, txn) or (None, None)
+        self._asked: dict[bytes, tuple[Hashes, Ints]] = {}
         self._pending = log.pending
         self._pending.clear()
+
+    def words(self, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
+        """The values of many hashed keys, as words where they lie."""
+        keys, at = _hashed(asked), 0
+        for prefix, hashes in asked:
+            self._asked[prefix] = hashes, keys[at : at + len(hashes)]
+            at += len(hashes)
+        return self._words(asked, keys)
 
     def places(self, keys: Ints) -> Ints:
         """As of a snapshot, and what was put since."""
@@ -166,9 +174,13 @@ class StatesWritten(States):
         firsts = np.zeros(len(ends), dtype=np.int64)
         firsts[1:] = ends[:-1]
         lengths = 8 * (ends - firsts)
-        lengths[lengths == 0] = -1
+        if np.count_nonzero(lengths) < len(lengths):
+            lengths[lengths == 0] = -1
         words = np.ascontiguousarray(words, dtype=np.int64)
-        self._pending.note(_hashed([(prefix, hashes)]), words, firsts, lengths)
+        known, keys = self._asked.get(prefix, (None, None))
+        if keys is None or known is not hashes:  # else they are the keys that were asked for
+            keys = _hashed([(prefix, hashes)])
+        self._pending.keep(prefix, keys, words, firsts, lengths)
 
     def delete(self, key: bytes) -> bool:
         """Remove a key; True when it was there."""

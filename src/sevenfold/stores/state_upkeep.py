@@ -18,6 +18,7 @@ from sevenfold.stores.state_records import (
     DAMAGED,
     FULL,
     GONE,
+    HEAD,
     LOW,
     NOT_HERE,
     OTHER,
@@ -37,7 +38,17 @@ from sevenfold.stores.state_records import (
 )
 from sevenfold.types import Ints
 
-__all__ = ["collect", "difference", "enter", "lay", "move", "regrow", "retreat", "weigh"]
+__all__ = [
+    "collect",
+    "difference",
+    "enter",
+    "lay",
+    "lay_kept",
+    "move",
+    "regrow",
+    "retreat",
+    "weigh",
+]
 
 
 def _fence(typing_context: Any) -> Any:
@@ -178,6 +189,46 @@ def lay(memory: Ints, pending: Ints, table: Ints, out: Ints, bounds: Ints) -> in
                 _copied(memory, at, size, old, out, bounds[2], bounds[4] + bounds[2])
                 bounds[2] += size
         bounds[0] += size
+    return 0
+
+
+@kernel
+def lay_kept(
+    memory: Ints, keys: Ints, firsts: Ints, lengths: Ints, table: Ints, out: Ints, bounds: Ints
+) -> int:
+    """The same for values of different keys (n, 3) that lie in memory, each of `lengths` bytes, -1 for a deletion, from place `firsts` on.
+
+    The first two of `bounds` are the key to begin with and the one to stop at.
+    """
+    memory, keys, firsts = borrowed(memory), borrowed(keys), borrowed(firsts)
+    lengths, table, out = borrowed(lengths), borrowed(table), borrowed(out)
+    while bounds[0] < bounds[1]:
+        i, far, near = bounds[0], bounds[0] + 2 * AHEAD, bounds[0] + AHEAD
+        if far < bounds[1]:
+            tag = mixed(keys[far, 0], keys[far, 1], keys[far, 2])
+            slots, mask = slots_of(table, tag)
+            soon(memory, slots + 2 * (tag & mask))
+        if near < bounds[1]:
+            slot = tagged(memory, table, mixed(keys[near, 0], keys[near, 1], keys[near, 2]))
+            if slot >= 0 and memory[slot + 1]:
+                soon(memory, max(located(table, memory[slot + 1]), 0))
+        key = (keys[i, 0], keys[i, 1], keys[i, 2])
+        slot = slot_of(memory, table, mixed(key[0], key[1], key[2]), key)
+        if slot < 0:
+            return DAMAGED if slot == DAMAGED else int(UNMAPPED - slot)
+        old = memory[slot + 1]
+        before = located(table, old) if old else GONE
+        if before >= 0 or lengths[i] >= 0:  # as in `lay`
+            begin, size = bounds[2], HEAD + ((lengths[i] + 7) >> 3)
+            if begin + size > bounds[3]:
+                return 0
+            out[begin], out[begin + 1] = old, lengths[i] + 1
+            out[begin + 2], out[begin + 3], out[begin + 4] = key
+            for k in range(size - HEAD):
+                out[begin + HEAD + k] = memory[firsts[i] + k]
+            out[begin + 1] |= seal(out, begin, begin + size, bounds[4] + begin)
+            bounds[2] += size
+        bounds[0] += 1
     return 0
 
 

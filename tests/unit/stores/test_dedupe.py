@@ -177,8 +177,12 @@ def test_a_filter_misses_nothing_and_asks_seldom_in_vain() -> None:
     hashes += rng.integers(0, 2, hashes.shape, dtype=np.uint64)
     blocks = np.zeros((20_000 // 32, 8), dtype=np.uint64)
     runs._fill(blocks, hashes[:20_000])
-    assert runs._may_hold(blocks, hashes[:20_000]).all()
-    assert runs._may_hold(blocks, hashes[20_000:]).mean() < 0.005
+    other = np.zeros((3, 8), dtype=np.uint64)
+    held, n = runs._may_hold(runs._places_of([other, blocks]), hashes)
+    assert held[1, :20_000].all()
+    assert held[1, 20_000:].mean() < 0.005
+    assert not held[0].any()
+    assert n == held.sum()
 
 
 def test_the_cells_of_the_first_version_are_taken_over() -> None:
