@@ -66,7 +66,7 @@ class Texts:
     @classmethod
     def of(cls, values: Sequence[str | None]) -> Texts:
         """The column of the given strings, None for null."""
-        if len(values) == 1 and values[0] is not None:  # the keys of one request, each time
+        if len(values) == 1 and type(values[0]) is str:  # the keys of one request, each time
             raw = values[0].encode()
             ends = np.array([0, len(raw)], dtype=np.int64)
             return cls(np.frombuffer(raw, dtype=np.uint8), ends, np.array([True]))
