@@ -18,7 +18,6 @@ TESTS = {
         "size and 5000",
     ],
     "exchange": [f"{UNIT}/test_exchange.py", "-k", "not cut and not parser"],
-    "parser": [f"{UNIT}/test_exchange.py", "-k", "cut or parser"],
     "oip": [f"{UNIT}/test_oip.py"],
     "loading": ["tests/unit/registry/test_hostile_models.py"],
 }
@@ -113,24 +112,6 @@ MUTANTS = {
         "serving/exchange.py",
         "        line.server_state.tasks.add(self)  # type",
         "        line.server_state.tasks.discard(self)  # type",
-    ),
-    "what comes behind a request that is known is lost": (
-        "parser",
-        "serving/connection.py",
-        "                return data[end + head.size :]\n",
-        '                return b""\n',
-    ),
-    "the end of a body that came by itself is taken for a request": (
-        "parser",
-        "serving/connection.py",
-        "        self._left -= len(part)\n",
-        "        self._left = 0\n",
-    ),
-    "a head that ends the connection is known as one that does not": (
-        "exchange",
-        "serving/connection.py",
-        "        if is_plain and keeps and self._is_learning:\n",
-        "        if is_plain and self._is_learning:\n",
     ),
     "any version is the one that serves": (
         "oip",
