@@ -18,11 +18,30 @@ TESTS = {
         "size and 5000",
     ],
     "exchange": [f"{UNIT}/test_exchange.py", "-k", "not cut and not parser"],
+    "parser": [f"{UNIT}/test_exchange.py", "-k", "every_cut or together or parser"],
     "oip": [f"{UNIT}/test_oip.py"],
     "loading": ["tests/unit/registry/test_hostile_models.py"],
 }
 
 MUTANTS = {
+    "what comes behind a request that is known is lost": (
+        "parser",
+        "serving/connection.py",
+        "            return data[rest:]\n",
+        '            return b""\n',
+    ),
+    "the end of a body that came by itself is taken for a request": (
+        "parser",
+        "serving/connection.py",
+        "        self._left -= len(part)\n",
+        "        self._left = 0\n",
+    ),
+    "a head that ends the connection is known as one that does not": (
+        "exchange",
+        "serving/connection.py",
+        "        if is_plain and keeps and self._is_learning:\n",
+        "        if is_plain and self._is_learning:\n",
+    ),
     "any token is good for any scope": (
         "guard",
         "serving/guard.py",

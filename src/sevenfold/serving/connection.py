@@ -99,6 +99,8 @@ class Connection(HttpToolsProtocol):
         self._is_learning = self._is_upgrade = False
         self._learned: Head | None = None
         # What is asked of uvicorn beside what we have of it, its own way has.
+        # uvicorn asks whether anybody would hear the log of requests; whoever runs it may have said that there is none.
+        self.access_log = self.access_log and self.config.access_log
         self._is_plain = not (self.access_log or self.limit_concurrency or self.root_path)
         self._refusal: HttpError | None = None
         self._head_timer: TimerHandle | None = None

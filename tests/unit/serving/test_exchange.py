@@ -66,8 +66,8 @@ def test_however_it_is_cut_it_is_answered_the_same(ways: tuple[Wire, Wire], data
     cuts = sorted(data.draw(st.sets(st.integers(1, len(raw) - 1), max_size=6)))
     parts = [raw[a:b] for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
     pauses = data.draw(st.booleans())
-    expected = asgi.ask(*parts, pauses=pauses)
-    assert masked(direct.ask(*parts, pauses=pauses)) == masked(expected)
+    found = masked(direct.ask(*parts, pauses=pauses))
+    assert found in _expected(asgi, [MENU[name] for name in names], parts, pauses)
 
 
 @pytest.mark.parametrize("first", MENU)
@@ -76,7 +76,19 @@ def test_two_that_come_together_are_answered_the_same(ways: tuple[Wire, Wire], f
     for second in ("health", "features", "no http"):
         both = MENU[first] + MENU[second]
         for _ in range(2):
-            assert masked(direct.ask(both)) == masked(asgi.ask(both)), second
+            expected = _expected(asgi, [MENU[first], MENU[second]], [both], False)
+            assert masked(direct.ask(both)) in expected, second
+
+
+def _expected(
+    asgi: Wire, requests: list[bytes], parts: list[bytes], pauses: bool
+) -> tuple[bytes, ...]:
+    """What may be answered: as the application does, or as it does where each request comes by itself.
+
+    An answer that is ready is given before what is behind it is read. uvicorn has not begun it by then, and closes without it where that is no HTTP.
+    """
+    whole = masked(asgi.ask(*parts, pauses=pauses))
+    return whole, masked(asgi.ask(*requests, pauses=True))
 
 
 @pytest.mark.parametrize("name", ["health", "features", "answer", "features in chunks"])
@@ -113,6 +125,24 @@ def test_what_is_known_is_what_the_parser_reads(ways: tuple[Wire, Wire], data: A
     for _ in range(3):
         assert masked(direct.ask(sent)) == masked(asgi.ask(sent))
     assert masked(direct.ask(sent, sent, pauses=True)) == masked(asgi.ask(sent, sent, pauses=True))
+
+
+def test_heads_are_known_in_these_tests(ways: tuple[Wire, Wire]) -> None:
+    """Else what they compare is the parser with itself."""
+    _, direct = ways
+    heads = []
+
+    async def ask() -> None:
+        connection, theirs = await direct.connect()
+        with theirs:
+            heads.append(
+                connection._heads.find(MENU["answer"].partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+            )
+            connection.transport.abort()
+            await direct.settle()
+
+    direct.loop.run_until_complete(ask())
+    assert heads[0] is not None
 
 
 def test_an_answer_that_is_ready_is_given_without_a_round_but_one_at_a_time(

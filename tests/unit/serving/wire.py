@@ -44,7 +44,7 @@ class Wire:
         with theirs:
             for part in parts:
                 connection.data_received(part)
-                if pauses:
+                for _ in range(20 if pauses else 0):
                     await asyncio.sleep(0)
             raw = await self.sent(theirs)
             connection.transport.abort()
