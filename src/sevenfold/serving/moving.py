@@ -9,6 +9,7 @@ for as long as its disk hangs: the next server starts all the same, its answers 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from sevenfold.clock import elapsed_s
@@ -24,13 +25,15 @@ __all__ = ["Moving"]
 
 _LOOK_S = 0.5
 _ASIDE_S = 10.0
+_AT_EASE_S = 10.0
 _ALONE_S = 10.0  # that a process of another server has to end before it is told of
 
 
 class Moving:
     """Has about `bounds.head` answers stay in the store at `url`, and all older ones moved to the files `sealed`.
 
-    `hold` says when nothing is to be moved. While the server is `pressed` nothing is, until ten times as many are there.
+    `hold` says when nothing is to be moved. While the server is `pressed` nothing is, until ten times as many are there, nor is anything begun before it has
+    been at ease for ten seconds: to begin takes a second of the processor, right when a server that has been pressed needs it.
     """
 
     name = "rotation"
@@ -48,6 +51,7 @@ class Moving:
         self._rotation = Rotation(store, sealed, bounds, is_forgetting)
         self._mover = Companion("sevenfold.serving.mover")
         self._next_s = 0.0
+        self._pressed_s = -math.inf
         self._left_s: float | None = elapsed_s()  # since when something may be left half-done
         self.pressed: Callable[[], bool] = lambda: False
 
@@ -63,7 +67,11 @@ class Moving:
             return False
         self._next_s = now_s + _LOOK_S
         is_held = self._hold()
-        rests = is_held or (self.pressed() and not self._rotation.is_far_behind())
+        if self.pressed():
+            self._pressed_s = now_s
+        eased_s = now_s - self._pressed_s
+        is_pressed = eased_s == 0 if self.pid else eased_s < _AT_EASE_S
+        rests = is_held or (is_pressed and not self._rotation.is_far_behind())
         if self.pid:
             self._look_after(rests)
             return False

@@ -126,6 +126,8 @@ def test_nothing_moves_while_it_is_held_or_the_server_pressed(place: Place) -> N
     assert not place.step()
     assert place.moving.pid == 0
     place.pressed = False
+    assert not place.step(), "it may be pressed again in a moment"
+    place.moving._pressed_s -= 10
     assert place.step()
     place.held = True
     place.step()
@@ -139,6 +141,8 @@ def test_a_server_that_comes_under_pressure_ends_it(place: Place) -> None:
     assert not place.step()
     assert place.moving.pid == 0
     place.pressed = False
+    assert not place.step(), "it may be pressed again in a moment"
+    place.moving._pressed_s -= 10
     place.until(lambda: place.in_files() == 20)
     place.check()
 
@@ -152,6 +156,7 @@ def test_under_pressure_what_is_ten_times_too_much_is_moved_until_it_is_less(pla
     assert not place.step()
     assert place.moving.pid == 0
     place.pressed = False
+    place.moving._pressed_s -= 10
     place.until(lambda: place.in_files() == 36)
     place.check()
 
