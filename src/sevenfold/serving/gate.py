@@ -27,7 +27,8 @@ _ROUNDS = (
     3  # of the loop: a connection is accepted in one, read in the next, and heard in the third
 )
 _SLICE_S = 0.015  # of a turn at most, and a tenth of the budget
-_SHORT_SLICE_S = 0.002  # while requests are refused: nobody shall wait long to be told
+_SHORT_SLICE_S = 0.002  # where commits are made beside the loop
+_REFUSING_SLICE_S = 0.001  # while requests are refused: nobody shall wait long to be told
 _SHORT_FOR_S = 1.0
 _SHARED = 8  # times what a turn takes beside its work: a turn is at least so long, where it can be
 _LONG = 0.4  # of the budget: a wait that is a reason for cheaper answers
@@ -341,7 +342,7 @@ class Gate:
 
     def _set_slice(self, now_s: float) -> None:
         calm = now_s - self._refused_s > _SHORT_FOR_S
-        shortest_s = _SLICE_S if calm else _SHORT_SLICE_S
+        shortest_s = _SLICE_S if calm else _REFUSING_SLICE_S
         # With less work than what its commit takes, most of a turn would be waiting for the disk.
         least_s = min(shortest_s, self.admission.budget_s / 10)
         fixed_s, most_s = self.admission.costs.fixed_s, self.admission.budget_s / 4
