@@ -17,6 +17,7 @@ MOVING = [
     "-k",
     "another_process or killed_server",
 ]
+PRESSED = ["tests/unit/serving/test_moving.py", "-k", "comes_under_pressure"]
 MUTANTS = {
     "what a client sends is a fault of a stage": (
         BLOCKED,
@@ -53,6 +54,12 @@ MUTANTS = {
         "serving/rotation.py",
         "            if is_same and not self._hold(txn) and self._sealed.is_there(file):\n",
         "            if is_same and not self._hold(txn):\n",
+    ),
+    "what was ended under pressure is begun again at once": (
+        PRESSED,
+        "serving/moving.py",
+        "        is_pressed = eased_s == 0 if self.pid else eased_s < _AT_EASE_S\n",
+        "        is_pressed = eased_s == 0\n",
     ),
     "files are swept away while the process of a killed server makes one": (
         MOVING,
