@@ -19,7 +19,8 @@ __all__ = ["Watch"]
 _FLAGS = os.O_NONBLOCK | os.O_CLOEXEC if sys.platform.startswith("linux") else 0
 # Events of inotify(7): of a name in a folder, and of the watched file itself.
 _CONTENT = 0x002 | 0x040 | 0x080 | 0x100 | 0x200  # modify, moved from, moved to, create, delete
-_ITSELF = 0x004 | 0x400 | 0x800  # attributes (its names are among them), deleted, moved
+_AWAY = 0x400 | 0x800  # deleted, moved
+_ITSELF = 0x004 | _AWAY  # attributes: how many names it has is among them
 _ROOM = 4_096
 _TRUSTED_S = 1.0
 
@@ -32,8 +33,11 @@ class Watch:
     """
 
     def __init__(self, paths: Sequence[Path], content: bool = True) -> None:
-        self._paths = [os.fsencode(path) for path in paths]
-        self._mask = _ITSELF | _CONTENT if content else _ITSELF
+        self._masks: dict[Path, int] = {}
+        for path in (path.absolute() for path in paths):
+            for folder in path.parents:  # with it goes what is in it, which itself does not move
+                self._masks[folder] = self._masks.get(folder, 0) | _AWAY
+            self._masks[path] = self._masks.get(path, 0) | _ITSELF | (_CONTENT if content else 0)
         self._turn = threading.Lock()
         self._handle: int | None = None
         self._begun = False
@@ -90,8 +94,9 @@ class Watch:
             if self._counted_s and elapsed_s() - self._counted_s < _TRUSTED_S:
                 return False
         # Also those that are there only now. What changed before they were watched is seen by whoever looks after this.
-        for path in self._paths:
-            _library().inotify_add_watch(self._handle, path, self._mask)
+        library = _library()
+        for path, mask in self._masks.items():
+            library.inotify_add_watch(self._handle, os.fsencode(path), mask)
         return True
 
 

@@ -27,14 +27,20 @@ MUTANTS = {
     "a file that loses its name is not told of": (
         "told",
         "watch.py",
-        "_ITSELF = 0x004 | 0x400 | 0x800",
+        "_ITSELF = 0x004 | _AWAY",
         "_ITSELF = 0x400",
+    ),
+    "a folder that goes away with what is in it is not told of": (
+        "told",
+        "watch.py",
+        "                self._masks[folder] = self._masks.get(folder, 0) | _AWAY\n",
+        "                self._masks[folder] = self._masks.get(folder, 0)\n",
     ),
     "a folder that is made later is never watched": (
         "later",
         "watch.py",
-        "        for path in self._paths:\n",
-        "        for path in self._paths if self._count == 0 else ():\n",
+        "        for path, mask in self._masks.items():\n",
+        "        for path, mask in self._masks.items() if self._count == 0 else ():\n",
     ),
     "an event loop hears nothing": (
         "heard",

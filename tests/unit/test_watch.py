@@ -68,11 +68,12 @@ def test_a_folder_that_is_made_later_is_watched(tmp_path: Path) -> None:
 
 @on_linux
 @pytest.mark.usefixtures("trusted")
-@pytest.mark.parametrize("how", ["deleted", "replaced", "moved"])
+@pytest.mark.parametrize("how", ["deleted", "replaced", "moved", "moved with its folder"])
 def test_a_file_that_loses_its_name_is_noticed_and_writing_to_it_is_not(
     tmp_path: Path, how: str
 ) -> None:
-    file = tmp_path / "aside"
+    file = tmp_path / "home" / "store" / "aside"
+    file.parent.mkdir(parents=True)
     file.write_bytes(bytes(100))
     with file.open("r+b") as held:
         watch = Watch([file], content=False)
@@ -84,8 +85,14 @@ def test_a_file_that_loses_its_name_is_noticed_and_writing_to_it_is_not(
             file.unlink()
         elif how == "replaced":
             replace_file(file, b"another")
-        else:
+        elif how == "moved":
             file.rename(tmp_path / "elsewhere")
+        else:
+            for folder in (file.parent, file.parent.parent):
+                folder.rename(tmp_path / "elsewhere")
+                assert watch.look() > before
+                before = watch.look()
+                (tmp_path / "elsewhere").rename(folder)
         assert watch.look() > before
 
 
