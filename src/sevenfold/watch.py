@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
+import math
 import os
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from sevenfold.clock import elapsed_s
@@ -29,7 +32,7 @@ class Watch:
     """Counts the looks at which something about `paths` may have changed; with `content`, also in the folders among them.
 
     A change is counted by the first look that begins after it was made. Once a second a look counts though nothing is known to have changed,
-    because file systems of a network do not tell; where the system cannot be asked, every look counts. Threads may share one.
+    because file systems of a network do not tell; where the system does not tell of all of it, every look counts. Threads may share one.
     """
 
     def __init__(self, paths: Sequence[Path], content: bool = True) -> None:
@@ -42,6 +45,8 @@ class Watch:
         self._handle: int | None = None
         self._begun = False
         self._is_heard = False
+        self._is_whole = False  # whether all is told of
+        self._asked_s = -math.inf
         self._counted_s = 0.0
         self._count = 0
 
@@ -67,7 +72,7 @@ class Watch:
 
     def look(self) -> int:
         """How many looks have counted until now, this one among them: the same number as before means that nothing has changed."""
-        if self._is_heard and elapsed_s() - self._counted_s < _TRUSTED_S:
+        if self._is_heard and self._is_whole and elapsed_s() - self._counted_s < _TRUSTED_S:
             return self._count
         with self._turn:
             if self._has_changed():
@@ -88,15 +93,16 @@ class Watch:
                 weakref.finalize(self, os.close, self._handle)
         if self._handle is None:
             return True
+        if not self._is_whole and elapsed_s() - self._asked_s < _TRUSTED_S:
+            return True
         try:
             os.read(self._handle, _ROOM)
         except BlockingIOError:
-            if self._counted_s and elapsed_s() - self._counted_s < _TRUSTED_S:
+            if self._is_whole and elapsed_s() - self._counted_s < _TRUSTED_S:
                 return False
         # Also those that are there only now. What changed before they were watched is seen by whoever looks after this.
-        library = _library()
-        for path, mask in self._masks.items():
-            library.inotify_add_watch(self._handle, os.fsencode(path), mask)
+        told = [_is_watched(self._handle, path, mask) for path, mask in self._masks.items()]
+        self._is_whole, self._asked_s = all(told), elapsed_s()
         return True
 
 
@@ -110,5 +116,12 @@ def _opened() -> int | None:
     return None
 
 
+def _is_watched(handle: int, path: Path, mask: int) -> bool:
+    """Have changes of a path told of; whether they are, or there is nothing of that name: then its folder tells when there is."""
+    told = _library().inotify_add_watch(handle, os.fsencode(path), mask)
+    return told >= 0 or ctypes.get_errno() == errno.ENOENT
+
+
+@cache
 def _library() -> ctypes.CDLL:
-    return ctypes.CDLL(None)
+    return ctypes.CDLL(None, use_errno=True)

@@ -13,6 +13,7 @@ from tests.laws.planted import judge, require_caught
 TESTS = {
     "told": ["tests/unit/test_watch.py", "-k", "counted_once or loses_its_name or another_process"],
     "later": ["tests/unit/test_watch.py", "-k", "made_later"],
+    "untold": ["tests/unit/test_watch.py", "-k", "not_told_of"],
     "heard": ["tests/unit/test_watch.py", "-k", "event_loop_hears"],
     "trusted": ["tests/unit/test_watch.py", "-k", "nothing_is_told"],
     "followed": ["tests/unit/serving/test_service.py", "-k", "alias_swaps_the_model"],
@@ -39,8 +40,14 @@ MUTANTS = {
     "a folder that is made later is never watched": (
         "later",
         "watch.py",
-        "        for path, mask in self._masks.items():\n",
-        "        for path, mask in self._masks.items() if self._count == 0 else ():\n",
+        "for path, mask in self._masks.items()]\n",
+        "for path, mask in self._masks.items() if self._count == 0]\n",
+    ),
+    "what the system does not tell of is taken for unchanged": (
+        "untold",
+        "watch.py",
+        "        self._is_whole, self._asked_s = all(told), elapsed_s()\n",
+        "        self._is_whole, self._asked_s = any(told), elapsed_s()\n",
     ),
     "an event loop hears nothing": (
         "heard",
@@ -57,8 +64,8 @@ MUTANTS = {
     "what is not told of is never looked for": (
         "trusted",
         "watch.py",
-        "            if self._counted_s and elapsed_s() - self._counted_s < _TRUSTED_S:\n",
-        "            if self._counted_s:\n",
+        "            if self._is_whole and elapsed_s() - self._counted_s < _TRUSTED_S:\n",
+        "            if self._is_whole:\n",
     ),
     "an alias that moves is not followed": (
         "followed",

@@ -41,6 +41,15 @@ def test_composite_keys_know_which_part_is_which() -> None:
     assert combine128([a]) is a
 
 
+@given(st.lists(st.sampled_from(["a", "b", "", "\u00e9", None]), min_size=2, max_size=5))
+def test_a_composite_key_is_the_hash_of_its_parts_side_by_side(names: list[str | None]) -> None:
+    parts = [hash128(Texts.of([name])) for name in names]
+    expected = siphash128(b"".join(part.tobytes() for part in parts))
+    if None in names:
+        expected = (0, 0)
+    assert tuple(map(int, combine128(parts)[0])) == expected
+
+
 def test_one_key_is_combined_with_each_of_many() -> None:
     one, many = hash128(Texts.of(["a"])), hash128(Texts.of(["x", "y"]))
     repeated = hash128(Texts.of(["a", "a"]))

@@ -150,6 +150,28 @@ def test_a_look_counts_once_in_a_while_though_nothing_is_told(
     assert watch.look() > first
 
 
+@on_linux
+@pytest.mark.usefixtures("trusted")
+def test_where_something_is_not_told_of_every_look_counts_until_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = watching._is_watched
+    folder = tmp_path / "aliases"
+    folder.mkdir()
+    with monkeypatch.context() as patch:
+        # What the system says where there are more watches than it allows, or a folder that may not be read.
+        patch.setattr(watching, "_is_watched", lambda *asked: asked[1] != folder and told(*asked))
+        watch = Watch([folder])
+        counts = [watch.look() for _ in range(4)]
+        assert sorted(set(counts)) == counts
+    assert watch.look() > counts[-1]
+    watch._asked_s -= 3_600
+    whole = watch.look()
+    assert watch.look() == whole
+    (folder / "champion.json").write_bytes(b"1")
+    assert watch.look() > whole
+
+
 def test_where_nobody_tells_every_look_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

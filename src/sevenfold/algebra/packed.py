@@ -14,29 +14,20 @@ from sevenfold.algebra.value import fixed_words, read_state, working_offsets
 from sevenfold.compiled import borrowed, kernel, nought
 from sevenfold.types import Floats, Ints
 
-__all__ = ["first_damaged", "newest_us", "read_packed", "update_packed", "update_sound"]
+__all__ = ["newest_us", "read_packed", "update_packed"]
 
 States = npt.NDArray[np.uint8]
 
 
 def update_packed(
     layout: Layout, words: Ints, places: Ints, events: Groups, columns: Columns
-) -> tuple[Ints, Ints]:
-    """The packed states of g keys after their events; none of them may be damaged: see `update_sound`."""
-    new, ends, damaged = update_sound(layout, words, places, events, columns)
-    assert damaged < 0
-    return new, ends
-
-
-def update_sound(
-    layout: Layout, words: Ints, places: Ints, events: Groups, columns: Columns
 ) -> tuple[Ints, Ints, int]:
     """The packed states of g keys after their events, and which is damaged, -1 when none is.
 
     What they were lies in `words` as for `read_packed`; an empty one is a new key. The events of each key are in log
     order. Returns the new words, one state after the other, and their ends (g,) in words. The last is the first state, as in
-    `first_damaged`, that is no whole one; nothing is good then. Each is looked at just before it is read: its words come from
-    memory once.
+    `read_packed`, that does not end where its own counts say: nothing is good then. Each is looked at just before it is read:
+    its words come from memory once.
     """
     groups = len(places)
     before = int((places[:, 1] - places[:, 0]).sum()) >> 3
@@ -69,27 +60,6 @@ def newest_us(words: Ints, places: Ints) -> Ints:
     there = places[:, 1] > places[:, 0]
     out[there] = words[places[there, 0] >> 3]
     return out
-
-
-def first_damaged(layout: Layout, words: Ints, places: Ints) -> int:
-    """The first of g packed states, as in `read_packed`, that does not end where its own counts say; -1 when all do.
-
-    Another one would have the kernels read, and write, outside of it.
-    """
-    return _first_damaged(layout.lent, words, places)
-
-
-@kernel
-def _first_damaged(lent: Any, words: Ints, places: Ints) -> int:
-    tables, words, places = lent_tables(lent), borrowed(words), borrowed(places)
-    offsets = working_offsets(tables)
-    for key in range(places.shape[0]):
-        begin, end = places[key, 0], places[key, 1]
-        if begin != end and (
-            (begin | end) & 7 or not _is_whole(tables, words, begin >> 3, end >> 3, offsets)
-        ):
-            return int(key)
-    return -1
 
 
 @kernel

@@ -86,7 +86,9 @@ class HotStates:
                 end += length
                 self._keep(keys[place], raw[end - length : end])
         states = [state for state in found if state is not None]
-        return laid_out(b"".join(states), np.fromiter(map(len, states), np.int64, len(states)))
+        return laid_out(
+            bytearray().join(states), np.fromiter(map(len, states), np.int64, len(states))
+        )
 
     def _keep(self, key: bytes, state: bytes) -> None:
         size = len(state) + _ENTRY_BYTES

@@ -9,7 +9,7 @@ import numpy as np
 
 from sevenfold.algebra.grouping import gather
 from sevenfold.algebra.layout import Groups
-from sevenfold.algebra.packed import newest_us, read_packed, update_sound
+from sevenfold.algebra.packed import newest_us, read_packed, update_packed
 from sevenfold.engines.hot import HotStates
 from sevenfold.engines.rows import keep_rows
 from sevenfold.errors import StoreError
@@ -132,7 +132,7 @@ def _touch(view: ViewPlan, hashed: HashedBatch) -> _Touched | None:
 def _updated(entry: _Touched, words: Ints, places: Ints) -> tuple[Ints, Ints]:
     """The states of the keys after their events, and their ends, from where they lie now."""
     layout = entry.view.layout
-    new, ends, damaged = update_sound(layout, words, places, entry.events, entry.columns.arrays())
+    new, ends, damaged = update_packed(layout, words, places, entry.events, entry.columns.arrays())
     if damaged >= 0:
         raise _damage(entry.view, key_bytes(entry.hashes, entry.view.view_id)[damaged])
     return new, ends

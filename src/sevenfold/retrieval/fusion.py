@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sevenfold.retrieval.protocol import Candidates
 from sevenfold.types import Floats, Ints
 
-__all__ = ["Fused", "candidate_fields", "field_names", "fuse", "unproposed"]
+__all__ = ["Fused", "candidate_fields", "fuse", "unproposed"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,20 +70,14 @@ def fuse(proposals: Sequence[Candidates], limit: int) -> Fused:
     return Fused(chosen, sources, scores)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def unproposed(n: int, generators: int) -> Fused:
-    """`n` items that none of so many generators proposed, as a request gives them; not to be written to."""
+    """`n` items that none of so many generators proposed, as a request gives them; its arrays cannot be written to."""
     scores = np.full((n, generators), np.nan, dtype=np.float32)
-    return Fused(np.arange(n, dtype=np.int64), np.zeros(n, dtype=np.uint32), scores)
-
-
-def field_names(names: Sequence[str]) -> frozenset[str]:
-    """The names of `candidate_fields`.
-
-    >>> sorted(field_names(["own"]))
-    ['own_score', 'own_share']
-    """
-    return frozenset(f"{name}_{what}" for name in names for what in ("score", "share"))
+    codes, sources = np.arange(n, dtype=np.int64), np.zeros(n, dtype=np.uint32)
+    for shared in (codes, sources, scores):
+        shared.flags.writeable = False
+    return Fused(codes, sources, scores)
 
 
 def candidate_fields(scores: npt.NDArray[np.float32], names: Sequence[str]) -> dict[str, Floats]:

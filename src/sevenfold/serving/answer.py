@@ -16,7 +16,7 @@ from sevenfold.errors import SevenfoldError, StoreError
 from sevenfold.features.assemble import assemble
 from sevenfold.features.frame import Spine
 from sevenfold.retrieval.build import Retrieval
-from sevenfold.retrieval.fusion import candidate_fields, field_names, unproposed
+from sevenfold.retrieval.fusion import candidate_fields, unproposed
 from sevenfold.retrieval.protocol import Query
 from sevenfold.serving.ahead import Ahead
 from sevenfold.serving.budget import Budget, Pace, split_of
@@ -108,9 +108,10 @@ class Answering:
     def reads_candidates(self, names: tuple[str, ...]) -> bool:
         """Whether some of `names` are computed from what the generators tell of a candidate."""
         if names not in self._reads_candidates:
-            told = field_names(self.retrieval.names)
+            generators = self.retrieval.names
+            told = candidate_fields(unproposed(0, len(generators)).scores, generators)
             inputs = self.engine.plan.inputs(names)
-            self._reads_candidates[names] = not told.isdisjoint(inputs)
+            self._reads_candidates[names] = not told.keys().isdisjoint(inputs)
         return self._reads_candidates[names]
 
     def read(self, txn: Transaction, names: Sequence[str], spine: Spine) -> Vectors:

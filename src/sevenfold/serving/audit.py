@@ -25,7 +25,7 @@ from sevenfold.features.plan import KeyPart, Reading
 from sevenfold.hashing import hash128, siphash128
 from sevenfold.retrieval.fusion import candidate_fields
 from sevenfold.serving.definition import Definition
-from sevenfold.serving.ingest import made_up
+from sevenfold.serving.made_up import made_up
 from sevenfold.serving.prediction_log import (
     Prediction,
     Sealed,

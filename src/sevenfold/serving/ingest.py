@@ -31,9 +31,8 @@ from sevenfold.stores.clamped import keep_originals
 from sevenfold.stores.dead_letters import bury
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import append, arranged, floor_us, fresh, position
-from sevenfold.stores.memory import MemoryStore
 from sevenfold.stores.tables import META
-from sevenfold.types import Column, DeadLetter, EventBatch, Instant, Ints, Texts
+from sevenfold.types import DeadLetter, EventBatch, Instant, Ints
 
 __all__ = [
     "Beside",
@@ -43,7 +42,6 @@ __all__ = [
     "Observer",
     "Post",
     "Refusal",
-    "made_up",
     "read_counts",
     "uncount_letters",
 ]
@@ -195,16 +193,10 @@ class Ingest:
         with self._store.read() as txn:
             return position(txn)
 
-    def rehearse(self) -> None:
-        """Take a made-up event of each stream in, into a store of its own: what is compiled then is then ready.
-
-        The first event would else wait for the compiler, on a new machine for a quarter of a minute.
-        """
-        streams = {name: validator.stream for name, validator in self._validators.items()}
-        stage = Ingest(MemoryStore(), streams, OnlineEngine(self._engine.plan), self._clock)
-        with stage._store.write() as txn:
-            for validator in stage._validators.values():
-                stage._take(txn, made_up(validator.stream))
+    def rehearse(self, batch: EventBatch) -> None:
+        """Take a batch in that nobody gave: what takes others in is then compiled."""
+        with self._store.write() as txn:
+            self._take(txn, batch)
 
     @property
     def views(self) -> tuple[ViewPlan, ...]:
@@ -424,20 +416,6 @@ def _clamped(checked: Validated, kept: Sequence[EventBatch]) -> dict[str, Instan
     told = zip(reversed(names), reversed(checked.originals[rows].tolist()), strict=True)
     # Of two of one id the first counts: the other is a second delivery.
     return {name: us for name, us in told if name is not None and name in new}
-
-
-def made_up(stream: Stream) -> EventBatch:
-    """One event of a stream that says nothing but its keys."""
-    nothing = Validator(stream).rows([]).batch
-    one = Texts.of(["made up"])
-    fields: dict[str, Column] = {
-        name: Texts.of([None])
-        if isinstance(column, Texts)
-        else np.full((1, *column.shape[1:]), np.nan)
-        for name, column in nothing.fields.items()
-    }
-    at = np.zeros(1, dtype=np.int64)
-    return EventBatch(nothing.stream, at, at, one, dict.fromkeys(nothing.keys, one), fields)
 
 
 def _letters(

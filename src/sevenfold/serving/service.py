@@ -15,12 +15,11 @@ from sevenfold.engines.online import OnlineEngine
 from sevenfold.errors import InputError, ServingError, StoreFullError
 from sevenfold.features.frame import Spine
 from sevenfold.models.paths import Choice
-from sevenfold.models.trees import rehearse_trees
 from sevenfold.registry.registry import Registry
 from sevenfold.retrieval.build import Retrieval, build_retrieval
 from sevenfold.serving.ahead import ahead_of
 from sevenfold.serving.answer import Answering
-from sevenfold.serving.audit import Audit, rehearse_round
+from sevenfold.serving.audit import Audit
 from sevenfold.serving.background import Job
 from sevenfold.serving.basis import Basis, read_basis
 from sevenfold.serving.caches import Caches, hot_states, slates_of
@@ -41,6 +40,7 @@ from sevenfold.serving.pending import Draft, Pending
 from sevenfold.serving.prediction_log import Prediction, find_prediction
 from sevenfold.serving.record import keep_record
 from sevenfold.serving.referee import Referee
+from sevenfold.serving.rehearsal import rehearse
 from sevenfold.serving.repeated import check_fresh, check_same
 from sevenfold.serving.request import (
     FeaturesAnswer,
@@ -58,7 +58,6 @@ from sevenfold.serving.slate_table import Slate, SlateTable, served_table
 from sevenfold.spec.system import System
 from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import blocks, frontier_us, last_known_us, position
-from sevenfold.stores.syncing import rehearse_syncing
 from sevenfold.types import Instant, Texts
 from sevenfold.watch import Watch
 
@@ -371,12 +370,8 @@ class Service:
             return self._answering.probe(txn, Spine(np.array([t_us]), keys))
 
     def rehearse(self) -> None:
-        """Have everything compiled that takes events in, scores or audits; `ready` does so for answers."""
-        self._ingest.rehearse()
-        rehearse_trees()
-        rehearse_syncing()
-        if self.audit.share > 0:
-            rehearse_round(self.definition)
+        """Have everything compiled that takes events in, keeps states, scores or audits; `ready` does so for answers."""
+        rehearse(self.definition, self._clock, self.audit.share > 0)
 
     def table_now(self) -> tuple[SlateTable | None, Instant]:
         """The table of slates that is served, if there is one, and the instant that its age is counted to."""

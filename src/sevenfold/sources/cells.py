@@ -84,31 +84,23 @@ def _named(path: str, column: RawColumn, flaws: Flaws) -> Texts:
 
 
 def _numbers(field: Number, path: str, column: RawColumn, flaws: Flaws) -> Floats:
-    number = column.is_kind(NUMBER, BIG)
-    if not column.only(NUMBER, BIG, NULL):
-        _refuse(
-            flaws,
-            column,
-            path,
-            ~(number | column.is_kind(NULL)),
-            "wrong_type",
-            "is not a number; give a number or null",
-        )
+    number = _numeric(path, column, flaws, "a number")
     _refuse_infinite(column, path, number, flaws)
     return _in_range(field, path, column, number, flaws)
 
 
-def _integers(field: Integer, path: str, column: RawColumn, flaws: Flaws) -> Floats:
+def _numeric(path: str, column: RawColumn, flaws: Flaws, wanted: str) -> Bools:
+    """Which cells (n,) are numbers; those that are neither a number nor null are refused."""
     number = column.is_kind(NUMBER, BIG)
     if not column.only(NUMBER, BIG, NULL):
-        _refuse(
-            flaws,
-            column,
-            path,
-            ~(number | column.is_kind(NULL)),
-            "wrong_type",
-            "is not a number; give a whole number or null",
-        )
+        others = ~(number | column.is_kind(NULL))
+        sentence = f"is not a number; give {wanted} or null"
+        _refuse(flaws, column, path, others, "wrong_type", sentence)
+    return number
+
+
+def _integers(field: Integer, path: str, column: RawColumn, flaws: Flaws) -> Floats:
+    number = _numeric(path, column, flaws, "a whole number")
     _refuse_infinite(column, path, column.is_kind(NUMBER), flaws)
     _refuse(
         flaws,

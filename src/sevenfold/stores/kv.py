@@ -233,8 +233,13 @@ def parted(found: Words, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
     return [(words, part) for part in np.split(places, ends[:-1])]
 
 
-def laid_out(data: bytes | memoryview, lengths: Ints) -> Words:
-    """Values that lie one after the other, as words and places."""
+def laid_out(data: bytes | bytearray | memoryview, lengths: Ints) -> Words:
+    """Values that lie one after the other, as words and places.
+
+    Words may be written to, whoever keeps them: for those that may not each kernel would be compiled once more.
+    """
+    if not isinstance(data, bytearray):
+        data = bytearray(data)
     places = np.empty((len(lengths), 2), dtype=np.int64)
     np.cumsum(lengths, out=places[:, 1])
     np.subtract(places[:, 1], lengths, out=places[:, 0])

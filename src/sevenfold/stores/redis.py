@@ -454,7 +454,7 @@ def _aligned(stored: list[bytes | None]) -> Words:
     if None in there or min(map(len, there), default=BEFORE) < BEFORE:
         nothing = bytes(BEFORE)  # of no value, or of a deleted one
         there = [raw if raw is not None and len(raw) > BEFORE else nothing for raw in there]
-    fill = bytes(16 - BEFORE)
+    fill = bytearray(16 - BEFORE)  # so that what is joined may be written to, as `laid_out` has it
     lengths = np.array(list(map(len, there)), dtype=np.int64)
     data = fill.join([b"", *there])
     places = np.empty((len(there), 2), dtype=np.int64)

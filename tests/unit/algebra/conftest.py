@@ -26,7 +26,10 @@ class OneKey:
         """The state after `events`, in log order."""
         groups = Groups(np.array([0, len(events)]), np.arange(len(events)))
         place = np.array([[0, 8 * len(self.words)]])
-        self.words, _ = update_packed(self.layout, self.words, place, groups, columns(events))
+        self.words, _, damaged = update_packed(
+            self.layout, self.words, place, groups, columns(events)
+        )
+        assert damaged == -1
         return self
 
     def read(self, t_us: int) -> Floats:

@@ -67,7 +67,10 @@ def applied(layout: Layout, columns: Columns, key: Ints, cuts: list[int]) -> tup
     words, ends = np.empty(0, dtype=np.int64), np.zeros(KEYS, dtype=np.int64)
     for rows in np.split(np.arange(len(key)), cuts):
         part = Columns(*(column[rows] for column in columns))
-        words, ends = update_packed(layout, words, places(ends), bucket(key[rows], KEYS), part)
+        words, ends, damaged = update_packed(
+            layout, words, places(ends), bucket(key[rows], KEYS), part
+        )
+        assert damaged == -1
     return words, ends
 
 
@@ -141,7 +144,7 @@ def test_an_attribute_is_kept_while_it_is_younger_than_its_ttl(t_us: int, state:
     rows = Columns(
         np.array([50]), np.array([51]), np.array([[3.0]]), np.empty((1, 0), dtype=np.int64)
     )
-    words, ends = update_packed(
+    words, ends, _ = update_packed(
         layout, np.empty(0, np.int64), NO_STATE, bucket(np.zeros(1, np.int64), 1), rows
     )
     values, states, _ = read_packed(layout, words, places(ends), t_us)
@@ -155,7 +158,7 @@ def test_a_known_null_is_not_a_missing_row() -> None:
     rows = Columns(
         np.array([50]), np.array([51]), np.array([[np.nan]]), np.empty((1, 0), dtype=np.int64)
     )
-    words, ends = update_packed(
+    words, ends, _ = update_packed(
         layout, np.empty(0, np.int64), NO_STATE, bucket(np.zeros(1, np.int64), 1), rows
     )
     both, ends = np.concatenate([words]), np.array([len(words), len(words)])

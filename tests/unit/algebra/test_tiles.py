@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sevenfold.algebra.grouping import bucket
 from sevenfold.algebra.layout import (
     COUNT,
     COUNT_ALL,
@@ -20,7 +21,7 @@ from sevenfold.algebra.layout import (
     Slices,
     lay_out,
 )
-from sevenfold.algebra.packed import first_damaged, read_packed, update_packed
+from sevenfold.algebra.packed import read_packed, update_packed
 from sevenfold.algebra.replay import replay
 from sevenfold.stores.kv import laid_out
 from sevenfold.types import Floats, Ints
@@ -52,7 +53,7 @@ HAPPENED = st.lists(
 def of_one_key(events: list[tuple[int, float, float]]) -> Columns:
     event_us = np.array([event[0] for event in events], dtype=np.int64)
     known_us = np.maximum.accumulate(event_us)
-    numbers = np.array([event[1:] for event in events], dtype=np.float64)
+    numbers = np.array([event[1:] for event in events], dtype=np.float64).reshape(-1, 2)
     return Columns(event_us, known_us, numbers, np.empty((len(events), 0), dtype=np.int64))
 
 
@@ -61,7 +62,8 @@ def applied(layout: Layout, columns: Columns, cuts: list[int]) -> tuple[Ints, In
     for rows in np.split(np.arange(len(columns.known_us)), cuts):
         part = Columns(*(column[rows] for column in columns))
         events = Groups(np.array([0, len(rows)]), np.arange(len(rows)))
-        words, ends = update_packed(layout, words, places(ends), events, part)
+        words, ends, damaged = update_packed(layout, words, places(ends), events, part)
+        assert damaged == -1
     return words, ends
 
 
@@ -86,9 +88,9 @@ def test_what_lies_there_is_read_as_what_is_worked_on(
     words, ends = applied(layout, columns, sorted(min(cut, len(events)) for cut in cuts))
     whole, _ = applied(layout, columns, [])
     assert words.tobytes() == whole.tobytes()
-    assert first_damaged(layout, words, places(ends)) == -1
     t_us = int(columns.known_us[-1]) + later
-    values, states, _ = read_packed(layout, words, places(ends), t_us)
+    values, states, damaged = read_packed(layout, words, places(ends), t_us)
+    assert damaged == -1
     expected, expected_states = replayed(layout, columns, t_us)
     assert values.tobytes() == expected.tobytes()
     assert states.tobytes() == expected_states.tobytes()
@@ -148,7 +150,9 @@ def test_a_damaged_word_is_told_or_read_as_another_state(
     head = layout.fixed + layout.tables.levels[0, 9]
     n = int(words[layout.fixed]) & 0x1FFFF
     words[place] ^= np.uint64(1 << bit).astype(np.int64)
-    is_told = first_damaged(layout, words, places(ends)) == 0
+    nothing = of_one_key([])
+    told = update_packed(layout, words, places(ends), bucket(np.empty(0, np.int64), 1), nothing)[2]
+    is_told = told == 0
     _, _, damaged = read_packed(layout, words, places(ends), 20 * hop_us)
     assert (damaged == 0) == is_told  # else it is within its bounds, whatever it says
     if place == layout.fixed and (bit < 17 or hop_us == HOUR):

@@ -14,7 +14,6 @@ from sevenfold.models.lightgbm import LightGBMModel, LightGBMSettings
 from sevenfold.models.paths import ScoringPath, choose_among, paths_of
 from sevenfold.models.probe import Probe
 from sevenfold.serving.prediction_log import find_prediction
-from sevenfold.serving.rehearsal import rehearse
 
 NAMES = ["item__sum_pieces", "item__count_7d"]  # in another order than they are served
 
@@ -128,9 +127,7 @@ def test_what_scores_trees_is_compiled_before_it_has_to(
     stall: Any, model: LightGBMModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    for module in ("service", "rehearsal"):
-        name = f"sevenfold.serving.{module}.rehearse_trees"
-        monkeypatch.setattr(name, lambda module=module: asked.append(module))
+    name = "sevenfold.serving.rehearsal.rehearse_trees"
+    monkeypatch.setattr(name, lambda: asked.append("trees"))
     stall.service.rehearse()
-    rehearse(stall.service.system, stall.clock)
-    assert asked == ["service", "rehearsal"]
+    assert asked == ["trees"]
