@@ -122,7 +122,7 @@ def _update_packed(  # arrays one by one: of tuples of them the compiler's door 
         begin, end = begin >> 3, end >> 3
         _unpack(tables, old, old_values, begin, end, work, floats)
         for i in range(starts[key], starts[key + 1]):
-            update(tables, work, floats, columns, rows[i])
+            update(tables, work, floats, columns, rows[i], columns.known_us[rows[i]])
         if starts[key + 1] > starts[key]:
             settle(tables, work, columns.known_us[rows[starts[key + 1] - 1]])
         at = _pack(tables, work, floats, new, new_values, at)

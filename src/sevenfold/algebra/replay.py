@@ -61,7 +61,7 @@ def _replay(
             # Many candidates of one request share the keys of its query: one read does for all.
             if i == starts[key] or t_us[i - 1] != t:
                 while event < events_end and columns.known_us[event] < t:
-                    update(tables, work, floats, columns, event)
+                    update(tables, work, floats, columns, event, t)
                     event += 1
                 read_state(
                     tables,

@@ -112,15 +112,17 @@ def clear(tables: Tables, state: Ints, floats: Floats) -> None:
 
 
 @kernel
-def update(tables: Tables, state: Ints, floats: Floats, columns: Columns, row: int) -> None:
-    """Add the event at `row` of `columns` to a working state; events of a key must come in log order.
+def update(
+    tables: Tables, state: Ints, floats: Floats, columns: Columns, row: int, read_us: int
+) -> None:
+    """Add the event at `row` of `columns` to a working state, which is not read before `read_us`; events of a key must come in log order.
 
-    Tiles that no window can reach any more stay until there is no room, or until `settle`.
+    No tile is made that no window can reach then. Those that none can reach any more stay until there is no room, or until `settle`.
     """
     state[0] = max(state[0], columns.event_us[row])
     _update_lasts(tables, state, floats, columns, row)
     _update_decays(tables, state, floats, columns, row)
-    _update_levels(tables, state, floats, columns, row)
+    _update_levels(tables, state, floats, columns, row, read_us)
     _update_distincts(tables, state, columns, row)
     if tables.sections.shape[0] > 0:
         _update_sections(tables, state, floats, columns, row)
@@ -148,9 +150,11 @@ def _update_decays(tables: Tables, state: Ints, floats: Floats, columns: Columns
 
 
 @kernel
-def _update_levels(tables: Tables, state: Ints, floats: Floats, columns: Columns, row: int) -> None:
+def _update_levels(
+    tables: Tables, state: Ints, floats: Floats, columns: Columns, row: int, read_us: int
+) -> None:
     for i in range(tables.levels.shape[0]):
-        tile = _tile_of(tables, i, state, floats, columns.event_us[row], columns.known_us[row])
+        tile = _tile_of(tables, i, state, floats, columns.event_us[row], read_us)
         if tile >= 0:
             state[tile + 1] += 1
             if tables.levels[i, 6] + tables.levels[i, 7] > 0:
@@ -253,22 +257,25 @@ def settle(tables: Tables, state: Ints, known_us: int) -> None:
 
 @kernel
 def _tile_of(
-    tables: Tables, level: int, state: Ints, floats: Floats, event_us: int, known_us: int
+    tables: Tables, level: int, state: Ints, floats: Floats, event_us: int, read_us: int
 ) -> int:
-    """The offset of the tile that an event falls into, -1 when no window can reach it any more."""
+    """The offset of the tile that an event falls into, -1 when no window can reach it at `read_us` or later."""
     hop, offset, record = tables.levels[level, 0], tables.levels[level, 3], tables.levels[level, 5]
     start, n = np.int64(0), state[offset]
     if hop > 0:
+        last_gone = _last_gone(tables, level, read_us)
+        if event_us <= last_gone:
+            return -1
         # Most events fall into the newest tile: no division for them, it would take longer than the rest.
         newest = offset + 1 + (n - 1) * record
         if n > 0 and state[newest] <= event_us < state[newest] + hop:
             start = state[newest]
         else:
             start = (event_us // hop) * hop
-        if start <= _last_gone(tables, level, known_us):
+        if start <= last_gone:
             return -1
         if n == tables.levels[level, 4]:
-            _drop_tiles(tables, level, state, known_us)
+            _drop_tiles(tables, level, state, read_us)
     columns, firsts = tables.levels[level, 2], tables.levels[level, 7]
     return _find_tile(state, floats, offset, record, int(start), columns, firsts)
 
