@@ -155,14 +155,22 @@ def _update_levels(
 ) -> None:
     for i in range(tables.levels.shape[0]):
         tile = _tile_of(tables, i, state, floats, columns.event_us[row], read_us)
-        if tile >= 0:
-            state[tile + 1] += 1
-            if tables.levels[i, 6] + tables.levels[i, 7] > 0:
-                _update_rest(tables, i, state, floats, columns, row, tile)
-            for slot in range(tables.levels[i, 2]):
-                x = columns.numbers[row, tables.level_columns[i, slot]]
-                if not np.isnan(x):
-                    _add(state, floats, tile + 2 + 5 * slot, x)
+        if tile < 0:
+            continue
+        is_new = state[tile + 1] == 0
+        state[tile + 1] += 1
+        if tables.levels[i, 6] + tables.levels[i, 7] > 0:
+            if is_new:
+                for slot in range(tables.levels[i, 2]):
+                    _begin(state, floats, tile + 2 + 5 * slot)
+            is_new = False
+            _update_rest(tables, i, state, floats, columns, row, tile)
+        for slot in range(tables.levels[i, 2]):
+            x = columns.numbers[row, tables.level_columns[i, slot]]
+            if is_new:
+                _begin_with(state, floats, tile + 2 + 5 * slot, x)
+            elif not np.isnan(x):
+                _add(state, floats, tile + 2 + 5 * slot, x)
 
 
 @called
@@ -287,6 +295,30 @@ def _last_gone(tables: Tables, level: int, known_us: int) -> int:
 
 
 @kernel
+def _begin(state: Ints, floats: Floats, at: int) -> None:
+    state[at] = 0
+    floats[at + 1] = 0.0
+    floats[at + 2] = 0.0
+    floats[at + 3] = np.inf
+    floats[at + 4] = -np.inf
+
+
+@kernel
+def _begin_with(state: Ints, floats: Floats, at: int, x: float) -> None:
+    """What `_add` makes of nothing and x: in one go, as most tiles are of one event."""
+    if np.isfinite(x):
+        state[at] = 1
+        floats[at + 1] = 0.0 + x
+        floats[at + 2] = 0.0
+        floats[at + 3] = x
+        floats[at + 4] = x
+        return
+    _begin(state, floats, at)
+    if not np.isnan(x):
+        _add(state, floats, at, x)
+
+
+@kernel
 def _add(state: Ints, floats: Floats, at: int, x: float) -> None:
     state[at] += 1
     high, low = add_compensated(floats[at + 1], floats[at + 2], x)
@@ -327,13 +359,6 @@ def _find_tile(
     state[offset] = n + 1
     state[tile] = start
     state[tile + 1] = 0
-    for slot in range(columns):
-        at = tile + 2 + 5 * slot
-        state[at] = 0
-        floats[at + 1] = 0.0
-        floats[at + 2] = 0.0
-        floats[at + 3] = np.inf
-        floats[at + 4] = -np.inf
     for at in range(tile + 2 + 5 * columns, tile + record):
         state[at] = 0
     for at in range(tile + record - 2 * firsts, tile + record, 2):
