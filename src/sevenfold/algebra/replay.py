@@ -76,6 +76,8 @@ def _replay(
                     first,
                     False,
                 )
+            at = rows[i]
             for i_read in range(values.shape[0]):
-                values[i_read, rows[i]] = row_values[0, i_read]
-                states[i_read, rows[i]] = row_states[0, i_read]
+                values[i_read, at] = row_values[0, i_read]
+            for i_read in range(values.shape[0]):
+                states[i_read, at] = row_states[0, i_read]
