@@ -53,12 +53,22 @@ MUTANTS = {
     "late event counted where it became known": (
         "algebra/update.py",
         "start = (event_us // hop) * hop",
-        "start = (known_us // hop) * hop",
+        "start = (read_us // hop) * hop",
     ),
     "tiles dropped a hop too early": (
         "algebra/update.py",
         "known_us - tables.levels[level, 1] - tables.levels[level, 0]",
         "known_us - tables.levels[level, 1]",
+    ),
+    "a tile that a read can still reach is not made": (
+        "algebra/update.py",
+        "if event_us <= last_gone:",
+        "if event_us <= last_gone + hop:",
+    ),
+    "a tile begun with one event has nothing of it but the sum": (
+        "algebra/update.py",
+        "        floats[at + 4] = x\n        return\n",
+        "        floats[at + 4] = 0.0\n        return\n",
     ),
     "late event decays the wrong way": (
         "algebra/update.py",
@@ -257,7 +267,7 @@ MUTANTS = {
     ),
     "offline gives rows in the order of keys": (
         "algebra/replay.py",
-        "                values[i_read, rows[i]] =",
+        "                values[i_read, at] =",
         "                values[i_read, i] =",
     ),
     "filter left out": (
