@@ -8,7 +8,7 @@ import platform
 import struct
 import sys
 
-__all__ = ["BRIEF_S", "LONG_S", "SHORT_S", "ask_for_turns"]
+__all__ = ["BRIEF_S", "LONG_S", "SHORT_S", "ask_for_turns", "take_leisure"]
 
 BRIEF_S = 0.000_1
 """For a thread that only waits: a hundred microseconds, the least there is."""
@@ -40,3 +40,18 @@ def ask_for_turns(seconds: float) -> bool:
         return int(ctypes.CDLL(None).syscall(call, 0, wanted, 0)) == 0
     except (AttributeError, OSError):
         return False
+
+
+def take_leisure(pid: int = 0) -> bool:
+    """Have a thread, the calling one or the first of a process, and what it starts from now on, run only while nobody else wants the processor; whether the system does that.
+
+    A lower priority does not do: what has it and is at work keeps the processor for the rest of a tick, some milliseconds, when another wakes that has had its share.
+    There is no way back without a privilege. So it is for what holds nothing that others wait for.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+    except OSError:  # not allowed here, or it has ended
+        return False
+    return True

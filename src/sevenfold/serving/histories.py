@@ -25,6 +25,7 @@ _LOOK_S = 0.5
 _SURVEY_S = 5.0
 _VERIFY_S = 86_400.0
 _ASIDE_S = 60.0
+_MOST_HEADS = 10
 
 
 def wanted_keys(plan: Plan) -> dict[str, list[tuple[str, ...]]]:
@@ -38,7 +39,8 @@ def wanted_keys(plan: Plan) -> dict[str, list[tuple[str, ...]]]:
 class Keeping:
     """Has the histories in `folder` kept, of the store at `url`, so that at most about `head_events` are behind.
 
-    With `head_events` 0 nothing is kept. `hold` says when not to begin: while the log is being rewritten.
+    With `head_events` 0 nothing is kept. `hold` says when not to begin: while the log is being rewritten. The process is at leisure until ten times
+    as many are behind; while the server is `pressed`, none is at work until then.
     """
 
     name = "history"
@@ -58,6 +60,8 @@ class Keeping:
         self._generation = ""
         self._is_new = False
         self._kept = Kept()
+        self._is_at_leisure = False
+        self.pressed: Callable[[], bool] = lambda: False
 
     @property
     def pid(self) -> int:
@@ -91,23 +95,27 @@ class Keeping:
         if self.pid:
             self.look_after()
             return False
+        behind = self._behind()
         with self._store.read() as txn:
-            behind = position(txn) - self._stop
             is_same = generation(txn) == self._generation
         if now_s >= self._survey_s or not is_same or behind >= self._head_events:
             self._survey()
         to_verify = self._kept.segments > 0 and now_s >= self._verify_s
         is_due = self._is_new or self._kept.is_void or self._kept.behind >= self._head_events
-        if self._hold() or not (is_due or to_verify):
+        is_far = self._is_far_behind()
+        rests = self._hold() or (self.pressed() and not is_far)
+        if rests or not (is_due or to_verify):
             return False
-        self._start(to_verify)
+        self._start(to_verify, not is_far)
         return True
 
     def look_after(self) -> None:
         """Note what the process has done; StoreError when it failed."""
         if not self.pid:
             return
-        if self._hold():
+        # What is at leisure may have nothing of the processor for long, and the store keeps all for it that it reads.
+        has_none = self._is_at_leisure and (self.pressed() or self._is_far_behind())
+        if self._hold() or has_none:
             self.close()
             return
         code = self._keeper.code
@@ -136,9 +144,18 @@ class Keeping:
         """End the process, at once: what it has half-done is swept by the next."""
         self._keeper.close()
 
-    def _start(self, verify: bool) -> None:
+    def _behind(self) -> int:
+        """Events that no segment has, as far as was looked."""
+        with self._store.read() as txn:
+            return position(txn) - self._stop
+
+    def _is_far_behind(self) -> bool:
+        return self._behind() >= _MOST_HEADS * self._head_events
+
+    def _start(self, verify: bool, at_leisure: bool) -> None:
         orders = Orders(self._url, str(self.folder), self._wanted, self._head_events, verify=verify)
-        self._keeper.start(orders)
+        self._keeper.start(orders, at_leisure)
+        self._is_at_leisure = at_leisure
         self._is_new = False
         if verify or not self._kept.segments:  # what it is about to write needs no second look
             self._verify_s = elapsed_s() + _VERIFY_S

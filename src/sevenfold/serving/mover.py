@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from sevenfold.serving.sealed_answers import SealedAnswers
 from sevenfold.stores.companion import Companion
 from sevenfold.stores.kv import Transaction
 from sevenfold.stores.open import open_store
+from sevenfold.turns import take_leisure
 
 __all__ = ["Orders", "is_forgetting", "main", "move"]
 
@@ -58,14 +60,19 @@ def move(given: Orders, linger_s: float = _LINGER_S) -> None:
 
 def _rotate(rotation: Rotation, linger_s: float) -> None:
     idle_s = 0.0
-    while idle_s < linger_s:
-        begun_s = elapsed_s()
-        if rotation.rotate():
-            idle_s = 0.0
-            time.sleep(rotation.rest_s(elapsed_s() - begun_s))
-        else:
-            time.sleep(_LOOK_S)
-            idle_s += _LOOK_S
+    # A file is made at leisure, unless answers come faster than that. Not so what has the store's one turn to write: answers would wait for it, and keep
+    # it from the processor.
+    with ThreadPoolExecutor(1, "leisure", take_leisure) as leisure:
+        while idle_s < linger_s:
+            begun_s = elapsed_s()
+            is_late = rotation.is_far_behind()
+            made = rotation.make() if is_late else leisure.submit(rotation.make).result()
+            if made is not None and rotation.settle(*made):
+                idle_s = 0.0
+                time.sleep(rotation.rest_s(elapsed_s() - begun_s))
+            else:
+                time.sleep(_LOOK_S)
+                idle_s += _LOOK_S
 
 
 def main() -> None:

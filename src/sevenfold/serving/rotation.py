@@ -64,8 +64,8 @@ class Rotation:
 
     def rotate(self) -> bool:
         """Move the oldest answers into one file, if that is due; whether it was done."""
-        made = self._make() if self.is_due() else None
-        return made is not None and self._settle(*made)
+        made = self.make()
+        return made is not None and self.settle(*made)
 
     def rest_s(self, took_s: float) -> float:
         """How long nothing is to be moved after a file that took so long, in seconds."""
@@ -83,8 +83,10 @@ class Rotation:
                 return False
             return next(txn.scan(PREDICTIONS, _behind(txn), _frontier(txn)), None) is not None
 
-    def _make(self) -> tuple[SealedFile, list[bytes]] | None:
-        """A file of the oldest answers of the store, which does not name it yet, and their keys as read back from it."""
+    def make(self) -> tuple[SealedFile, list[bytes]] | None:
+        """A file of the oldest answers of the store, which does not name it yet, and their keys as read back from it; None where none is due."""
+        if not self.is_due():
+            return None
         with self._store.read() as txn:
             taken = self._taken(txn)
             lists = {answer.features for _, answer in taken}
@@ -108,7 +110,7 @@ class Rotation:
             taken.append((key, answer))
         return taken
 
-    def _settle(self, file: SealedFile, read_back: list[bytes]) -> bool:
+    def settle(self, file: SealedFile, read_back: list[bytes]) -> bool:
         """Name the file and delete its answers from the store, unless they are not what was read back."""
         with self._store.write() as txn:
             keys = [key for key, _ in txn.scan(PREDICTIONS, file.first, file.last + b"\0")]

@@ -59,8 +59,9 @@ class Site:
             self.metrics.watch(GateMetrics(self._gate))
             service.shadow.pressed = self._gate.is_pressed
             service.auditing.pressed = self._gate.is_refusing
-            if service.moving is not None:
-                service.moving.pressed = self._gate.is_refusing
+            for beside in (service.moving, service.keeping):
+                if beside is not None:
+                    beside.pressed = self._gate.is_refusing
         self.gathering = Gathering(service.accept_posts)
         self.encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
-from sevenfold.turns import LONG_S, ask_for_turns
+from sevenfold.turns import LONG_S, ask_for_turns, take_leisure
 
 __all__ = ["Companion"]
 
@@ -43,8 +43,11 @@ class Companion:
         """What the process ended with, below 0 by a signal; None while it is at work, and where there is none."""
         return self._process.poll() if self._process else None
 
-    def start(self, orders: msgspec.Struct) -> None:
-        """Start the process with its orders; raises OSError when it cannot be started."""
+    def start(self, orders: msgspec.Struct, at_leisure: bool = False) -> None:
+        """Start the process with its orders; raises OSError when it cannot be started.
+
+        One `at_leisure` has of the processor only what nobody else wants, where the system lets it, and else a lower priority.
+        """
         self.close()
         command = [sys.executable, "-m", self._module]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
@@ -52,6 +55,8 @@ class Companion:
             # At once: what it loads first takes a second of the processor.
             niceness = os.getpriority(os.PRIO_PROCESS, 0) + _NICE
             os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)
+        if at_leisure:
+            take_leisure(self._process.pid)
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # it has ended already: its code says so
             self._process.stdin.write(msgspec.json.encode(orders) + b"\n")

@@ -249,6 +249,51 @@ def test_a_process_that_fails_is_told_and_tried_again_later(
     until(keeping, store, lambda kept: kept.behind == 0)
 
 
+def is_at_leisure(pid: int) -> bool:
+    return os.sched_getscheduler(pid) == os.SCHED_IDLE
+
+
+def begun(keeping: Keeping) -> int:
+    """The process after a step of the job, 0 where it has begun none."""
+    keeping.look_again()
+    keeping.step()
+    return keeping.pid
+
+
+def test_the_process_is_at_leisure_and_ended_under_pressure_until_far_behind(
+    keeping: Keeping, store: LmdbStore
+) -> None:
+    pressed = [True]
+    keeping.pressed = lambda: pressed[0]
+    log(store, 3 * HEAD)
+    assert not begun(keeping)
+    pressed[0] = False
+    pid = begun(keeping)
+    assert is_at_leisure(pid)
+    pressed[0] = True
+    assert not begun(keeping)
+    assert not alive(pid)
+    log(store, 8 * HEAD)
+    late = begun(keeping)
+    assert not is_at_leisure(late)
+    assert begun(keeping) == late
+    until(keeping, store, lambda kept: kept.behind < HEAD)
+
+
+def test_a_process_at_leisure_that_comes_to_nothing_is_ended_for_one_that_does(
+    keeping: Keeping, store: LmdbStore
+) -> None:
+    log(store, 3 * HEAD)
+    pid = begun(keeping)
+    assert is_at_leisure(pid)
+    os.kill(pid, signal.SIGSTOP)  # as one that never has the processor
+    log(store, 8 * HEAD)
+    assert not begun(keeping)
+    assert not alive(pid)
+    assert not is_at_leisure(begun(keeping))
+    until(keeping, store, lambda kept: kept.behind < HEAD)
+
+
 def test_nothing_is_kept_without_a_head(store: LmdbStore, tmp_path: Path) -> None:
     keeping = Keeping(store, "lmdb:none", tmp_path / "history", 0, lambda: False)
     keeping.use(BY_USER)

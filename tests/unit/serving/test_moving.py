@@ -108,6 +108,25 @@ def test_what_is_over_the_head_is_moved_and_nothing_lost(place: Place) -> None:
     assert not place.moving._rotation.is_due()
 
 
+def threads_of(pid: int) -> dict[int, int]:
+    """How each thread of a process is scheduled."""
+    tasks = [int(each.name) for each in Path(f"/proc/{pid}/task").iterdir()]
+    return {task: os.sched_getscheduler(task) for task in tasks}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no such class")
+@pytest.mark.parametrize("is_late", [False, True])
+def test_files_are_made_at_leisure_and_the_store_is_not_written_so(
+    place: Place, is_late: bool
+) -> None:
+    place.moving = place.of(Bounds(1 if is_late else HEAD, ROWS))  # ten times as many are there
+    assert place.step()
+    place.until(lambda: place.in_files() == 30)
+    found = threads_of(place.moving.pid)
+    assert found.pop(place.moving.pid) == os.SCHED_OTHER
+    assert (os.SCHED_IDLE in found.values()) == (not is_late)
+
+
 def test_nothing_moves_when_nothing_is_due(place: Place) -> None:
     for bounds in (Bounds(N, ROWS), Bounds(N - ROWS + 1, ROWS)):
         place.moving = place.of(bounds)

@@ -72,6 +72,10 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def tasks_of(pid: int) -> list[Path]:
+    return list(Path(f"/proc/{pid}/task").iterdir())
+
+
 @pytest.fixture
 def companion(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Companion]:
     (tmp_path / f"{MODULE}.py").write_text(SOURCE)
@@ -95,6 +99,18 @@ def test_it_has_its_orders_whole_and_a_lower_priority(companion: Companion, tmp_
     assert (companion.pid, companion.code) == (0, None)
     assert not alive(pid)
     companion.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no such class")
+@pytest.mark.parametrize("at_leisure", [False, True])
+def test_one_at_leisure_has_what_nobody_else_wants(
+    companion: Companion, tmp_path: Path, at_leisure: bool
+) -> None:
+    out = tmp_path / "out"
+    companion.start(Orders(str(out)), at_leisure)
+    until(out.exists)
+    kinds = {os.sched_getscheduler(int(each.name)) for each in tasks_of(companion.pid)}
+    assert kinds == {os.SCHED_IDLE if at_leisure else os.SCHED_OTHER}
 
 
 def test_what_it_ended_with_is_told(companion: Companion, tmp_path: Path) -> None:
