@@ -8,6 +8,8 @@ from tests.laws.planted import judge, require_caught
 
 UNIT = "tests/unit/serving"
 GATE = [f"{UNIT}/test_gate_heads.py"]
+LEISURE = [f"{UNIT}/test_moving.py", "-k", "leisure"]
+HISTORIES = [f"{UNIT}/test_histories.py", "-k", "leisure"]
 CONNECTION = [f"{UNIT}/test_connection.py", "-k", "gave_up"]
 
 MUTANTS = {
@@ -28,6 +30,30 @@ MUTANTS = {
         "serving/connection.py",
         "    return state == _CLOSED\n",
         "    return False\n",
+    ),
+    "the store is written at leisure": (
+        LEISURE,
+        "serving/mover.py",
+        "if made is not None and rotation.settle(*made):",
+        "if made is not None and leisure.submit(rotation.settle, *made).result():",
+    ),
+    "a file is made at leisure however late it is": (
+        LEISURE,
+        "serving/mover.py",
+        "rotation.make() if is_late else",
+        "rotation.make() if False else",
+    ),
+    "who keeps histories takes the processor from the answers": (
+        HISTORIES,
+        "stores/companion.py",
+        "        if at_leisure:\n",
+        "        if not at_leisure:\n",
+    ),
+    "who comes to nothing at leisure is left to it": (
+        HISTORIES,
+        "serving/histories.py",
+        "(self.pressed() or self._is_far_behind())",
+        "self.pressed()",
     ),
     "who waits for the disk hears nothing": (
         GATE,

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,13 +17,14 @@ from sevenfold.serving.forgetting import Order, _put
 from sevenfold.serving.mover import Orders
 from sevenfold.serving.moving import Moving
 from sevenfold.serving.prediction_log import (
+    SealedFile,
     count_predictions,
     keep_feature_list,
     read_predictions,
     sealed_files,
     write_prediction,
 )
-from sevenfold.serving.rotation import Bounds
+from sevenfold.serving.rotation import Bounds, Rotation
 from sevenfold.serving.sealed_answers import NotAloneError, SealedAnswers
 from sevenfold.stores.companion import Companion
 from sevenfold.stores.log import raise_frontier
@@ -108,23 +110,36 @@ def test_what_is_over_the_head_is_moved_and_nothing_lost(place: Place) -> None:
     assert not place.moving._rotation.is_due()
 
 
-def threads_of(pid: int) -> dict[int, int]:
-    """How each thread of a process is scheduled."""
-    tasks = [int(each.name) for each in Path(f"/proc/{pid}/task").iterdir()]
-    return {task: os.sched_getscheduler(task) for task in tasks}
+class Noted(Rotation):
+    """Notes how the thread is scheduled that makes a file, and that which writes the store."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.made: list[int] = []
+        self.settled: list[int] = []
+
+    def make(self) -> tuple[SealedFile, list[bytes]] | None:
+        """Note it."""
+        self.made.append(os.sched_getscheduler(0))
+        return super().make()
+
+    def settle(self, file: SealedFile, read_back: list[bytes]) -> bool:
+        """Note it."""
+        self.settled.append(os.sched_getscheduler(0))
+        return super().settle(file, read_back)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no such class")
-@pytest.mark.parametrize("is_late", [False, True])
-def test_files_are_made_at_leisure_and_the_store_is_not_written_so(
-    place: Place, is_late: bool
+@pytest.mark.parametrize(("head", "made"), [(HEAD, "SCHED_IDLE"), (1, "SCHED_OTHER")])
+def test_files_are_made_at_leisure_unless_it_is_late_and_the_store_is_not_written_so(
+    place: Place, head: int, made: str
 ) -> None:
-    place.moving = place.of(Bounds(1 if is_late else HEAD, ROWS))  # ten times as many are there
-    assert place.step()
-    place.until(lambda: place.in_files() == 30)
-    found = threads_of(place.moving.pid)
-    assert found.pop(place.moving.pid) == os.SCHED_OTHER
-    assert (os.SCHED_IDLE in found.values()) == (not is_late)
+    place.folder.mkdir()
+    noted = Noted(place.store, SealedAnswers(place.folder), Bounds(head, ROWS), lambda _: False)
+    mover._rotate(noted, 0.1)
+    assert set(noted.made) == {getattr(os, made)}
+    assert noted.settled == [os.SCHED_OTHER] * 3
+    place.check()
 
 
 def test_nothing_moves_when_nothing_is_due(place: Place) -> None:
