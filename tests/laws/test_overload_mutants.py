@@ -52,7 +52,7 @@ MUTANTS = {
     "who comes to nothing at leisure is left to it": (
         HISTORIES,
         "serving/histories.py",
-        "(self.pressed() or self._is_far_behind())",
+        "(self.pressed() or self._is_in_vain())",
         "self.pressed()",
     ),
     "who waits for the disk hears nothing": (

@@ -26,6 +26,7 @@ _SURVEY_S = 5.0
 _VERIFY_S = 86_400.0
 _ASIDE_S = 60.0
 _MOST_HEADS = 10
+_IN_VAIN_S = 60.0
 
 
 def wanted_keys(plan: Plan) -> dict[str, list[tuple[str, ...]]]:
@@ -39,8 +40,8 @@ def wanted_keys(plan: Plan) -> dict[str, list[tuple[str, ...]]]:
 class Keeping:
     """Has the histories in `folder` kept, of the store at `url`, so that at most about `head_events` are behind.
 
-    With `head_events` 0 nothing is kept. `hold` says when not to begin: while the log is being rewritten. The process is at leisure until ten times
-    as many are behind; while the server is `pressed`, none is at work until then.
+    With `head_events` 0 nothing is kept. `hold` says when not to begin: while the log is being rewritten. The process is at leisure, unless
+    one that was has come to nothing for a minute; while the server is `pressed`, none is at work until ten times as many are behind.
     """
 
     name = "history"
@@ -60,7 +61,8 @@ class Keeping:
         self._generation = ""
         self._is_new = False
         self._kept = Kept()
-        self._is_at_leisure = False
+        self._is_at_leisure = self._was_in_vain = False
+        self._came_s = 0.0  # to something
         self.pressed: Callable[[], bool] = lambda: False
 
     @property
@@ -102,11 +104,11 @@ class Keeping:
             self._survey()
         to_verify = self._kept.segments > 0 and now_s >= self._verify_s
         is_due = self._is_new or self._kept.is_void or self._kept.behind >= self._head_events
-        is_far = self._is_far_behind()
-        rests = self._hold() or (self.pressed() and not is_far)
+        is_pressed = self.pressed()
+        rests = self._hold() or (is_pressed and behind < _MOST_HEADS * self._head_events)
         if rests or not (is_due or to_verify):
             return False
-        self._start(to_verify, not is_far)
+        self._start(to_verify, not (is_pressed or self._was_in_vain))
         return True
 
     def look_after(self) -> None:
@@ -114,7 +116,7 @@ class Keeping:
         if not self.pid:
             return
         # What is at leisure may have nothing of the processor for long, and the store keeps all for it that it reads.
-        has_none = self._is_at_leisure and (self.pressed() or self._is_far_behind())
+        has_none = self._is_at_leisure and (self.pressed() or self._is_in_vain())
         if self._hold() or has_none:
             self.close()
             return
@@ -124,6 +126,7 @@ class Keeping:
                 self._survey()
             return
         self.close()
+        self._was_in_vain = False
         self._survey()
         if code:
             raise StoreError(
@@ -149,13 +152,15 @@ class Keeping:
         with self._store.read() as txn:
             return position(txn) - self._stop
 
-    def _is_far_behind(self) -> bool:
-        return self._behind() >= _MOST_HEADS * self._head_events
+    def _is_in_vain(self) -> bool:
+        is_due = self._behind() >= self._head_events
+        self._was_in_vain = is_due and elapsed_s() - self._came_s > _IN_VAIN_S
+        return self._was_in_vain
 
     def _start(self, verify: bool, at_leisure: bool) -> None:
         orders = Orders(self._url, str(self.folder), self._wanted, self._head_events, verify=verify)
         self._keeper.start(orders, at_leisure)
-        self._is_at_leisure = at_leisure
+        self._is_at_leisure, self._came_s = at_leisure, elapsed_s()
         self._is_new = False
         if verify or not self._kept.segments:  # what it is about to write needs no second look
             self._verify_s = elapsed_s() + _VERIFY_S
@@ -163,6 +168,8 @@ class Keeping:
     def _survey(self) -> None:
         with self._store.read() as txn:
             self._kept = self._history.kept(txn)
-            self._stop = position(txn) - self._kept.behind
+            stop = position(txn) - self._kept.behind
             self._generation = generation(txn)
+        if stop != self._stop:
+            self._stop, self._came_s = stop, elapsed_s()
         self._survey_s = elapsed_s() + _SURVEY_S

@@ -275,7 +275,7 @@ def test_the_process_is_at_leisure_and_ended_under_pressure_until_far_behind(
     assert not alive(pid)
     log(store, 8 * HEAD)
     late = begun(keeping)
-    assert not is_at_leisure(late)
+    assert not is_at_leisure(late), "or it would have nothing of the processor"
     assert begun(keeping) == late
     until(keeping, store, lambda kept: kept.behind < HEAD)
 
@@ -287,11 +287,20 @@ def test_a_process_at_leisure_that_comes_to_nothing_is_ended_for_one_that_does(
     pid = begun(keeping)
     assert is_at_leisure(pid)
     os.kill(pid, signal.SIGSTOP)  # as one that never has the processor
-    log(store, 8 * HEAD)
+    assert begun(keeping) == pid
+    keeping._came_s -= 60
     assert not begun(keeping)
     assert not alive(pid)
-    assert not is_at_leisure(begun(keeping))
-    until(keeping, store, lambda kept: kept.behind < HEAD)
+    other = begun(keeping)
+    assert not is_at_leisure(other)
+    until(keeping, store, lambda kept: kept.behind == 0)
+    os.kill(other, signal.SIGKILL)
+    while keeping.running():
+        time.sleep(0.01)
+    with pytest.raises(StoreError, match="ended with -9"):
+        keeping.look_after()
+    log(store, 3 * HEAD)
+    assert is_at_leisure(begun(keeping)), "the next has another try"
 
 
 def test_nothing_is_kept_without_a_head(store: LmdbStore, tmp_path: Path) -> None:
