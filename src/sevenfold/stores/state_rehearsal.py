@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,11 +19,13 @@ _BITS = 6  # a segment of 64 words: soon full, and soon cleaned
 _COMMITS = 12
 _MANY = 300  # keys of one transaction: more than it has slots for at first
 _PREFIX = b"rehearse"
+_MEMORY = "/dev/shm"  # files that wait for no disk, as each commit would: forty waits, seconds on a busy one
+_ROOM = 16 << 20
 
 
 def rehearse_states() -> None:
     """Commit, clean, grow, mend and read a log of states in a folder that is then deleted."""
-    with TemporaryDirectory(prefix="sevenfold-") as folder:
+    with TemporaryDirectory(prefix="sevenfold-", dir=_in_memory()) as folder:
         store = LmdbStore(folder, segment_bits=_BITS)
         try:
             for begin, end in pairwise([*range(_COMMITS), _MANY]):
@@ -36,6 +39,16 @@ def rehearse_states() -> None:
         for path in written.glob("*.hash"):  # and a machine that has been off
             path.unlink()
         LmdbStore(folder, segment_bits=_BITS).close()
+
+
+def _in_memory() -> str | None:
+    """Where a folder is in memory; None where there is no such place, or too little room."""
+    try:
+        there = os.statvfs(_MEMORY)
+    except OSError:
+        return None
+    has_room = there.f_bavail * there.f_frsize >= _ROOM
+    return _MEMORY if has_room and os.access(_MEMORY, os.W_OK) else None
 
 
 def _keep(store: LmdbStore, n: int) -> None:
