@@ -158,16 +158,16 @@ def _update_levels(
         if tile < 0:
             continue
         is_new = state[tile + 1] == 0
+        is_plain = tables.levels[i, 6] + tables.levels[i, 7] == 0
         state[tile + 1] += 1
-        if tables.levels[i, 6] + tables.levels[i, 7] > 0:
-            if is_new:
-                for slot in range(tables.levels[i, 2]):
-                    _begin(state, floats, tile + 2 + 5 * slot)
-            is_new = False
+        if is_new and not is_plain:
+            for slot in range(tables.levels[i, 2]):
+                _begin(state, floats, tile + 2 + 5 * slot)
+        if not is_plain:
             _update_rest(tables, i, state, floats, columns, row, tile)
         for slot in range(tables.levels[i, 2]):
             x = columns.numbers[row, tables.level_columns[i, slot]]
-            if is_new:
+            if is_new and is_plain:
                 _begin_with(state, floats, tile + 2 + 5 * slot, x)
             elif not np.isnan(x):
                 _add(state, floats, tile + 2 + 5 * slot, x)
@@ -346,7 +346,7 @@ def _drop_tiles(tables: Tables, level: int, state: Ints, known_us: int) -> None:
 def _find_tile(
     state: Ints, floats: Floats, offset: int, record: int, start: int, columns: int, firsts: int
 ) -> int:
-    """The offset of the tile that begins at `start`, made and put in its place when there is none."""
+    """The offset of the tile that begins at `start`, put in its place when there is none: of no events then, and its columns are for who adds the first to begin."""
     n = state[offset]
     place = n
     while place > 0 and state[offset + 1 + (place - 1) * record] > start:

@@ -8,7 +8,10 @@ from sevenfold.sources.validate import Validator
 from sevenfold.spec.stream import Stream
 from sevenfold.types import Column, EventBatch, Texts
 
-__all__ = ["made_up"]
+__all__ = ["MADE_UP", "made_up"]
+
+MADE_UP = "made up"
+"""The key of every entity that such an event is of."""
 
 
 def made_up(stream: Stream, n: int = 1) -> EventBatch:
@@ -21,6 +24,6 @@ def made_up(stream: Stream, n: int = 1) -> EventBatch:
         for name, column in nothing.fields.items()
     }
     at = np.zeros(n, dtype=np.int64)
-    names = Texts.of([f"made up {i}" for i in range(n)])
-    keys = dict.fromkeys(nothing.keys, Texts.of(["made up"] * n))
+    names = Texts.of([f"{MADE_UP} {i}" for i in range(n)])
+    keys = dict.fromkeys(nothing.keys, Texts.of([MADE_UP] * n))
     return EventBatch(nothing.stream, at, at, names, keys, fields)

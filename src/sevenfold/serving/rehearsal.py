@@ -15,7 +15,7 @@ from sevenfold.models.trees import rehearse_trees
 from sevenfold.serving.audit import rehearse_round
 from sevenfold.serving.definition import Definition
 from sevenfold.serving.ingest import Ingest
-from sevenfold.serving.made_up import made_up
+from sevenfold.serving.made_up import MADE_UP, made_up
 from sevenfold.stores.kv import Store
 from sevenfold.stores.lmdb import LmdbStore
 from sevenfold.stores.state_rehearsal import rehearse_states
@@ -36,7 +36,7 @@ def rehearse(definition: Definition, clock: Clock, audits: bool = True) -> None:
     rehearse_trees()
     rehearse_states()
     rehearse_syncing()
-    siphash128(b"made up")
+    siphash128(MADE_UP.encode())
     with TemporaryDirectory(prefix="sevenfold-") as folder:
         store = LmdbStore(folder)
         try:
@@ -62,5 +62,5 @@ def _ingest_and_read(definition: Definition, store: Store, clock: Clock) -> None
 
 
 def _spine(definition: Definition) -> Spine:
-    keys = {entity.name: Texts.of(["made up 0"]) for entity in definition.system.entities}
+    keys = {entity.name: Texts.of([MADE_UP]) for entity in definition.system.entities}
     return Spine(np.full(1, US_PER_DAY), keys)

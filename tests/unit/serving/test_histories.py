@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -260,6 +261,7 @@ def begun(keeping: Keeping) -> int:
     return keeping.pid
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no such class")
 def test_the_process_is_at_leisure_and_ended_under_pressure_until_far_behind(
     keeping: Keeping, store: LmdbStore
 ) -> None:
@@ -280,6 +282,7 @@ def test_the_process_is_at_leisure_and_ended_under_pressure_until_far_behind(
     until(keeping, store, lambda kept: kept.behind < HEAD)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no such class")
 def test_a_process_at_leisure_that_comes_to_nothing_is_ended_for_one_that_does(
     keeping: Keeping, store: LmdbStore
 ) -> None:
