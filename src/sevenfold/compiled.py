@@ -13,6 +13,8 @@ import numba
 import numpy as np
 from numba.extending import intrinsic
 
+from sevenfold.compiled_files import CodeFiles
+
 __all__ = [
     "COMPILES",
     "at_address",
@@ -60,7 +62,10 @@ def _compiled(function: Callable[P, R], *, inlined: bool, nogil: bool = False) -
     if not isinstance(dispatcher, FunctionType):  # plain when compilation is switched off
         # Numba renews a cached kernel when its own file gets another time, not when a kernel it calls does.
         own = function.__code__.co_filename
-        dispatcher._cache._cache_file._source_stamp = sources_stamp() + _digest(own)
+        kept = dispatcher._cache
+        kept._cache_file = CodeFiles(
+            kept.cache_path, kept._impl.filename_base, sources_stamp() + _digest(own)
+        )
     return cast(Callable[P, R], dispatcher)
 
 

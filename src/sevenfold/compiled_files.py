@@ -1,0 +1,51 @@
+"""Where the machine code of a kernel lies on disk: a file for each list of types that it was compiled for, and an index of them."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from contextlib import suppress
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+from numba.core.caching import IndexDataCacheFile
+
+__all__ = ["CodeFiles"]
+
+_UNTOLD_S = 60.0  # within which a file that was written is in the index
+
+
+class CodeFiles(IndexDataCacheFile):
+    """The files of one kernel, each named for what it holds: its types, its processor, its sources.
+
+    Numba gives them numbers. Two processes that compile a kernel for different types at the same time take the same number, and from
+    then on the code for one is run over the arrays of the other, with no error: a sum of a hundred ones became
+    4156822456062967809. With a name of its own a file is what its index says, or is missing and compiled again.
+    """
+
+    def __init__(self, folder: str, kernel: str, stamp: str) -> None:
+        super().__init__(folder, kernel, stamp)
+        self._kernel = kernel
+        self._stamp = stamp
+
+    def save(self, key: Any, data: Any) -> None:
+        """Keep the code `data` for `key`: itself before the index that tells of it."""
+        name = self._name(key)
+        self._save_data(name, data)
+        others = self._load_index()
+        if not others:
+            self._drop_stale()
+        self._save_index({**others, key: name})
+
+    def _name(self, key: Any) -> str:
+        held = hashlib.blake2b(self._dump((self._stamp, key)), digest_size=16).hexdigest()
+        return f"{self._kernel}.{held}.nbc"
+
+    def _drop_stale(self) -> None:
+        """Delete what is left of other sources; not what somebody else has just written and not told of yet."""
+        until_s = time.time() - _UNTOLD_S
+        for path in Path(self._cache_path).glob(f"{escape(self._kernel)}.*.nbc"):
+            with suppress(OSError):
+                if path.stat().st_mtime < until_s:
+                    path.unlink()
