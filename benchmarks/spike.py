@@ -7,6 +7,9 @@ one in twenty of the high class, and half of it to see when full quality is back
 Memory is read twice a second. `memory_growth_mb` (all that is resident, the pages of the store's file among it) and `allocated_growth_mb` are from before the load to its end,
 with what the first requests load; `steady_growth_mb` is what is allocated in the last quarter of spike and recovery less that in the second, medians, as in `soak`.
 
+`idle_cost` is what the gate costs one client at a time: the median of its requests with it over that without, servers asked in turns; `idle_error` the same of two servers
+that are alike.
+
 At `--scale 1` the spike lasts sixty seconds, and five at least. Figures of a client that fell behind are not the server's: the notes say so.
 """
 
@@ -23,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.alternating import Asked, alternate
 from benchmarks.load import NUMBER, Kind, Load, Outcomes, Phase, capacity, on_core
 from benchmarks.load import run as put
 from benchmarks.measure import Report, figure
@@ -40,6 +44,7 @@ _CLIENTS = 8
 _SPIKE_S, _LEAST_SPIKE_S = 60.0, 5.0
 _AFTER_S = 12.0
 _WINDOW_S = 0.5
+_IDLE_ROUNDS = 100
 _MEMORY_S = 0.5
 _HERE = Path(__file__).parent
 _MEMORY = {"memory_growth_mb": "VmRSS", "allocated_growth_mb": "RssAnon"}
@@ -90,7 +95,7 @@ def run(repeat: int, scale: float) -> Report:
                 for key, value in (figures(seen, able, spike_s) | grown).items():
                     taken.setdefault(f"{contender.name}.{key}", []).append(value)
                 report.notes.append(f"{_said(contender, seen)}; {memory.said()}")
-        taken["idle_cost"] = _idle(Path(folder), home, bodies, 4 * repeat)
+        taken |= _idle(Path(folder), home, bodies, 4 * repeat)
     for key, values in taken.items():
         report.results[key] = figure(values, _unit(key))
     for key in _KEYS:
@@ -189,22 +194,23 @@ def _served(home: Path, contender: Contender) -> Iterator[ServerProcess]:
         yield server
 
 
-def _idle(folder: Path, home: Path, bodies: Sequence[bytes], rounds: int) -> list[float]:
-    """The median time of one client's requests with the gate over that without, asked in turns."""
-    beside = folder / "beside"
-    shutil.copytree(home, beside)
-    ratios = []
-    with _served(home, LADDER) as gated, _served(beside, OPEN) as plain:
+def _idle(folder: Path, home: Path, bodies: Sequence[bytes], rounds: int) -> dict[str, list[float]]:
+    """The median time of one client's requests with the gate over that without, asked in turns; and of two without, which is the measure's own error."""
+    kinds = OPEN, LADDER, OPEN
+    ratios: dict[str, list[float]] = {"idle_cost": [], "idle_error": []}
+    with ExitStack() as stack:
+        ports = []
+        for at, contender in enumerate(kinds):
+            beside = folder / f"beside{at}"
+            shutil.copytree(home, beside)
+            ports.append(stack.enter_context(_served(beside, contender)).port)
         for at in range(rounds + 1):
-            kinds = _kinds(bodies, home, f"idle{at}")[:1]
-            load = [
-                Load(s.port, kinds, [Phase("one", 1.0, clients=1)], seed=at) for s in (gated, plain)
-            ]
-            with_gate, without = (
-                float(np.median(put(one, _CLIENT_CORE).latency_ms)) for one in load
-            )
-            if at:  # the first warms both
-                ratios.append(with_gate / without)
+            whole = tuple(padded(body, f"idle{at}") for body in bodies)
+            asked = Asked(ports, "/v1/rank", whole, _IDLE_ROUNDS, seed=at)
+            without, with_gate, again = np.median(alternate(asked, _CLIENT_CORE), axis=(1, 2))
+            if at:  # the first warms them
+                ratios["idle_cost"].append(2 * with_gate / (without + again))
+                ratios["idle_error"].append(again / without)
     return ratios
 
 

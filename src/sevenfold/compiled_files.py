@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from contextlib import suppress
 from glob import escape
 from pathlib import Path
@@ -35,17 +34,18 @@ class CodeFiles(IndexDataCacheFile):
         self._save_data(name, data)
         others = self._load_index()
         if not others:
-            self._drop_stale()
+            self._drop_stale(name)
         self._save_index({**others, key: name})
 
     def _name(self, key: Any) -> str:
         held = hashlib.blake2b(self._dump((self._stamp, key)), digest_size=16).hexdigest()
         return f"{self._kernel}.{held}.nbc"
 
-    def _drop_stale(self) -> None:
-        """Delete what is left of other sources; not what somebody else has just written and not told of yet."""
-        until_s = time.time() - _UNTOLD_S
-        for path in Path(self._cache_path).glob(f"{escape(self._kernel)}.*.nbc"):
-            with suppress(OSError):
+    def _drop_stale(self, name: str) -> None:
+        """Delete what is left of other sources; not what was written at about the time of `name`: it may not be told of yet."""
+        folder = Path(self._cache_path)
+        with suppress(OSError):  # it has gone, or may not be deleted
+            until_s = (folder / name).stat().st_mtime - _UNTOLD_S
+            for path in folder.glob(f"{escape(self._kernel)}.*.nbc"):
                 if path.stat().st_mtime < until_s:
                     path.unlink()
