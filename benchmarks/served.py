@@ -2,7 +2,8 @@
 
 `rank_100` and `score_1` are of a real server, `sevenfold serve --no-admission` (a loop that asks for all that there is would have cheaper answers
 from the gate, and a figure of them says nothing of these), on one core, asked by a client on another (`benchmarks.load`). A rate is that of eight connections that each wait for their answer, and only answers of the rung `full` count; a
-latency is that of an open loop of half of that rate, from when each request was due.
+latency is that of an open loop of half of that rate, from when each request was due. `half_hello` is of the same loop asking `/healthz`, what the machine,
+the client and HTTP take by themselves; `one` of one client who waits for each answer.
 
 What ends with `_everysec` is of the same server with `--log-sync everysec`: an answer outlives the process when it is given, and is on disk within a
 second. A plain service writes nothing at all.
@@ -23,7 +24,7 @@ import statistics
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,7 @@ __all__ = ["measure"]
 CLIENTS, SECONDS, WARM_S, OPEN_S = 8, 2.0, 1.0, 8.0
 EVERYSEC = "_everysec"
 _FULL = ("", "full")
+_HELLO = Kind("hello", "/healthz", method="GET")
 _WRITTEN = 1 << 20
 
 
@@ -155,25 +157,36 @@ def _alone(
             side.turn(max(0.3, SECONDS * scale))
         report.results[f"{name}_rps"] = figure(side.rps, "1/s")
         report.results[f"{name}_per_cpu_s"] = figure(side.per_cpu_s, "1/s")
-        half = statistics.median(side.rps) / 2
-        quantiles: dict[float, list[float]] = {0.5: [], 0.99: []}
+        seconds = max(0.5, OPEN_S * scale)
+        at_half = Phase("open", seconds, rate=statistics.median(side.rps) / 2)
+        one = Phase("one", seconds, clients=1)
+        loads: dict[str, list[Load]] = {"half": [], "half_hello": [], "one": []}
         for seed in range(repeat):
-            phase = Phase("open", max(0.5, OPEN_S * scale), rate=half)
-            load = Load(me.port, [asked(prepared, n)], [phase], seed=seed, timeout_s=30)
-            outcomes = run(load, core=1)
-            full = _full(outcomes)
-            if len(full) < len(outcomes):
-                report.notes.append(
-                    f"{name} at half: {len(full)} of {len(outcomes)} were answered in full: {outcomes.counts()}"
-                )
-            if outcomes.fell_behind:
-                report.notes.append(
-                    f"{name} at half: the client was {outcomes.behind_ms:.1f} ms late itself (p99)"
-                )
-            for share, taken in quantiles.items():
-                taken.append(float(np.quantile(full.latency_ms, share)))
+            for key, phase in (("half", at_half), ("half_hello", at_half), ("one", one)):
+                kind = _HELLO if key == "half_hello" else asked(prepared, n)
+                loads[key].append(Load(me.port, [kind], [phase], seed=seed, timeout_s=30))
+        for key, some in loads.items():
+            _latencies(report, f"{name}_{key}", some)
+
+
+def _latencies(report: Report, name: str, loads: Sequence[Load]) -> None:
+    """Add the median and the 99th percentile of what each load sees."""
+    quantiles: dict[float, list[float]] = {0.5: [], 0.99: []}
+    for load in loads:
+        outcomes = run(load, core=1)
+        full = _full(outcomes)
+        if len(full) < len(outcomes):
+            report.notes.append(
+                f"{name}: {len(full)} of {len(outcomes)} were answered in full: {outcomes.counts()}"
+            )
+        if outcomes.fell_behind:
+            report.notes.append(
+                f"{name}: the client was {outcomes.behind_ms:.1f} ms late itself (p99)"
+            )
         for share, taken in quantiles.items():
-            report.results[f"{name}_half_p{share * 100:.0f}_ms"] = figure(taken, "ms")
+            taken.append(float(np.quantile(full.latency_ms, share)))
+    for share, taken in quantiles.items():
+        report.results[f"{name}_p{share * 100:.0f}_ms"] = figure(taken, "ms")
 
 
 def _beside(
@@ -222,7 +235,7 @@ def _stages(report: Report, prepared: Prepared, me: Server, scale: float) -> Non
             taken = 1000 * (sum_s - old_s) / (count - old)
             report.results[f"stage_{stage}_ms"] = figure([taken], "ms")
     report.results["whole_ms"] = figure(outcomes.latency_ms.tolist(), "ms")
-    hello = closed(me.port, Kind("hello", "/healthz", method="GET"), 1, 0.5)
+    hello = closed(me.port, _HELLO, 1, 0.5)
     report.results["floor_http_ms"] = figure(hello.latency_ms.tolist(), "ms")
     for name, work in _floors(prepared).items():
         taken_ms = []

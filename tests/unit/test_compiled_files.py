@@ -37,8 +37,9 @@ class Turns:
             self._turn.notify_all()
 
 
-def in_turns(files: Any, who: int, turns: Turns) -> Any:
+def in_turns(given: Any, who: int, turns: Turns) -> Any:
     """The files, each step of their `save` in its turn."""
+    files = given._files if isinstance(given, CodeFiles) else given
 
     def step(name: str) -> Any:
         done = getattr(files, name)
@@ -54,7 +55,7 @@ def in_turns(files: Any, who: int, turns: Turns) -> Any:
 
     for name in ("_load_index", "_save_index", "_save_data"):
         setattr(files, name, step(name))
-    return files
+    return given
 
 
 def orders() -> Iterator[list[int]]:
