@@ -7,6 +7,10 @@ import shutil
 for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(name, "1")
 
+# A client of gRPC's leaves threads behind that have a say in every later fork, and abort where they lose a race. What is forked here calls
+# another program at once, for which its makers recommend this.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 from collections.abc import Iterator
 from pathlib import Path
 
