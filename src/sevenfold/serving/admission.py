@@ -75,6 +75,8 @@ class Ticket:
     excused: bool = False
     failed: bool = False
     is_made: bool = False
+    slow_s: float = 0.0
+    """What it takes if it is one of the slower of its kind."""
 
     @property
     def route(self) -> str:
@@ -84,7 +86,8 @@ class Ticket:
     def is_late(self, now_s: float, kept_s: float = 0.0) -> bool:
         """Whether there is hardly time left for its work and, `kept_s` more, its commit; what has waited less than half of its time is never late."""
         half_s = (self.deadline_s - self.arrived_s) / 2
-        return now_s + min(_SPREAD * self.cost_s + kept_s, half_s) > self.deadline_s
+        needed_s = max(_SPREAD * self.cost_s, self.slow_s) + kept_s
+        return now_s + min(needed_s, half_s) > self.deadline_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +195,7 @@ class Admission:
         for group in (self._answers, self._events):
             for priority, line in enumerate(group.lines):
                 for ticket in line:
-                    ticket.cost_s = self.costs.expected(ticket.kind, level)
+                    self._cost(ticket)
                 group.work_s[priority] = sum(ticket.cost_s for ticket in line)
 
     def capacities(self) -> dict[str, float]:
@@ -256,10 +259,13 @@ class Admission:
         left_s: float = math.inf,
     ) -> Ticket:
         """The ticket of a request: let in when `ask` says nothing against it; of use for `left_s` at most."""
-        cost_s = self.costs.expected(kind, self._level)
+        cost_s, slow_s = self.costs.spread(kind, self._level)
         budget_s = self._group_of[kind[0]].budget_s
         deadline_s = arrived_s + min(budget_s, left_s)
-        return Ticket(kind, priority, size, cost_s, arrived_s, deadline_s, left_s < budget_s)
+        is_hurried = left_s < budget_s
+        return Ticket(
+            kind, priority, size, cost_s, arrived_s, deadline_s, is_hurried, slow_s=slow_s
+        )
 
     def expect(self, ticket: Ticket, now_s: float) -> None:
         """Have a request that is let in by its head count as one that waits, until it came or might never come.
@@ -341,13 +347,16 @@ class Admission:
             ticket = group.first()
             self.withdraw(ticket)
             # By what it takes now: that may be known better than when it came.
-            ticket.cost_s = self.costs.expected(ticket.kind, self._level)
+            self._cost(ticket)
             if ticket.is_late(now_s, self._kept_s(ticket)):
                 late.append(ticket)
                 continue
             turn.append(ticket)
             slice_s -= ticket.cost_s or slice_s
         return turn
+
+    def _cost(self, ticket: Ticket) -> None:
+        ticket.cost_s, ticket.slow_s = self.costs.spread(ticket.kind, self._level)
 
     def slice_of(self, ticket: Ticket) -> float:
         """What may be done in a turn of the group of a request, in seconds."""

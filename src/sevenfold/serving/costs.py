@@ -17,6 +17,7 @@ _KEEP_OLD = 0.5  # of one that is older than a second
 _OLD_S = 1.0
 _COLD = 5
 _OUTLIER = 4.0
+_FAR = 2.0  # mean deviations above a mean
 _SMALLEST_BITS = 10  # bodies up to 1 KiB are one size, then each is four times the one before
 _LARGEST = 7
 _WINDOW_S = 0.5
@@ -40,7 +41,7 @@ class Costs:
     """
 
     def __init__(self) -> None:
-        self._means: dict[tuple[str, int], dict[int, tuple[float, float, int]]] = {}
+        self._means: dict[tuple[str, int], dict[int, tuple[float, float, float, int]]] = {}
         self._turn_s = self._whole_s = self._heard = 0.0
         self._turns = 0
         self.fixed_s = 0.0
@@ -50,15 +51,17 @@ class Costs:
         """Take in what a request took."""
         route, size = kind
         sizes = self._means.setdefault((route, level), {})
-        mean, at_s, n = sizes.get(size, (seconds, now_s, 0))
+        mean, apart, at_s, n = sizes.get(size, (seconds, 0.0, now_s, 0))
         if n < _COLD:
             # The first ones load what later ones find.
-            sizes[size] = min(mean, seconds), now_s, n + 1
+            sizes[size] = min(mean, seconds), 0.0, now_s, n + 1
             return
         age_s = now_s - at_s
         keep = _KEEP if age_s < _SELDOM_S else _KEEP_SELDOM if age_s < _OLD_S else _KEEP_OLD
         # One that was interrupted says little; when all take so long, ten of them say it.
-        sizes[size] = keep * mean + (1 - keep) * min(seconds, _OUTLIER * mean), now_s, n
+        seconds = min(seconds, _OUTLIER * mean)
+        apart = keep * apart + (1 - keep) * abs(seconds - mean)
+        sizes[size] = keep * mean + (1 - keep) * seconds, apart, now_s, n
 
     def note_fixed(self, seconds: float) -> None:
         """Take in what a turn took beside the work of its requests."""
@@ -92,24 +95,33 @@ class Costs:
 
     def of(self, kind: Kind, level: int) -> float | None:
         """The seconds of work of a request at a level; None where nothing like it was measured."""
-        route, size = kind
-        sizes = self._means.get((route, level))
-        if not sizes:
-            return None
-        if size not in sizes:
-            size = max((known for known in sizes if known < size), default=min(sizes))
-        return sizes[size][0]
+        found = self._found(kind, level)
+        return None if found is None else found[0]
 
     def expected(self, kind: Kind, level: int) -> float:
         """The seconds of work of a request; at a level not measured yet, what the next better one takes.
 
         With nothing known it is nothing: the deadline is still kept when the turn comes.
         """
+        return self.spread(kind, level)[0]
+
+    def spread(self, kind: Kind, level: int) -> tuple[float, float]:
+        """The same, and what one of the slower takes: twice as far above the mean as requests are from it, as Jacobson has it of round trips (1988, with four times)."""
         for known in range(level, -1, -1):
-            mean = self.of(kind, known)
-            if mean is not None:
-                return mean
-        return 0.0
+            found = self._found(kind, known)
+            if found is not None:
+                return found[0], found[0] + _FAR * found[1]
+        return 0.0, 0.0
+
+    def _found(self, kind: Kind, level: int) -> tuple[float, float] | None:
+        """The mean of the nearest size, and how far from it requests are in the mean."""
+        route, size = kind
+        sizes = self._means.get((route, level))
+        if not sizes:
+            return None
+        if size not in sizes:
+            size = max((known for known in sizes if known < size), default=min(sizes))
+        return sizes[size][:2]
 
     def capacities(self, level: int, slice_s: float) -> dict[str, float]:
         """Requests a second by route at a level (else at the next better), of the size that takes longest."""
