@@ -186,6 +186,11 @@ class Layout:
         heads = int(tables.levels[:, 9].sum())
         return self.fixed + heads + len(tables.distincts) + len(tables.sections)
 
+    @property
+    def most(self) -> int:
+        """The words of a packed state at most: those of working room, and of each level what may come before its tiles."""
+        return self.words + 2 * len(self.tables.levels)
+
 
 @dataclass(frozen=True, slots=True)
 class _Level:

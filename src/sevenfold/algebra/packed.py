@@ -26,17 +26,19 @@ def update_packed(
 
     What they were lies in `words` as for `read_packed`; an empty one is a new key. The events of each key are in log
     order. Returns the new words, one state after the other, and their ends (g,) in words. The last is the first state, as in
-    `read_packed`, that does not end where its own counts say: nothing is good then. Each is looked at just before it is read:
-    its words come from memory once.
+    `read_packed`, that does not end where its own counts say, or that takes more words than it did and than its events can add, as one may that
+    is kept in a way in which its values would not be: nothing is good then. Each is looked at just before it is read: its words come from memory once.
     """
     groups = len(places)
     before = int((places[:, 1] - places[:, 0]).sum()) >> 3
     room = before + groups * layout.least + len(events.rows) * layout.growth
-    new = np.empty(room, dtype=np.int64)
+    # It is known that one takes too much once it is written.
+    new = np.empty(room + layout.most, dtype=np.int64)
     ends = np.empty(groups, dtype=np.int64)
     work = np.zeros(layout.words, dtype=np.int64)
+    bounds = np.array([layout.least, layout.growth])
     size = _update_packed(
-        layout.lent, words, places, events.starts, events.rows, *columns, work, new, ends
+        layout.lent, words, places, events.starts, events.rows, *columns, work, bounds, new, ends
     )
     return new[: max(size, 0)], ends, -1 - size if size < 0 else -1
 
@@ -100,13 +102,14 @@ def _update_packed(  # arrays one by one: of tuples of them the compiler's door 
     numbers: Floats,
     marks: Ints,
     work: Ints,
+    bounds: Ints,
     new: Ints,
     ends: Ints,
 ) -> int:
     tables, old, places = lent_tables(lent), borrowed(old), borrowed(places)
     columns = lend_columns(Columns(event_us, known_us, numbers, marks))
     starts, rows, work = borrowed(starts), borrowed(rows), borrowed(work)
-    new, ends = borrowed(new), borrowed(ends)
+    least, growth, new, ends = bounds[0], bounds[1], borrowed(new), borrowed(ends)
     at, offsets = nought(), working_offsets(tables)
     floats, old_values, new_values = (
         work.view(np.float64),
@@ -125,7 +128,10 @@ def _update_packed(  # arrays one by one: of tuples of them the compiler's door 
             update(tables, work, floats, columns, rows[i], columns.known_us[rows[i]])
         if starts[key + 1] > starts[key]:
             settle(tables, work, columns.known_us[rows[starts[key + 1] - 1]])
+        most = at + max(end - begin, least) + (starts[key + 1] - starts[key]) * growth
         at = _pack(tables, work, floats, new, new_values, at)
+        if at > most:
+            return int(-1 - key)
         ends[key] = at
     return at
 
