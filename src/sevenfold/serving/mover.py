@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -17,7 +17,7 @@ import msgspec
 from sevenfold.clock import elapsed_s
 from sevenfold.errors import StoreError
 from sevenfold.serving.forgetting import orders
-from sevenfold.serving.rotation import Bounds, Rotation
+from sevenfold.serving.rotation import Bounds, Made, Rotation
 from sevenfold.serving.sealed_answers import SealedAnswers
 from sevenfold.stores.companion import Companion
 from sevenfold.stores.kv import Transaction
@@ -29,6 +29,7 @@ __all__ = ["Orders", "is_forgetting", "main", "move"]
 _LOG = logging.getLogger(__name__)
 _LINGER_S = 20.0
 _LOOK_S = 0.25
+_IN_VAIN_S = 5.0  # that a look may take
 _ALONE_S = 10.0  # that another, of a server that was killed, has to end
 
 
@@ -60,19 +61,29 @@ def move(given: Orders, linger_s: float = _LINGER_S) -> None:
 
 def _rotate(rotation: Rotation, linger_s: float) -> None:
     idle_s = 0.0
-    # A file is made at leisure, unless answers come faster than that. Not so what has the store's one turn to write: answers would wait for it, and keep
-    # it from the processor.
     with ThreadPoolExecutor(1, "leisure", take_leisure) as leisure:
         while idle_s < linger_s:
             begun_s = elapsed_s()
-            is_late = rotation.is_far_behind()
-            made = rotation.make() if is_late else leisure.submit(rotation.make).result()
+            made = _made(rotation, leisure)
             if made is not None and rotation.settle(*made):
                 idle_s = 0.0
                 time.sleep(rotation.rest_s(elapsed_s() - begun_s))
             else:
                 time.sleep(_LOOK_S)
                 idle_s += _LOOK_S
+
+
+def _made(rotation: Rotation, leisure: Executor) -> Made | None:
+    """A file, looked for and made at leisure, unless answers come faster than that, or the processor is never free.
+
+    Not so what has the store's one turn to write: answers would wait for it, and keep it from the processor.
+    """
+    looked = leisure.submit(rotation.is_far_behind)
+    try:
+        is_late = looked.result(_IN_VAIN_S)
+    except TimeoutError:
+        is_late = True
+    return rotation.make() if is_late else leisure.submit(rotation.make).result()
 
 
 def main() -> None:

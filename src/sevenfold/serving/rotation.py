@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeAlias
 
 from msgspec.structs import replace
 
@@ -28,7 +29,10 @@ from sevenfold.stores.kv import Store, Transaction
 from sevenfold.stores.log import frontier_us
 from sevenfold.stores.tables import PREDICTIONS, REQUESTS, SHADOWS
 
-__all__ = ["LOG_HEAD", "Bounds", "Rotation", "drop_before", "replacement", "take_place"]
+__all__ = ["LOG_HEAD", "Bounds", "Made", "Rotation", "drop_before", "replacement", "take_place"]
+
+Made: TypeAlias = tuple[SealedFile, list[bytes]]
+"""A file of answers that the store does not name yet, and their keys as read back from it."""
 
 LOG_HEAD = 20_000
 """Answers that stay in the store, unless another number is asked for."""
@@ -83,7 +87,7 @@ class Rotation:
                 return False
             return next(txn.scan(PREDICTIONS, _behind(txn), _frontier(txn)), None) is not None
 
-    def make(self) -> tuple[SealedFile, list[bytes]] | None:
+    def make(self) -> Made | None:
         """A file of the oldest answers of the store, which does not name it yet, and their keys as read back from it; None where none is due."""
         if not self.is_due():
             return None

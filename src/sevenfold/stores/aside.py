@@ -19,6 +19,7 @@ import errno
 import os
 import struct
 import zlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -74,6 +75,9 @@ class AsideFile:
         self.watch = Watch([path], content=False)  # tells whether the file may have been taken away
         self._changes = -1
         self._done = _FIRST  # all before are in the tables, as far as this process knows
+        self._held: deque[tuple[Entry, Mark]] = (
+            deque()
+        )  # of those that are not, each with the mark behind it
 
     @property
     def is_open(self) -> bool:
@@ -105,6 +109,7 @@ class AsideFile:
             self.path.unlink(missing_ok=True)
             raise
         self._handle, self._next, self._done = handle, mark, mark
+        self._held.clear()
         self.watch, self._changes = Watch([self.path], content=False), -1
 
     def append(self, entries: Sequence[Entry]) -> int | None:
@@ -128,6 +133,10 @@ class AsideFile:
         if written != len(content):
             raise OSError(f"{written} of {len(content)} bytes were written to {str(self.path)!r}")
         self._next = behind
+        for entry, part in zip(entries, parts, strict=True):
+            at += len(part)
+            number += 1
+            self._held.append((entry, Mark(number, at)))
         return behind.number
 
     def sync(self) -> None:
@@ -189,12 +198,15 @@ class AsideFile:
 
     def put_into(self, txn: Transaction) -> Mark | None:
         """Put what waits into the tables; the mark behind it for `is_done` once that is committed, None where nobody has to know."""
-        found = list(self.waiting(txn))
+        found = self._found(txn)
         if not found:  # another process may have done it
             return None if self._handle is None else self.mark(txn)
+        puts: dict[str, list[tuple[bytes, bytes]]] = {}
         for entry, _ in found:
             for table, key, value in entry.puts:
-                txn.put(table, key, value)
+                puts.setdefault(table, []).append((key, value))
+        for table, items in puts.items():
+            txn.put_many(table, items)
         raise_frontier(txn, max(entry.read_us for entry, _ in found))
         behind = found[-1][1]
         txn.put(META, _MARK, _MARK_FORM.pack(*behind))
@@ -204,6 +216,19 @@ class AsideFile:
         """Note that all before `mark` is in the tables, and its room free."""
         if mark.number > self._done.number:
             self._done = mark
+        self._let_be(mark.number)
+
+    def _found(self, txn: Transaction) -> list[tuple[Entry, Mark]]:
+        """What waits: as this process has it in memory, where it put it aside; to read it back takes as long as to put it into the tables."""
+        if self._handle is None or self._is_failed:
+            return list(self.waiting(txn))
+        self._let_be(self.mark(txn).number)
+        return list(self._held)
+
+    def _let_be(self, number: int) -> None:
+        """Hold nothing before `number` any more."""
+        while self._held and self._held[0][1].number <= number:
+            self._held.popleft()
 
     def remove(self) -> None:
         """Delete the file: nothing of it waits."""
