@@ -47,6 +47,7 @@ class Priority(IntEnum):
     LOW = 2
 
 
+_CLASSES = len(Priority)
 # How much of the budget a request may be predicted to need; the rest is for what a prediction cannot know.
 _SHARES = (0.75, 0.45, 0.2)
 
@@ -105,10 +106,10 @@ class _Group:
     def __init__(self, budget_s: float) -> None:
         self.budget_s = budget_s
         self.lines: tuple[deque[Ticket], ...] = tuple(deque() for _ in Priority)
-        self.work_s = [0.0 for _ in Priority]
-        self.coming_s = [0.0 for _ in Priority]
+        self.work_s = [0.0] * _CLASSES
+        self.coming_s = [0.0] * _CLASSES
         self.had_s = 0.0
-        self.had_of_late_s = [0.0 for _ in Priority]
+        self.had_of_late_s = [0.0] * _CLASSES
         self.size = 0
 
     def add(self, ticket: Ticket) -> None:
@@ -285,8 +286,7 @@ class Admission:
         coming_s = self._group_of[ticket.route].coming_s
         coming_s[ticket.priority] -= ticket.cost_s
         if not self._coming:  # the sum of nothing is nothing: no error of rounding is carried on
-            for group in (self._answers, self._events):
-                group.coming_s = [0.0 for _ in Priority]
+            self._answers.coming_s, self._events.coming_s = [0.0] * _CLASSES, [0.0] * _CLASSES
 
     def _has_coming(self) -> bool:
         # Of what nobody knows yet how long it takes, nothing can be said.

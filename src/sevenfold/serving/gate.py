@@ -236,10 +236,12 @@ class Gate:
 
     def _learn(self, now_s: float) -> None:
         """Take in what the turn took."""
-        done = [had for had in self._turn if had.done]
-        work_s = sum(had.work_s for had in done)
-        costs = self.admission.costs
-        known = len(done) == len(self._turn) and all(had.work_s > 0 for had in done)
+        costs, known, work_s = self.admission.costs, True, 0.0
+        for had in self._turn:
+            if had.done and had.work_s > 0:
+                work_s += had.work_s
+            else:
+                known = False
         self._useful_s = self._taken_s
         if known and self._groups[self._turn[0].route] == "answers":
             # The commit is made when the turn is over, and often beside the loop.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -93,13 +94,26 @@ class Draft:
         for tell in self._told:
             tell()
 
-    async def kept(self) -> None:
-        """Wait until it is kept; raises what kept it from that."""
+    async def kept(self, patience_s: float = math.inf) -> bool:
+        """Wait until it is kept, for `patience_s` at most: whether it is; raises what kept it from that."""
         if not self.is_kept and self.error is None:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._told.append(lambda: None if future.done() else future.set_result(None))
-            await future
+            loop = asyncio.get_running_loop()
+            future: asyncio.Future[None] = loop.create_future()
+
+            def over() -> None:
+                if not future.done():
+                    future.set_result(None)
+
+            self._told.append(over)
+            # A timer by itself: asyncio.timeout, which cancels, takes four times as long.
+            timer = None if patience_s == math.inf else loop.call_later(patience_s, over)
+            try:
+                await future
+            finally:
+                if timer is not None:
+                    timer.cancel()
         self.require_kept()
+        return self.is_kept
 
     def require_kept(self) -> None:
         """Raise why it is not kept, if it could not be."""

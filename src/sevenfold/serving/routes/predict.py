@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Awaitable, Sequence
 
@@ -88,13 +87,8 @@ async def _waited(site: Site, asked: Asked, draft: Draft) -> None:
     if gate is None or ticket is None:
         await draft.kept()
         return
-    try:
-        async with asyncio.timeout(gate.patience_s(ticket)):
-            await draft.kept()
-    except TimeoutError:
-        draft.require_kept()
-        if not draft.is_kept:
-            raise gate.unkept(ticket) from None
+    if not await draft.kept(gate.patience_s(ticket)):
+        raise gate.unkept(ticket)
 
 
 def allowance(asked: Asked, best: str = "full") -> Allowance:
