@@ -305,6 +305,8 @@ class Gate:
         whole_s = now_s - self._began_s if is_waited_for else self._taken_s
         costs.note_round(self._useful_s, whole_s, max(1, self._heard))
         self._heard = 0
+        if not self._waiting:
+            return
         self._set_slice(now_s)
         turn, late = self.admission.turn(now_s)
         self._tell_late(late, now_s)
