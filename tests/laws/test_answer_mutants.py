@@ -11,8 +11,8 @@ TESTS = ["tests/unit/serving/test_pending.py", "-k", "not scores"]
 MUTANTS = {
     "an answer given before it is on disk": (
         "serving/pending.py",
-        "        if not self.is_kept and self.error is None:\n            future",
-        "        if False:\n            future",
+        "        if not self.is_kept and self.error is None:\n            loop",
+        "        if False:\n            loop",
     ),
     "events become known before an answer that waits": (
         "serving/service.py",
