@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from itertools import chain, pairwise
 from pathlib import Path
+from typing import Any
 
 
 def planted(root: Path) -> Iterator[tuple[str, Path, str]]:
     """The name of each, the file that it is planted in and what it stands in the place of."""
     library = root / "src" / "sevenfold"
-    for module in sorted((root / "tests" / "laws").glob("*_mutants.py")):
+    for name, mutant in written(root / "tests" / "laws"):
+        for place, right in pairwise(mutant):
+            if str(place).endswith(".py") and (library / str(place)).is_file():
+                yield name, library / str(place), right
+
+
+def written(laws: Path) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Each entry of each table of each module of planted mistakes."""
+    for module in sorted(laws.glob("*_mutants.py")):
         found = vars(importlib.import_module(f"tests.laws.{module.stem}"))
-        for tables in [table for table in found.values() if isinstance(table, dict)]:
-            for name, mutant in tables.items():
-                parts = list(mutant) if isinstance(mutant, tuple) else []
-                for place, right in zip(parts, parts[1:], strict=False):
-                    if str(place).endswith(".py") and (library / str(place)).is_file():
-                        yield f"{module.stem}: {name}", library / str(place), right
+        tables = [table for table in found.values() if isinstance(table, dict)]
+        for name, mutant in chain.from_iterable(table.items() for table in tables):
+            if isinstance(mutant, tuple):
+                yield f"{module.stem}: {name}", mutant
 
 
 def test_each_is_to_be_planted_in_one_place(root: Path) -> None:
