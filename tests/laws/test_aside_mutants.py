@@ -12,6 +12,7 @@ from tests.laws.planted import judge, require_caught
 
 TESTS = {
     "promised": ["tests/unit/stores/test_aside.py", "-k", "once_in_its_order"],
+    "held": ["tests/unit/stores/test_aside.py", "-k", "come_back or is_held"],
     "failed": ["tests/unit/stores/test_aside.py", "-k", "asked_whether"],
     "event": ["tests/unit/serving/test_laid_aside.py", "-k", "becomes_known_after"],
     "found": ["tests/unit/serving/test_laid_aside.py", "-k", "found_all_the_while"],
@@ -22,6 +23,18 @@ TESTS = {
 }
 
 MUTANTS = {
+    "what another has moved is moved again from memory": (
+        "held",
+        "stores/aside.py",
+        "        self._let_be(self.mark(txn).number)\n",
+        "",
+    ),
+    "what is moved stays in memory": (
+        "held",
+        "stores/aside.py",
+        "        self._let_be(mark.number)\n",
+        "",
+    ),
     "what waits is written over where the file begins anew": (
         "promised",
         "stores/aside.py",

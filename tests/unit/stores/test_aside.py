@@ -121,6 +121,35 @@ def test_what_is_promised_is_there_once_in_its_order(
         home.require_all()
 
 
+def test_what_another_has_moved_and_somebody_deleted_does_not_come_back(tmp_path: Path) -> None:
+    """Who puts aside has it in memory, too: an answer that was forgotten meanwhile stays so."""
+    home = Home(tmp_path)
+    home.put([3, 3])
+    another = AsideFile(home.path, SIZE)
+    with home.store.write() as txn:
+        another.put_into(txn)
+        txn.delete(PREDICTIONS, (0).to_bytes(4, "big"))
+    home.put([3])
+    home.move()
+    with home.store.read() as txn:
+        assert kept(txn) == [1, 2]
+    home.put([3])
+    home.move()
+    with home.store.read() as txn:
+        assert kept(txn) == [1, 2, 3]
+
+
+def test_of_what_is_moved_nothing_is_held(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    for _ in range(3):
+        home.put([3, 3])
+        assert len(home.file._held) == 2
+        home.move(abort=True)
+        assert len(home.file._held) == 2
+        home.move()
+        assert not home.file._held
+
+
 def test_an_entry_that_is_cut_short_or_damaged_ends_what_waits(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.put([3])
