@@ -6,7 +6,7 @@ import pytest
 
 from tests.laws.planted import judge, require_caught
 
-TESTS = ["tests/unit/algebra/test_tiles.py"]
+TESTS = ["tests/unit/algebra/test_tiles.py", "tests/unit/algebra/test_damaged.py"]
 
 MUTANTS = {
     "a damaged state has more room than it had": (
@@ -23,6 +23,36 @@ MUTANTS = {
         "algebra/packed.py",
         "max(end - begin, least)",
         "(end - begin)",
+    ),
+    "a level has one tile more than there is room for": (
+        "algebra/update.py",
+        "    if n >= tables.levels[level, 4]:\n        return -1\n",
+        "",
+    ),
+    "a section has one entry more than there is room for": (
+        "algebra/counted.py",
+        "    if state[offset] >= capacity:\n        return\n",
+        "",
+    ),
+    "a sketch has one entry more than there is room for": (
+        "algebra/cardinality.py",
+        "    if needed and kept < most:",
+        "    if needed:",
+    ),
+    "an entry may name a register that there is not": (
+        "algebra/cardinality.py",
+        "            if 0 <= entry >> 6 < len(registers):",
+        "            if 0 <= entry >> 6:",
+    ),
+    "an entry may have a rank that there is not": (
+        "algebra/cardinality.py",
+        "ranks[min(registers[i], most)] += 1",
+        "ranks[registers[i]] += 1",
+    ),
+    "an entry may name a bucket that there is not": (
+        "algebra/counted.py",
+        "                if not 1 <= abs(bucket) <= buckets[1]:\n                    return np.nan\n",
+        "",
     ),
     "a state may end before it does": (
         "algebra/packed.py",

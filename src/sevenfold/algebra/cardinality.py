@@ -53,8 +53,9 @@ def update_distinct(
         mark, state[at] = state[at], mark
         event_us, state[at + 1] = state[at + 1], event_us
     start = (event_us // hop) * hop if hop > 0 else 0
-    sketch = tables.sections[tables.distincts[distinct, 5], 4]
-    _add_to_sketch(state, sketch, oldest, start, mark, tables.distincts[distinct, 6])
+    section = tables.distincts[distinct, 5]
+    sketch, most = tables.sections[section, 4], tables.sections[section, 2]
+    _add_to_sketch(state, sketch, oldest, start, mark, tables.distincts[distinct, 6], most)
 
 
 @kernel
@@ -94,7 +95,7 @@ def _register(mark: int, precision: int) -> tuple[int, int]:
 
 @called
 def _add_to_sketch(
-    state: Ints, offset: int, oldest: int, start: int, mark: int, precision: int
+    state: Ints, offset: int, oldest: int, start: int, mark: int, precision: int, most: int
 ) -> None:
     register, rank = _register(mark, precision)
     kept = 0
@@ -110,7 +111,7 @@ def _add_to_sketch(
             state[offset + 1 + 2 * kept] = entry
             state[offset + 2 + 2 * kept] = begins
             kept += 1
-    if needed:
+    if needed and kept < most:  # always, but in a damaged state
         state[offset + 1 + 2 * kept] = register << 6 | rank
         state[offset + 2 + 2 * kept] = start
         kept += 1
@@ -141,7 +142,8 @@ def _estimate(state: Ints, offset: int, sketch: int, tail: int, precision: int) 
     for i in range(state[sketch]):
         if state[sketch + 2 + 2 * i] >= tail:
             entry = state[sketch + 1 + 2 * i]
-            registers[entry >> 6] = max(registers[entry >> 6], entry & 63)
+            if 0 <= entry >> 6 < len(registers):  # a damaged state may name others
+                registers[entry >> 6] = max(registers[entry >> 6], entry & 63)
     for i in range(state[offset]):
         if state[offset + 2 + 2 * i] >= tail:
             register, rank = _register(state[offset + 1 + 2 * i], precision)
@@ -149,7 +151,7 @@ def _estimate(state: Ints, offset: int, sketch: int, tail: int, precision: int) 
     most = 65 - precision
     ranks = np.zeros(most + 1, dtype=np.int64)
     for i in range(len(registers)):
-        ranks[registers[i]] += 1
+        ranks[min(registers[i], most)] += 1
     return _cardinality(ranks, float(1 << precision), most)
 
 

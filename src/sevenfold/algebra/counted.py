@@ -36,12 +36,15 @@ def bucket_of(bounds: Floats, first: int, n: int, x: float) -> int:
 
 
 @called
-def count_item(state: Ints, offset: int, oldest: int, start: int, item: int, tracked: int) -> None:
+def count_item(
+    state: Ints, offset: int, oldest: int, start: int, item: int, most: tuple[int, int]
+) -> None:
     """Count an item in the tile that begins at `start`; tiles before `oldest` are dropped when room is made.
 
-    Of more than `tracked` different items, unless that is 0, the one that ranks last is forgotten with all
-    its counts: the least frequent, of equals the largest.
+    `most` are the items that are tracked, and the entries. Of more different items, unless that is 0, the one that ranks last is forgotten with all
+    its counts: the least frequent, of equals the largest. More entries than there may be has a damaged state only; it takes none.
     """
+    tracked, capacity = most
     place = _place(state, offset, item, start)
     at = offset + 1 + 3 * place
     if place < state[offset] and state[at] == item and state[at + 1] == start:
@@ -50,6 +53,8 @@ def count_item(state: Ints, offset: int, oldest: int, start: int, item: int, tra
     _drop(state, offset, oldest)
     if tracked > 0:
         _make_room(state, offset, item, tracked)
+    if state[offset] >= capacity:
+        return
     place = _place(state, offset, item, start)
     at = offset + 1 + 3 * place
     for i in range(offset + 3 * state[offset], at - 1, -1):
@@ -119,11 +124,17 @@ def _is_larger(item: int, other: int) -> bool:
 
 @called
 def read_quantile(
-    state: Ints, offset: int, tail: int, q: float, bounds: Floats, first: int, error: float
+    state: Ints,
+    offset: int,
+    tail: int,
+    q: float,
+    bounds: Floats,
+    buckets: tuple[int, int],
+    error: float,
 ) -> float:
     """The value that a share q of those from `tail` on lie below, within `error` of it; NaN for none.
 
-    Source: DDSketch, Masson, Rim and Lee 2019.
+    `buckets` are the first of their bounds and how many there are: a damaged state may name others, which have no value. Source: DDSketch, Masson, Rim and Lee 2019.
     """
     n = 0
     for i in range(state[offset]):
@@ -138,8 +149,10 @@ def read_quantile(
                 bucket = state[offset + 1 + 3 * i]
                 if bucket == 0:
                     return 0.0
+                if not 1 <= abs(bucket) <= buckets[1]:
+                    return np.nan
                 # The middle of the bucket, from which both of its ends are `error` away.
-                middle = bounds[first + abs(bucket) - 1] * (1 - error)
+                middle = bounds[buckets[0] + abs(bucket) - 1] * (1 - error)
                 return float(middle if bucket > 0 else -middle)
     return np.nan
 

@@ -154,7 +154,7 @@ def _update_levels(
     tables: Tables, state: Ints, floats: Floats, columns: Columns, row: int, read_us: int
 ) -> None:
     for i in range(tables.levels.shape[0]):
-        tile = _tile_of(tables, i, state, floats, columns.event_us[row], read_us)
+        tile = _tile_of(tables, i, state, columns.event_us[row], read_us)
         if tile < 0:
             continue
         is_new = state[tile + 1] == 0
@@ -223,11 +223,12 @@ def _update_sections(
             if kind == QUANTILE:
                 first = tables.sections[i, 8]
                 item = bucket_of(tables.bounds, first, tables.sections[i, 7], x)
-                count_item(state, offset, oldest, start, item, 0)
+                count_item(state, offset, oldest, start, item, (0, tables.sections[i, 2]))
             else:
                 # Adding 0.0 makes one value of -0.0 and 0.0.
                 bits = int(np.float64(x + 0.0).view(np.int64))
-                count_item(state, offset, oldest, start, bits, tables.sections[i, 7])
+                most = tables.sections[i, 7], tables.sections[i, 2]
+                count_item(state, offset, oldest, start, bits, most)
 
 
 @kernel
@@ -264,9 +265,7 @@ def settle(tables: Tables, state: Ints, known_us: int) -> None:
 
 
 @kernel
-def _tile_of(
-    tables: Tables, level: int, state: Ints, floats: Floats, event_us: int, read_us: int
-) -> int:
+def _tile_of(tables: Tables, level: int, state: Ints, event_us: int, read_us: int) -> int:
     """The offset of the tile that an event falls into, -1 when no window can reach it at `read_us` or later."""
     hop, offset, record = tables.levels[level, 0], tables.levels[level, 3], tables.levels[level, 5]
     start, n = np.int64(0), state[offset]
@@ -284,8 +283,7 @@ def _tile_of(
             return -1
         if n == tables.levels[level, 4]:
             _drop_tiles(tables, level, state, read_us)
-    columns, firsts = tables.levels[level, 2], tables.levels[level, 7]
-    return _find_tile(state, floats, offset, record, int(start), columns, firsts)
+    return _find_tile(tables, level, state, int(start))
 
 
 @kernel
@@ -343,16 +341,21 @@ def _drop_tiles(tables: Tables, level: int, state: Ints, known_us: int) -> None:
 
 
 @kernel
-def _find_tile(
-    state: Ints, floats: Floats, offset: int, record: int, start: int, columns: int, firsts: int
-) -> int:
-    """The offset of the tile that begins at `start`, put in its place when there is none: of no events then, and its columns are for who adds the first to begin."""
+def _find_tile(tables: Tables, level: int, state: Ints, start: int) -> int:
+    """The offset of the tile that begins at `start`, put in its place when there is none: of no events then, and its columns are for who adds the first to begin.
+
+    -1 where there is no room, as there may be none in a damaged state: whatever it says, nothing is written outside of it.
+    """
+    offset, record = tables.levels[level, 3], tables.levels[level, 5]
+    columns, firsts = tables.levels[level, 2], tables.levels[level, 7]
     n = state[offset]
     place = n
     while place > 0 and state[offset + 1 + (place - 1) * record] > start:
         place -= 1
     if place > 0 and state[offset + 1 + (place - 1) * record] == start:
         return int(offset + 1 + (place - 1) * record)
+    if n >= tables.levels[level, 4]:
+        return -1
     tile = offset + 1 + place * record
     for i in range((n - place) * record - 1, -1, -1):
         state[tile + record + i] = state[tile + i]

@@ -204,9 +204,10 @@ def _read_section(
     elif kind == TOP_K:
         read_top(state, floats, offset, tail, width // 2, values)
     else:
-        first = tables.sections[tables.reads[read, 1], 8]
+        section = tables.reads[read, 1]
+        buckets = tables.sections[section, 8], tables.sections[section, 7]
         q, error = tables.numbers[read, 0], tables.numbers[read, 1]
-        values[0] = read_quantile(state, offset, tail, q, tables.bounds, first, error)
+        values[0] = read_quantile(state, offset, tail, q, tables.bounds, buckets, error)
 
 
 @kernel
