@@ -36,6 +36,7 @@ def test_both_its_online_stores_give_what_ours_give(feast: Path) -> None:
     report = Report("online")
     online.run(report, feast, repeat=1, scale=0.01)
     assert {"read_500_vs_feast_sqlite", "read_500_vs_feast_redis"} <= report.ratios.keys()
+    assert "read_500_vs_feast_redis_first" in report.ratios
 
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server on the PATH")
