@@ -166,8 +166,10 @@ def test_many_processes_that_compile_at_once_all_give_what_is_right(tmp_path: Pa
         ]
         return [one.communicate(timeout=120)[0] for one in running]
 
-    for _ in range(2):
+    # Each round at least one more is in the index, whoever wrote it last.
+    for _ in range(len(kinds) + 1):
         answers = [said.split() for said in given()]
         assert [answer[0] for answer in answers] == ["101", "101.0", "101", "101.0"]
-    given()
-    assert [said.split()[1] for said in given()] == ["1"] * 4
+        if all(answer[1] == "1" for answer in answers):
+            return
+    pytest.fail(f"compiled again each time: {answers}")
