@@ -8,14 +8,14 @@ import platform
 import struct
 import sys
 
-__all__ = ["BRIEF_S", "LONG_S", "SHORT_S", "ask_for_turns", "take_leisure"]
+__all__ = ["BRIEF_S", "LONG_S", "SHORT_S", "ask_for_turns", "go_first", "take_leisure"]
 
 BRIEF_S = 0.000_1
 """For a thread that only waits: a hundred microseconds, the least there is."""
 SHORT_S = 0.001
 """For the thread that answers."""
-LONG_S = 0.02
-"""For work that nobody waits for."""
+LONG_S = 0.1
+"""For work that nobody waits for: the most there is. Of two that want the processor it is the one whose turn ends first, so it is short by little where one has begun its own."""
 
 _CALLS = {"x86_64": 314, "aarch64": 274}  # sched_setattr, which the C library does not have
 _ATTRIBUTES = struct.Struct("<IIQiIQQQ")  # struct sched_attr, its first version
@@ -40,6 +40,24 @@ def ask_for_turns(seconds: float) -> bool:
         return int(ctypes.CDLL(None).syscall(call, 0, wanted, 0)) == 0
     except (AttributeError, OSError):
         return False
+
+
+def go_first() -> bool:
+    """Have the calling thread run as soon as it wakes, before all that take turns; whether the system lets it.
+
+    For one that only waits: what it computes, all others wait for. Linux asks a privilege for it (CAP_SYS_NICE). Brief turns are nearly as good, but
+    where the turn of another is about to end it waits for the next tick. Measured of a thread that waits for the disk beside a busy loop: 0.1 ms each time it wakes and up to 4,
+    by this 0.001.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:  # somebody has chosen another way for it
+        return False
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except OSError:
+        return False
+    return True
 
 
 def take_leisure(pid: int = 0) -> bool:

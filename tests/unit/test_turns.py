@@ -4,11 +4,12 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 
 import pytest
 
 from sevenfold import turns
-from sevenfold.turns import BRIEF_S, LONG_S, ask_for_turns, take_leisure
+from sevenfold.turns import BRIEF_S, LONG_S, ask_for_turns, go_first, take_leisure
 
 
 def asked_in_a_thread(seconds: float) -> bool:
@@ -65,6 +66,63 @@ def test_leisure_is_of_the_thread_that_takes_it_and_of_those_that_it_starts() ->
     thread.join()
     assert found == [os.SCHED_IDLE, os.SCHED_IDLE]
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+def in_a_thread(look: Callable[[], object]) -> None:
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+
+
+def may_go_first() -> bool:
+    """Whether this process has the privilege; asked of the system itself."""
+    found: list[bool] = []
+
+    def ask() -> None:
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        except OSError:
+            found.append(False)
+        else:
+            found.append(True)
+
+    in_a_thread(ask)
+    return found[0]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no such class")
+def test_who_goes_first_is_the_thread_that_asks_alone() -> None:
+    found: list[tuple[bool, int]] = []
+    in_a_thread(lambda: found.append((go_first(), os.sched_getscheduler(0))))
+    is_first = may_go_first()
+    assert found == [(is_first, os.SCHED_FIFO if is_first else os.SCHED_OTHER)]
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no such class")
+def test_nobody_goes_first_whom_the_system_does_not_let(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "not permitted")
+
+    monkeypatch.setattr(turns.os, "sched_setscheduler", refused)
+    assert not go_first()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no such class")
+def test_nobody_goes_first_for_whom_another_way_was_chosen() -> None:
+    found: list[tuple[bool, int]] = []
+
+    def ask() -> None:
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        found.append((go_first(), os.sched_getscheduler(0)))
+
+    in_a_thread(ask)
+    assert found == [(False, os.SCHED_BATCH)]
+
+
+def test_where_there_is_no_such_class_nobody_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns.sys, "platform", "darwin")
+    assert not go_first()
 
 
 def test_leisure_of_a_process_that_has_ended_is_no_error() -> None:

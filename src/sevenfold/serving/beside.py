@@ -1,10 +1,12 @@
-"""A thread beside the event loop that does one piece of work at a time: a commit, which is mostly waiting for the disk."""
+"""A thread beside the event loop that does one piece of work at a time: a commit, which is mostly waiting for the disk, or what nobody waits for."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+
+from sevenfold.turns import LONG_S, ask_for_turns
 
 __all__ = ["Beside", "Work"]
 
@@ -48,21 +50,26 @@ class Work:
 
 
 class Beside:
-    """The thread; it is started with the first piece of work, and ends when it is closed."""
+    """The thread; it is started with the first piece of work, and ends when it is closed.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    One that is `awaited` is left the lock until the first part of its work is done. Another takes long turns, so that the loop has the processor back from it as
+    soon as it wakes: with turns as short as the loop's own it would keep it to the end of a tick, some milliseconds.
+    """
+
+    def __init__(self, name: str, awaited: bool = True) -> None:
+        self._name, self._awaited = name, awaited
         self._given: SimpleQueue[Work | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def give(self, work: Work) -> None:
-        """Have it done after what was given before; returns when its first part is done."""
+        """Have it done after what was given before; returns when its first part is done, where that is awaited."""
         if self._thread is None:
             # A process that ends does not wait for it: what it has not committed was told to nobody.
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
         self._given.put(work)
-        work.wait_begun()
+        if self._awaited:
+            work.wait_begun()
 
     def close(self) -> None:
         """Finish what was given, and end."""
@@ -72,5 +79,7 @@ class Beside:
             self._thread = None
 
     def _run(self) -> None:
+        if not self._awaited:
+            ask_for_turns(LONG_S)
         while (work := self._given.get()) is not None:
             work.run()

@@ -28,7 +28,7 @@ class JobThread:
         self.note = note
         self.pressed: Callable[[], bool] = lambda: False
         self._job = job
-        self._beside = Beside(job.name)
+        self._beside = Beside(job.name, awaited=False)
         self._work: Work | None = None
         self._error: Exception | None = None
         self._took_s = self._next_s = 0.0
@@ -64,8 +64,7 @@ class JobThread:
         """Finish the step under way, and end the thread."""
         self._beside.close()
 
-    def _do(self, begun: Callable[[], None]) -> None:
-        begun()
+    def _do(self, _: Callable[[], None]) -> None:
         begin_s = elapsed_s()
         worked = False
         try:

@@ -60,7 +60,7 @@ class LaidAside(Generic[A]):
         self._answers: dict[str, A] = {}
         self._groups: deque[tuple[int, list[str]]] = deque()  # the number behind each group
         self._lists: set[str] = set()  # the lists of features that the store has by now
-        self._beside = Beside("tables")
+        self._beside = Beside("tables", awaited=False)
         self._timer: asyncio.TimerHandle | None = None
         self._moving = False
         self._told: Callable[[OSError | None], None] | None = None
@@ -165,8 +165,7 @@ class LaidAside(Generic[A]):
         waiting = self._waiting()
         found: list[int | StoreError] = []
 
-        def do(begun: Callable[[], None]) -> None:
-            begun()  # nobody waits for it
+        def do(_: Callable[[], None]) -> None:
             found.append(self._written(waiting))
 
         def told() -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from numba import types
 
 from sevenfold.compiled import COMPILES, released
-from sevenfold.turns import BRIEF_S, ask_for_turns
+from sevenfold.turns import BRIEF_S, ask_for_turns, go_first
 
 __all__ = ["Syncing", "rehearse_syncing"]
 
@@ -96,9 +96,13 @@ class Syncing:
         # A signal would end a call of the loop; others take it.
         with suppress(AttributeError):
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        ask_for_turns(BRIEF_S)
         serve = _serve if _IS_NATIVE else _serve_plainly
-        serve(*self._theirs, handle, np.zeros(1, dtype=np.uint8))
+        byte = np.zeros(1, dtype=np.uint8)
+        if _IS_NATIVE:
+            serve(-1, -1, -1, byte)  # compiled by now: nothing that computes goes first
+        if not (_IS_NATIVE and go_first()):
+            ask_for_turns(BRIEF_S)
+        serve(*self._theirs, handle, byte)
 
 
 def rehearse_syncing() -> None:

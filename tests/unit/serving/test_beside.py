@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sevenfold as sf
-from sevenfold.clock import SystemClock
+from sevenfold.clock import SystemClock, elapsed_s
 from sevenfold.registry.registry import Registry
 from sevenfold.serving.app import App
 from sevenfold.serving.beside import Beside, Work
@@ -231,6 +231,25 @@ def test_work_is_told_of_whatever_happens_and_in_its_order() -> None:
     beside.close()
     beside.close()
     assert told == list(range(5))
+
+
+def test_work_that_nobody_awaits_is_given_without_waiting_for_it() -> None:
+    beside, may_begin = Beside("test", awaited=False), threading.Event()
+    begun: list[bool] = []
+
+    def waits(_: Callable[[], None]) -> None:
+        begun.append(may_begin.wait(A_WHILE_S))
+
+    work = Work(waits, lambda: None)
+    began_s = elapsed_s()
+    for _ in range(500):
+        beside.give(work)
+    given_s = elapsed_s() - began_s
+    assert not work.is_done
+    may_begin.set()
+    beside.close()
+    assert begun == [True] * 500
+    assert given_s < 500 * 0.002  # which is what each would have waited
 
 
 def test_a_system_answers_the_same_with_and_without_the_thread(
