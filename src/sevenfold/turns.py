@@ -21,8 +21,8 @@ _CALLS = {"x86_64": 314, "aarch64": 274}  # sched_setattr, which the C library d
 _ATTRIBUTES = struct.Struct("<IIQiIQQQ")  # struct sched_attr, its first version
 
 
-def ask_for_turns(seconds: float) -> bool:
-    """Have the calling thread, and what it starts, take turns of so many seconds; whether the system does that.
+def ask_for_turns(seconds: float, pid: int = 0) -> bool:
+    """Have a thread, the calling one or the first of a process, and what it starts from now on, take turns of so many seconds; whether the system does that.
 
     Linux from 6.12 on lets a thread of shorter turns have the processor as soon as it wakes. Otherwise it waits for the turn of
     the other to end: some milliseconds each time, on a processor that they share. It needs no privilege and
@@ -31,14 +31,14 @@ def ask_for_turns(seconds: float) -> bool:
     call = _CALLS.get(platform.machine())
     if call is None or not sys.platform.startswith("linux"):
         return False
-    if os.sched_getscheduler(0) != os.SCHED_OTHER:  # somebody has chosen another way for it
-        return False
-    niceness = os.getpriority(os.PRIO_PROCESS, 0)
-    turn_ns = round(seconds * 1e9)
-    wanted = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_OTHER, 0, niceness, 0, turn_ns, 0, 0)
     try:
-        return int(ctypes.CDLL(None).syscall(call, 0, wanted, 0)) == 0
-    except (AttributeError, OSError):
+        if os.sched_getscheduler(pid) != os.SCHED_OTHER:  # somebody has chosen another way for it
+            return False
+        niceness = os.getpriority(os.PRIO_PROCESS, pid)
+        turn_ns = round(seconds * 1e9)
+        wanted = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_OTHER, 0, niceness, 0, turn_ns, 0, 0)
+        return int(ctypes.CDLL(None).syscall(call, pid, wanted, 0)) == 0
+    except (AttributeError, OSError):  # no such call, or the process has ended
         return False
 
 

@@ -1,6 +1,9 @@
 """Turns on the processor: asked for where the system has them."""
 
+import ctypes
 import os
+import platform
+import struct
 import subprocess
 import sys
 import threading
@@ -40,6 +43,24 @@ def test_another_way_that_somebody_chose_is_left() -> None:
     thread.start()
     thread.join()
     assert found == [(False, os.SCHED_BATCH)]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no such call")
+def test_it_asks_for_another_process_unless_that_has_ended() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        assert ask_for_turns(LONG_S, other.pid)
+        assert turn_of(other.pid) == LONG_S
+        assert turn_of(0) != LONG_S
+    assert not ask_for_turns(LONG_S, other.pid)
+
+
+def turn_of(pid: int) -> float:
+    """How long the turns of a process are, as the system says; 0 where it does not."""
+    found = ctypes.create_string_buffer(56)
+    number = {"x86_64": 315, "aarch64": 275}[platform.machine()]
+    assert ctypes.CDLL(None).syscall(number, pid, found, len(found), 0) == 0  # sched_getattr
+    turn_ns: int = struct.unpack_from("<IIQiIQ", found)[5]
+    return turn_ns / 1e9
 
 
 def test_where_there_is_no_such_call_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

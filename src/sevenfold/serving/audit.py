@@ -391,6 +391,7 @@ def audit_all(
     """The totals over all answers of the log, growing by a round of at most so many vectors each time."""
     totals = AuditTotals(_features(definition))
     taken: list[Sampled] = []
+    waiting = 0  # vectors of those
 
     def round_of(sampled: list[Sampled]) -> None:
         current = Round(definition, sampled)
@@ -412,9 +413,10 @@ def audit_all(
             totals.skipped += len(found.rows)
             continue
         taken.append(found)
-        if sum(len(one.rows) for one in taken) >= vectors:
+        waiting += len(found.rows)
+        if waiting >= vectors:
             round_of(taken)
-            taken = []
+            taken, waiting = [], 0
             yield totals
     if taken:
         round_of(taken)

@@ -55,6 +55,8 @@ class Companion:
             # At once: what it loads first takes a second of the processor.
             niceness = os.getpriority(os.PRIO_PROCESS, 0) + _NICE
             os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)
+            # What it has of its server are turns as short as those of the thread that answers.
+            ask_for_turns(LONG_S, self._process.pid)
         if at_leisure:
             take_leisure(self._process.pid)
         assert self._process.stdin is not None
@@ -79,7 +81,6 @@ class Companion:
             level=logging.INFO,
             format="time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
         )
-        ask_for_turns(LONG_S)
         line = b""
         # Unbuffered: a thread that waits inside a buffer holds its lock, and no interpreter ends in peace then.
         while not line.endswith(b"\n"):

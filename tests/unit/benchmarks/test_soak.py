@@ -102,6 +102,21 @@ def test_a_soak_is_whole_and_says_what_is_not(soaked: Soaked) -> None:
     assert found["join_completeness"] == 7 / 9
 
 
+def test_some_answers_are_scored_again_and_all_that_were_kept(
+    soaked: Soaked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, kept, _ = soaked
+    monkeypatch.setattr(soak, "_SCORED", 4)
+    assert figures(soaked)["scores_compared"] == 2 * 8 * 20
+    whole = {"r3": kept.whole["r3"]}
+    kept.whole.clear()
+    some = figures(soaked)["scores_compared"]
+    assert some % 20 == 0
+    assert 20 <= some <= 7 * 20
+    kept.whole |= whole
+    assert figures(soaked)["scores_compared"] in (some + 20, some + 40)
+
+
 def test_memory_grows_by_what_is_more_after_it_was_warm() -> None:
     assert soak.growth_mb([50, 100, 100, 100, 100, 100, 100, 103]) == 1.5
     assert soak.growth_mb([10, 90]) == 0

@@ -125,6 +125,21 @@ def test_a_planted_skew_is_found_by_its_feature(busy: Any) -> None:
     assert whole.compared == vectors(busy)
 
 
+def test_rounds_have_as_many_vectors_as_they_may_and_find_the_same(busy: Any) -> None:
+    skew(busy, "item__sum_pieces", "r31")
+    with busy.store.read() as txn:
+        (whole,) = (
+            (t.compared, t.by_feature) for t in audit_all(txn, busy.service.definition, 1.0)
+        )
+        rounds = [t.compared for t in audit_all(txn, busy.service.definition, 1.0, vectors=25)]
+        *_, last_of = audit_all(txn, busy.service.definition, 1.0, vectors=25)
+        most = max(len(answer.logged_rows()) for answer in read_predictions(txn))
+    assert (last_of.compared, last_of.by_feature) == whole
+    sizes = np.diff([0, *rounds])
+    assert len(rounds) > 2
+    assert ((sizes[:-1] >= 25) & (sizes[:-1] < 25 + most)).all()
+
+
 def test_a_state_that_went_wrong_shows_in_the_answers_after_it(
     busy: Any, sale: Callable[..., Any]
 ) -> None:
