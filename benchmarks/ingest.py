@@ -6,7 +6,10 @@ the same keys and values, put and committed and nothing else, which is the floor
 followed as the store grows, and compared, batches taken in turns, between ten million events and one, and between a million
 keys and a thousand. Costs are processor seconds: of the time on the clock the disk and whoever shares it have their part.
 
-Without `--curve` some three minutes of processor time; with it on to thirty million events and all decades of keys, some ten
+Where there are few keys, events of a batch share their states, and each is written once: an event has fewer states to write there, in any store. So beside
+`cost_1m_keys_vs_1k`, which is of an event, `_a_state` is of a state that is written, and `_raw_lmdb` what the bare file takes for the same.
+
+Without `--curve` some four minutes of processor time; with it on to thirty million events and all decades of keys, some ten
 minutes of it and 15 GB.
 """
 
@@ -31,6 +34,7 @@ from sevenfold.features.plan import Plan, compile_plan
 from sevenfold.serving.ingest import Ingest, Post
 from sevenfold.stores.kv import Store
 from sevenfold.stores.open import open_store
+from sevenfold.stores.tables import STATE
 from sevenfold.types import US_PER_S, Texts
 
 PACKAGES = ("sevenfold", "numpy", "numba", "lmdb")
@@ -249,6 +253,53 @@ def _keys(report: Report, scale: float, keys: Sequence[int]) -> None:
             _tell(report, f"of_{n}_keys", _taken([feeds[n]])[0])
         ends = {"1m_keys": feeds[keys[-1]], "1k_keys": feeds[keys[0]]}
         _compare(report, ends, "cost_1m_keys_vs_1k")
+    _raw_keys(report, scale, keys)
+
+
+def _raw_keys(report: Report, scale: float, keys: Sequence[int]) -> None:
+    """What a bare LMDB file takes for what those of most and of least keys write, and how many states that is."""
+    names = ("1m_keys", "1k_keys")
+    with ExitStack() as stack:
+        shown = [_Shown(stack, n) for n in (keys[-1], keys[0])]
+        for one in shown:
+            one.grow(int(scale * 1_000_000))
+        for at in range(ROUND + 2):
+            for one in shown:
+                one.turn(count=at >= 2)
+    results, ratios = report.results, report.ratios
+    for name, one in zip(names, shown, strict=True):
+        _tell(report, f"raw_lmdb_{name}", one.cost)
+        results[f"states_an_event_{name}"] = figure([n / BATCH for n in one.states], "")
+    many, few = (results[f"cpu_us_an_event_raw_lmdb_{name}"] for name in names)
+    ratios["cost_1m_keys_vs_1k_raw_lmdb"] = ratio(many, few)
+    states = ratio(*(results[f"states_an_event_{name}"] for name in names))
+    ratios["cost_1m_keys_vs_1k_a_state"] = ratios["cost_1m_keys_vs_1k"] / states
+
+
+class _Shown:
+    """A feed of so many users whose writes are written once more by LMDB alone."""
+
+    def __init__(self, stack: ExitStack, users: int) -> None:
+        self._twin = Twin(stack.enter_context(tempfile.TemporaryDirectory()))
+        stack.callback(self._twin.close)
+        self._feed = Feed(stack, users, 1, self._twin.watching)
+        self.cost, self.states = Cost(), list[int]()
+
+    def grow(self, to: int) -> None:
+        """Take in as many events as are missing to that many."""
+        while self._feed.events < to:
+            self._feed.grow(min(to, self._feed.events + LARGE_BATCH))
+            self._twin.write()
+
+    def turn(self, count: bool) -> None:
+        """Take in a batch, and have what it wrote written once more."""
+        self._feed.prepare(1)
+        self._feed.accept()
+        if not count:
+            self._twin.write()
+            return
+        self.states.append(self._twin.noted(STATE))
+        self.cost.of(self._twin.write)
 
 
 def _compare(report: Report, feeds: dict[str, Feed], key: str) -> None:

@@ -45,6 +45,10 @@ class Twin:
         """A key that was deleted."""
         self._deletes.append((table, key))
 
+    def noted(self, table: str) -> int:
+        """How many items of a table `write` will put."""
+        return sum(len(items) for name, items in self._puts if name == table)
+
     def write(self) -> None:
         """Write what was noted since the last time, in one transaction; on disk at the end."""
         with self._env.begin(write=True) as txn:
