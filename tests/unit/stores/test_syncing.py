@@ -101,6 +101,36 @@ def test_it_needs_no_lock_of_the_interpreter(handle: int) -> None:
         waits.close()
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no such class")
+@pytest.mark.parametrize("may", [True, False])
+def test_it_goes_first_where_it_computes_nothing_and_may(
+    native: bool, handle: int, may: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int]] = []  # what was asked for, by which thread
+    order: list[bool] = []  # whether the loop was compiled by then
+
+    def go_first() -> bool:
+        asked.append(("first", threading.get_native_id()))
+        order.append(bool(syncing._serve.signatures))
+        return may
+
+    def ask_for_turns(_: float) -> bool:
+        asked.append(("turns", threading.get_native_id()))
+        return True
+
+    monkeypatch.setattr(syncing, "go_first", go_first)
+    monkeypatch.setattr(syncing, "ask_for_turns", ask_for_turns)
+    waits = Syncing(handle)
+    waits.begin()
+    assert waits.end(wait=True)
+    waits.close()
+    is_native = syncing._IS_NATIVE
+    wanted = ["first"] * is_native + ["turns"] * (not (is_native and may))
+    assert [what for what, _ in asked] == wanted
+    assert threading.get_native_id() not in {thread for _, thread in asked}
+    assert all(order)
+
+
 def test_signals_are_left_to_others(native: bool, handle: int) -> None:
     heard = []
     before = signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
