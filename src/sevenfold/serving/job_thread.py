@@ -10,7 +10,7 @@ from sevenfold.serving.beside import Beside, Work
 
 __all__ = ["JobThread"]
 
-_AT_ONCE_S = 0.02  # of steps, until the loop is told
+_AT_ONCE_S = 0.003  # of steps, until it rests: answers that come meanwhile take longer, and those behind them wait
 _REST = 9  # times as long as it worked: answers that come meanwhile take longer, and the gate would take that for what they cost
 
 
