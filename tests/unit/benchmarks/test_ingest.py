@@ -22,10 +22,8 @@ def report(monkeypatch: pytest.MonkeyPatch) -> Report:
 
 def test_a_state_that_events_of_a_batch_share_is_one(report: Report) -> None:
     few, many = (report.results[f"states_an_event_{name}"] for name in ("1k_keys", "1m_keys"))
-    assert (few.min, few.max) == (
-        3e-4,
-        3e-4,
-    )  # one user, one item, one pair of them in 10,000 events
+    # One user, one item, one pair of them in 10,000 events.
+    assert (few.min, few.max) == (3e-4, 3e-4)
     # Of 4,000 users 3,670 are expected in a batch, of 1,000 items all, of their pairs 9,990.
     assert 1.45 < many.min <= many.max < 1.48
     assert many.n == few.n == 3
