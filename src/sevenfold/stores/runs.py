@@ -1,24 +1,26 @@
 """Sorted runs of the ids that were accepted: written once, merged now and then, searched through filters.
 
 A run is the entries of a stretch of time, sorted by hash and cut into chunks of neighbours. Eight runs of one
-size are merged into one of the next, up to a largest size, so an entry is written a few times, however many
-there are. Beside its chunks a run has a filter, which says of nearly every hash that it is not in the run, and
+size are merged into one of the next, up to a largest size. Eight of those are divided: an eighth of the hashes is taken
+out of all of them and becomes a run of these hashes only, one eighth a commit, until nothing is left of the eight; eight runs of an
+eighth are divided in their turn. So no merge is longer than another, an entry is written a few times, however many
+there are, and a hash may be in no more than some eight runs a depth, of which there are as many as there are digits in their number, to the base of
+eight. Beside its chunks a run has a filter, which says of nearly every hash that it is not in the run, and
 the first hash of each chunk. Filters are read once a process. The newest entries lie in a run of their own, the
 tail, that is small enough to be written again with every single event.
 
     ids   PREFIX RUN CHUNK      entries of 24 bytes: two halves of the hash, known_us
     ids   PREFIX RUN ffffffff   filter and first hashes
-    meta  runs/PREFIX           of each run: its number, entries, newest known_us, and the sum of its hashes
+    meta  runs/PREFIX           of each run: its number, entries when it was written, newest known_us, sum of its hashes, the least
+                                hash that has not been taken out of it, its depth; then a byte, the version of this
 
-The arrangement is that of a log-structured merge tree (O'Neil and others 1996) with the blocked filters of
-Putze, Sanders and Singler (2007).
+The arrangement is that of a log-structured merge tree (O'Neil and others 1996), whose levels are divided by key as LevelDB's are.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from struct import Struct
@@ -27,10 +29,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sevenfold.compiled import borrowed, kernel
+from sevenfold.compiled import kernel
 from sevenfold.errors import StoreError
 from sevenfold.stores.kv import Transaction
-from sevenfold.stores.state_files import MEMORY, place_of
+from sevenfold.stores.run_filters import Filters, Index
 from sevenfold.stores.tables import IDS, META
 from sevenfold.types import Ints
 
@@ -42,11 +44,17 @@ NEVER = -(1 << 62)
 _TAIL = 512  # entries that are written again with every event: 12 KiB
 _MERGED = 8  # runs of one size that become one of the next
 _LARGEST = 1 << 19  # entries of a run that is not merged any more: 12 MiB, some ten milliseconds
+_STEPS = 8  # eighths that are taken for as many new entries as a largest run has, beside the one of each commit
+_DEEPEST = 20  # there are 64 bits in a hash
 _CHUNK = 1_024
 _ENTRY = 24
-_ROW = Struct(">QQqQ")
+_ROW = Struct(">QQqQQH")
+_OLD_ROW = Struct(">QQqQ")
+_IDENTITY = _OLD_ROW.size  # bytes of a row that say which run it is, what is left of it may be
+_VERSION = (
+    b"\x01"  # makes the length odd: a version of before finds the table damaged, and does not guess
+)
 _INDEX = b"\xff" * 4
-_FILTER_SHARE = 32  # entries to a block of 512 bits: one in a thousand is asked for in vain
 _CACHED = 512
 _TOGETHER = 16
 
@@ -57,31 +65,33 @@ class _Run(NamedTuple):
     entries: int
     newest_us: int
     total: int  # the sum of the first halves of its hashes: with the number, what a cached filter is known by
+    first: int  # what is less was taken out of it
+    depth: int  # its hashes have the 3 * depth upper bits of `first`
 
     @property
     def level(self) -> int:
         """Runs of one level are merged, each level eight times as large: 0 is the tail."""
-        return 0 if self.entries <= _TAIL else 1 + (self.entries // _TAIL).bit_length() // 3
+        is_tail = self.entries <= _TAIL and not self.depth
+        return 0 if is_tail else 1 + (self.entries // _TAIL).bit_length() // 3
 
+    @property
+    def identity(self) -> bytes:
+        """What stays the same when some of it is taken out."""
+        return self.row[:_IDENTITY]
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Index:
-    blocks: Hashes
-    firsts: Hashes
+    @property
+    def last(self) -> int:
+        """The greatest hash that may be in it."""
+        return self.first | ((1 << 64 - 3 * self.depth) - 1)
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Filters:
-    """The runs that have one, and what a kernel has to know of their filters."""
-
-    runs: list[_Run]
-    indices: list[_Index]
-    places: Ints
+    def without(self, bound: int) -> _Run:
+        """What is left when the hashes up to `bound` are taken out."""
+        return _run_of(self.identity + _ROW.pack(0, 0, 0, 0, bound + 1, self.depth)[_IDENTITY:])
 
 
 # By prefix and run: a run is never changed, so what is known of it stays true in every store.
-_cache: OrderedDict[tuple[bytes, bytes], _Index] = OrderedDict()
-_together: OrderedDict[tuple[bytes, bytes], _Filters] = OrderedDict()
+_cache: OrderedDict[tuple[bytes, bytes], Index] = OrderedDict()
+_together: OrderedDict[tuple[bytes, bytes], Filters] = OrderedDict()
 
 
 class Runs:
@@ -100,17 +110,12 @@ class Runs:
         for run in self._runs:
             if run.level == 0:
                 _look_up(self._entries(run), hashes, np.arange(len(hashes)), latest)
-        filters = self._filters()
-        held, n_held = _may_hold(filters.places, hashes)
-        if not n_held:
-            return latest
-        for run, index, among in zip(filters.runs, filters.indices, held, strict=True):
-            rows = np.flatnonzero(among)
-            if not len(rows):
-                continue
+        runs = [run for run in self._runs if run.level]
+        for at, rows in self._filters(runs).holders(hashes):
+            index = self._index(runs[at])
             chunks = np.searchsorted(index.firsts, hashes[rows, 0], side="right") - 1
             wanted = np.unique(chunks[chunks >= 0])
-            _look_up(self._entries(run, wanted.tolist()), hashes, rows, latest)
+            _look_up(self._entries(runs[at], wanted.tolist()), hashes, rows, latest)
         return latest
 
     def add(self, hashes: Hashes, known_us: Ints, oldest_us: int) -> None:
@@ -124,14 +129,16 @@ class Runs:
         for run in [run for run in self._runs if run.newest_us < oldest_us]:
             self._drop(run)
         self._compact(oldest_us)
-        self._txn.put(META, self._name, b"".join([run.row for run in self._runs]))
+        for _ in range(1 + _STEPS * len(hashes) // _LARGEST):
+            self._divide(oldest_us)
+        self._txn.put(META, self._name, b"".join([run.row for run in self._runs]) + _VERSION)
 
     def _compact(self, oldest_us: int) -> None:
         """Merge runs until fewer than eight of each size are left."""
         while True:
             by_level: dict[int, list[_Run]] = {}
             for run in self._runs:
-                if run.level > 0 and run.entries < _LARGEST:
+                if run.level > 0 and run.entries < _LARGEST and not run.depth:
                     by_level.setdefault(run.level, []).append(run)
             full = [runs for runs in by_level.values() if len(runs) >= _MERGED]
             if not full:
@@ -140,32 +147,68 @@ class Runs:
 
     def _merge(self, runs: Sequence[_Run], rows: Hashes, oldest_us: int) -> None:
         """Put the entries of `runs` and `rows` into one run, without what is too old."""
-        merged = np.concatenate([*(self._entries(run) for run in runs), rows])
-        is_young = merged[:, 2].view(np.int64) >= oldest_us
-        if np.count_nonzero(is_young) < len(merged):
-            merged = merged[is_young]
+        merged = _joined([*(self._entries(run) for run in runs), rows], oldest_us)
         for run in runs:
             self._drop(run)
         if len(merged):
-            # Stable: entries of one hash stay in the order of their acceptance, which nothing relies on.
-            self._write(merged[np.argsort(merged[:, 0], kind="stable")])
+            self._write(merged, 0, 0)
 
-    def _write(self, rows: Hashes) -> None:
+    def _divide(self, oldest_us: int) -> None:
+        """Take an eighth of the hashes out of eight of the largest runs."""
+        runs = self._to_divide()
+        if not runs:
+            return
+        first, depth = runs[0].first, runs[0].depth + 1
+        bound = first | ((1 << 64 - 3 * depth) - 1)
+        rows = _joined([self._between(run, bound) for run in runs], oldest_us)
+        for run in runs:
+            self._take_out(run, bound)
+        if len(rows):
+            self._write(rows, first, depth)
+
+    def _to_divide(self) -> list[_Run]:
+        """Eight runs of the same hashes: those of which an eighth is taken out go on to be that."""
+        same: dict[tuple[int, int], list[_Run]] = {}
+        for run in self._runs:
+            if (run.depth or run.entries >= _LARGEST) and run.depth < _DEEPEST:
+                same.setdefault((run.depth, run.first), []).append(run)
+        full = (runs[:_MERGED] for runs in same.values() if len(runs) >= _MERGED)
+        return next(full, [])
+
+    def _between(self, run: _Run, bound: int) -> Hashes:
+        """The entries that are left of a run, up to a hash."""
+        firsts = self._index(run).firsts
+        begin = _chunk_of(firsts, run.first)
+        end = max(begin, int(np.searchsorted(firsts, np.uint64(bound), side="right")))
+        rows = self._entries(run, range(begin, end))
+        hashes = rows[:, 0]
+        low = np.searchsorted(hashes, np.uint64(run.first))
+        high = np.searchsorted(hashes, np.uint64(bound), side="right")
+        return rows[low:high]
+
+    def _take_out(self, run: _Run, bound: int) -> None:
+        """Delete the entries up to a hash, as far as they fill chunks."""
+        if bound == run.last:
+            self._drop(run)
+            return
+        left, firsts = run.without(bound), self._index(run).firsts
+        for chunk in range(_chunk_of(firsts, run.first), _chunk_of(firsts, left.first)):
+            self._txn.delete(IDS, self._key(run, chunk))
+        self._runs[self._runs.index(run)] = left
+
+    def _write(self, rows: Hashes, first: int, depth: int) -> None:
         number = 1 + max((run.number for run in self._runs), default=0)
         newest = int(rows[:, 2].view(np.int64).max())
         total = int(rows[:, 0].sum(dtype=np.uint64))
-        run = _run_of(_ROW.pack(number, len(rows), newest, total))
+        run = _run_of(_ROW.pack(number, len(rows), newest, total, first, depth))
         cuts = _cuts(rows)
         items = [
             (self._key(run, chunk), rows[begin:end].astype("<u8").tobytes())
             for chunk, (begin, end) in enumerate(pairwise(cuts))
         ]
         if run.level:
-            blocks = np.zeros((max(1, -(-len(rows) // _FILTER_SHARE)), 8), dtype=np.uint64)
-            _fill(blocks, rows)
-            firsts = rows[np.array(cuts[:-1]), 0]
-            words = np.concatenate([blocks.reshape(-1), firsts]).astype("<u8")
-            items.append((self._base(run) + _INDEX, words.tobytes()))
+            index = Index.of(rows, rows[np.array(cuts[:-1]), 0])
+            items.append((self._base(run) + _INDEX, index.encoded()))
         self._txn.put_many(IDS, items)
         self._runs.append(run)
 
@@ -181,6 +224,8 @@ class Runs:
     def _entries(self, run: _Run, chunks: Sequence[int] | None = None) -> Hashes:
         if run.level == 0:
             return self._tail(run)
+        if chunks is not None and not chunks:
+            return np.empty((0, 3), dtype=np.uint64)
         if chunks is None:
             base = self._base(run)
             raw = b"".join(value for _, value in self._txn.scan(IDS, base, base + _INDEX))
@@ -204,29 +249,26 @@ class Runs:
             found = self._tails[run] = _rows_of(raw)
         return found
 
-    def _filters(self) -> _Filters:
-        """The filters of all runs, told to a kernel in one go."""
-        runs = [run for run in self._runs if run.level]
+    def _filters(self, runs: Sequence[_Run]) -> Filters:
+        """The filters of runs, told to a kernel in one go."""
         name = (self._prefix, b"".join([run.row for run in runs]))
         found = _together.get(name)
         if found is None:
-            indices = [self._index(run) for run in runs]
-            found = _Filters(runs, indices, _places_of([index.blocks for index in indices]))
+            spans = np.array([(run.first, run.last) for run in runs], dtype=np.uint64)
+            found = Filters.of([self._index(run) for run in runs], spans.reshape(-1, 2))
             _together[name] = found
             while len(_together) > _TOGETHER:
                 _together.popitem(last=False)
         return found
 
-    def _index(self, run: _Run) -> _Index:
-        name = (self._prefix, run.row)
+    def _index(self, run: _Run) -> Index:
+        name = (self._prefix, run.identity)
         found = _cache.get(name)
         if found is None:
             raw = self._txn.get(IDS, self._base(run) + _INDEX) or b""
-            n_blocks = max(1, -(-run.entries // _FILTER_SHARE))
-            if len(raw) % 8 or len(raw) <= n_blocks * 64:
+            found = Index.decoded(raw, run.entries)
+            if found is None:
                 raise _damaged()
-            words = np.frombuffer(raw, dtype="<u8").astype(np.uint64, copy=False)
-            found = _Index(words[: 8 * n_blocks].reshape(-1, 8), words[8 * n_blocks :])
             _cache[name] = found
             while len(_cache) > _CACHED:
                 _cache.popitem(last=False)
@@ -240,14 +282,32 @@ class Runs:
 
 
 def _decoded(raw: bytes) -> list[_Run]:
-    if len(raw) % _ROW.size:
+    if not len(raw) % _OLD_ROW.size:  # of 0.1.0, when no run was divided
+        rows = [raw[at : at + _OLD_ROW.size] for at in range(0, len(raw), _OLD_ROW.size)]
+        return [_run_of(row + _ROW.pack(*[0] * 6)[_IDENTITY:]) for row in rows]
+    if raw[-1:] != _VERSION or (len(raw) - 1) % _ROW.size:
         raise _damaged()
-    return [_run_of(raw[at : at + _ROW.size]) for at in range(0, len(raw), _ROW.size)]
+    return [_run_of(raw[at : at + _ROW.size]) for at in range(0, len(raw) - 1, _ROW.size)]
 
 
 @lru_cache(4_096)
 def _run_of(row: bytes) -> _Run:
     return _Run(row, *_ROW.unpack(row))
+
+
+def _chunk_of(firsts: Hashes, value: int) -> int:
+    """The chunk where a hash would be."""
+    return max(0, int(np.searchsorted(firsts, np.uint64(value), side="right")) - 1)
+
+
+def _joined(parts: Sequence[Hashes], oldest_us: int) -> Hashes:
+    """The entries of all in the order of their hashes, without what is too old."""
+    merged = np.concatenate(parts)
+    is_young = merged[:, 2].view(np.int64) >= oldest_us
+    if np.count_nonzero(is_young) < len(merged):
+        merged = merged[is_young]
+    # Stable: entries of one hash stay in the order of their acceptance, which nothing relies on.
+    return merged[np.argsort(merged[:, 0], kind="stable")]
 
 
 def _rows_of(raw: bytes) -> Hashes:
@@ -270,60 +330,6 @@ def _damaged() -> StoreError:
     return StoreError(
         "the table of event ids is damaged: a run does not hold what it should; restore the store"
     )
-
-
-def _places_of(filters: Sequence[Hashes]) -> Ints:
-    """Where the blocks of each of r filters begin in `MEMORY`, and how many they are, (r, 2)."""
-    places = [(place_of(blocks.view(np.int64)), len(blocks)) for blocks in filters]
-    return np.array(places, dtype=np.int64).reshape(-1, 2)
-
-
-def _may_hold(places: Ints, hashes: Hashes) -> tuple[npt.NDArray[np.bool_], int]:
-    """Which of r filters may hold which of n hashes, (r, n), and how many times one may."""
-    out = np.empty((len(places), len(hashes)), dtype=np.bool_)
-    return out, _ask(MEMORY, places, hashes, out)
-
-
-@kernel
-def _block_of(high: np.uint64, n_blocks: int) -> int:
-    return int(((high >> np.uint64(32)) * np.uint64(n_blocks)) >> np.uint64(32))
-
-
-@kernel
-def _fill(blocks: Hashes, rows: Hashes) -> None:
-    for i in range(rows.shape[0]):
-        low = rows[i, 0]
-        block = _block_of(rows[i, 1], blocks.shape[0])
-        for probe in range(7):
-            bit = (low >> np.uint64(9 * probe)) & np.uint64(511)
-            blocks[block, bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
-
-
-@kernel
-def _ask(memory: Ints, places: Ints, hashes: Hashes, out: npt.NDArray[np.bool_]) -> int:
-    """Write what `_may_hold` says; how many there are."""
-    memory, places, hashes, out = (
-        borrowed(memory),
-        borrowed(places),
-        borrowed(hashes),
-        borrowed(out),
-    )
-    n = 0
-    for run in range(places.shape[0]):
-        begin = places[run, 0]
-        for i in range(hashes.shape[0]):
-            low = hashes[i, 0]
-            at = begin + 8 * _block_of(hashes[i, 1], places[run, 1])
-            held = True
-            for probe in range(7):
-                bit = (low >> np.uint64(9 * probe)) & np.uint64(511)
-                word = np.uint64(memory[at + np.int64(bit >> np.uint64(6))])
-                if (word >> (bit & np.uint64(63))) & np.uint64(1) == 0:
-                    held = False
-                    break
-            out[run, i] = held
-            n += held
-    return n
 
 
 @kernel

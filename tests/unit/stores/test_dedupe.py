@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import pairwise
+from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sevenfold.errors import InputError, StoreError
@@ -15,6 +16,7 @@ from sevenfold.hashing import digest, hash128
 from sevenfold.stores import runs
 from sevenfold.stores.dedupe import fresh
 from sevenfold.stores.memory import MemoryStore
+from sevenfold.stores.run_filters import Filters, Index
 from sevenfold.stores.tables import IDS, META
 from sevenfold.types import US_PER_DAY, US_PER_S, Texts
 
@@ -142,6 +144,124 @@ def test_many_small_batches_through_many_merges() -> None:
         assert entries <= 400 + 3 * sum(got[-200:])
 
 
+def hashes_of(n: int, seed: int) -> runs.Hashes:
+    return np.random.default_rng(seed).integers(0, 2**64, (n, 2), dtype=np.uint64)
+
+
+def keep(store: MemoryStore, hashes: runs.Hashes, known_us: int, oldest_us: int = 0) -> runs.Runs:
+    with store.write() as txn:
+        found = runs.Runs(txn, b"pref")
+        found.add(hashes, np.full(len(hashes), known_us), oldest_us)
+    return found
+
+
+def newest(store: MemoryStore, hashes: runs.Hashes) -> list[int]:
+    with store.write() as txn:
+        answers: list[int] = runs.Runs(txn, b"pref").latest(hashes).tolist()
+    return answers
+
+
+@pytest.mark.usefixtures("small")
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from([1, 7, 30]),
+    st.sampled_from([2, 3]),
+    st.sampled_from([20, 80]),
+)
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_whatever_was_divided_every_id_is_found(
+    seed: int, size: int, merged: int, largest: int
+) -> None:
+    """With what is repeated, which is found as it was last, and none that was not given."""
+    runs._MERGED, runs._LARGEST = merged, largest
+    rng, store = np.random.default_rng(seed), MemoryStore()
+    hashes, last = hashes_of(600, seed), np.full(600, runs.NEVER)
+    known = set[bytes]()
+    for at in range(1_800 // size):
+        rows = np.unique(rng.integers(0, 600, size))
+        found = keep(store, hashes[rows], at)
+        last[rows] = at
+        divided = {run.identity for run in found._runs if run.depth}
+        assert len(divided - known) <= 1 + 8 * size // largest  # eighths a commit
+        known = divided
+    assert max(run.depth for run in found._runs) >= 2
+    assert newest(store, hashes) == last.tolist()
+    assert set(newest(store, hashes_of(600, seed + 1))) == {runs.NEVER}
+
+
+@pytest.mark.usefixtures("small")
+def test_a_hash_is_in_few_runs_however_many_there_are() -> None:
+    store, rng = MemoryStore(), np.random.default_rng(1)
+    runs._MERGED = 8
+    for at in range(900):
+        found = keep(store, rng.integers(0, 2**64, (40, 2), dtype=np.uint64), at)
+    assert len(found._runs) > 500
+    asked = np.linspace(0, 2**64 - 2**11, 999).astype(np.uint64)
+    spans = np.array([(run.first, run.last) for run in found._runs], dtype=np.uint64)
+    covers = (spans[:, :1] <= asked) & (asked <= spans[:, 1:])
+    depths = 1 + max(run.depth for run in found._runs)
+    assert depths == 4
+    assert covers.sum(axis=0).max() <= 8 * depths + 8  # eight more that have been begun with
+
+
+@pytest.mark.usefixtures("small")
+def test_what_was_divided_is_stored_once_and_old_ids_are_forgotten_there_too() -> None:
+    store = MemoryStore()
+    hashes = hashes_of(4_000, 7)
+    begun = 0
+    for at in range(100):
+        found = keep(store, hashes[40 * at : 40 * at + 40], at)
+        parts = sum(run.first % 2 ** (64 - 3 * run.depth) > 0 for run in found._runs)
+        n = 40 * (at + 1)
+        assert n <= n_stored(store) <= n + 4 * parts  # of each that is begun with a chunk
+        begun += parts
+    assert begun > 10
+    for at in range(100, 200):
+        found = keep(store, hashes_of(40, at), at, oldest_us=at - 20)
+    assert set(newest(store, hashes)) == {runs.NEVER}
+    # Where all is too old the run goes; a newer entry keeps those beside it until it is divided.
+    assert n_stored(store) <= 40 * 20 * 4
+
+
+def n_stored(store: MemoryStore) -> int:
+    with store.read() as txn:
+        chunks = [value for key, value in txn.scan(IDS) if not key.endswith(b"\xff" * 4)]
+    return sum(map(len, chunks)) // 24
+
+
+@pytest.mark.usefixtures("small")
+def test_runs_of_the_first_version_are_read_and_divided() -> None:
+    store = MemoryStore()
+    hashes = hashes_of(400, 2)
+    with patch.object(runs.Runs, "_divide"):
+        for at in range(10):
+            found = keep(store, hashes[40 * at : 40 * at + 40], at)
+    rows = b"".join(run.identity for run in found._runs)
+    with store.write() as txn:
+        txn.put(META, b"runs/" + b"pref".hex().encode(), rows)
+    wanted = [at // 40 for at in range(400)]
+    assert newest(store, hashes) == wanted
+    for at in range(40):
+        found = keep(store, hashes_of(1, 100 + at), 10)
+    assert max(run.depth for run in found._runs) > 0
+    assert newest(store, hashes) == wanted
+
+
+@pytest.mark.parametrize("version", [b"", b"\x02"])
+def test_runs_of_a_later_version_are_not_guessed_at(version: bytes) -> None:
+    store = MemoryStore()
+    keep(store, hashes_of(3_000, 2), 1)
+    with store.write() as txn:
+        name = b"runs/" + b"pref".hex().encode()
+        raw = txn.get(META, name) or b""
+        assert len(raw) % 32  # what a version before this one looks at
+        txn.put(META, name, raw[:-1] + version)
+    with pytest.raises(StoreError, match="table of event ids is damaged"):
+        newest(store, hashes_of(1, 3))
+
+
 @pytest.mark.usefixtures("small")
 def test_a_rolled_back_run_is_not_remembered() -> None:
     """Its number is used again by another one, whose filter must not be taken for its."""
@@ -175,14 +295,14 @@ def test_a_filter_misses_nothing_and_asks_seldom_in_vain() -> None:
     rng = np.random.default_rng(5)
     hashes = rng.integers(0, 1 << 63, (40_000, 2), dtype=np.uint64) * np.uint64(2)
     hashes += rng.integers(0, 2, hashes.shape, dtype=np.uint64)
-    blocks = np.zeros((20_000 // 32, 8), dtype=np.uint64)
-    runs._fill(blocks, hashes[:20_000])
-    other = np.zeros((3, 8), dtype=np.uint64)
-    held, n = runs._may_hold(runs._places_of([other, blocks]), hashes)
-    assert held[1, :20_000].all()
-    assert held[1, 20_000:].mean() < 0.005
-    assert not held[0].any()
-    assert n == held.sum()
+    some = Index.of(hashes[:20_000], hashes[:1, 0])
+    nothing = Index(np.zeros((3, 8), dtype=np.uint64), hashes[:0, 0])
+    every = np.array([[0, 2**64 - 1]] * 3, dtype=np.uint64)
+    held = dict(Filters.of([nothing, some, some], every).holders(hashes))
+    assert sorted(held) == [1, 2]  # and there are more of them than hashes
+    for rows in held.values():
+        assert rows[:20_000].tolist() == list(range(20_000))
+        assert len(rows) < 20_000 + 0.005 * 20_000
 
 
 def test_the_cells_of_the_first_version_are_taken_over() -> None:
