@@ -7,7 +7,8 @@ followed as the store grows, and compared, batches taken in turns, between ten m
 keys and a thousand. Costs are processor seconds: of the time on the clock the disk and whoever shares it have their part.
 
 Where there are few keys, events of a batch share their states, and each is written once: an event has fewer states to write there, in any store. So beside
-`cost_1m_keys_vs_1k`, which is of an event, `_a_state` is of a state that is written, and `_raw_lmdb` what the bare file takes for the same.
+`cost_1m_keys_vs_1k`, which is of an event, `_a_state` is of a state that is written, `_raw_lmdb` what the bare file takes for the same, and
+`_batches_of_100` of an event in batches that share few.
 
 Without `--curve` some four minutes of processor time; with it on to thirty million events and all decades of keys, some ten
 minutes of it and 15 GB.
@@ -40,6 +41,7 @@ from sevenfold.types import US_PER_S, Texts
 PACKAGES = ("sevenfold", "numpy", "numba", "lmdb")
 BATCH = 10_000
 LARGE_BATCH = 100_000
+SMALL_BATCH = 100
 USERS = 20_000
 ROUND = 20
 """Batches of a measured run."""
@@ -253,6 +255,8 @@ def _keys(report: Report, scale: float, keys: Sequence[int]) -> None:
             _tell(report, f"of_{n}_keys", _taken([feeds[n]])[0])
         ends = {"1m_keys": feeds[keys[-1]], "1k_keys": feeds[keys[0]]}
         _compare(report, ends, "cost_1m_keys_vs_1k")
+        small = {f"{name}_batches_of_{SMALL_BATCH}": feed for name, feed in ends.items()}
+        _compare(report, small, f"cost_1m_keys_vs_1k_batches_of_{SMALL_BATCH}", SMALL_BATCH)
     _raw_keys(report, scale, keys)
 
 
@@ -302,26 +306,27 @@ class _Shown:
         self.cost.of(self._twin.write)
 
 
-def _compare(report: Report, feeds: dict[str, Feed], key: str) -> None:
-    for name, cost in zip(feeds, _taken(list(feeds.values())), strict=True):
-        _tell(report, name, cost)
+def _compare(report: Report, feeds: dict[str, Feed], key: str, size: int = BATCH) -> None:
+    for name, cost in zip(feeds, _taken(list(feeds.values()), size), strict=True):
+        _tell(report, name, cost, size)
     ours, theirs = (report.results[f"cpu_us_an_event_{name}"] for name in feeds)
     report.ratios[key] = ratio(ours, theirs)
 
 
-def _tell(report: Report, name: str, cost: Cost) -> None:
+def _tell(report: Report, name: str, cost: Cost, size: int = BATCH) -> None:
     for clock, taken in (("cpu_us", cost.cpu), ("us", cost.wall)):
         report.results[f"{clock}_an_event_{name}"] = figure(
-            [seconds / BATCH * 1e6 for seconds in taken], "us"
+            [seconds / size * 1e6 for seconds in taken], "us"
         )
 
 
-def _taken(feeds: list[Feed]) -> list[Cost]:
+def _taken(feeds: list[Feed], size: int = BATCH) -> list[Cost]:
     """What batches cost, those of the feeds in turns: what disturbs one of them then disturbs all."""
     costs = [Cost() for _ in feeds]
-    for at in range(ROUND + 2):
+    rounds = ROUND * max(1, BATCH // size // 10)  # short ones are more of a lottery
+    for at in range(rounds + 2):
         for feed, cost in zip(feeds, costs, strict=True):
-            feed.prepare(1)
+            feed.prepare(1, size)
             if at < 2:
                 feed.accept()
             else:

@@ -40,6 +40,16 @@ def test_the_cost_of_a_state_is_what_the_number_of_states_leaves_of_that_of_an_e
     assert all(cost.n == 3 and cost.min > 0 for cost in raw)
 
 
+def test_batches_that_share_few_states_are_compared_by_the_event(report: Report) -> None:
+    few, many = (
+        report.results[f"cpu_us_an_event_{name}_batches_of_100"] for name in ("1k_keys", "1m_keys")
+    )
+    assert few.n == many.n == 10 * 3
+    assert report.ratios["cost_1m_keys_vs_1k_batches_of_100"] == many.median / few.median
+    # A commit is shared by a hundredth of the events, and costs what it costs.
+    assert few.median > 3 * report.results["cpu_us_an_event_1k_keys"].median
+
+
 def test_what_was_written_once_more_is_noted_no_longer(tmp_path: Path) -> None:
     with ExitStack() as stack:
         twin = Twin(str(tmp_path))
