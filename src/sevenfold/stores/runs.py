@@ -202,14 +202,16 @@ class Runs:
         total = int(rows[:, 0].sum(dtype=np.uint64))
         run = _run_of(_ROW.pack(number, len(rows), newest, total, first, depth))
         cuts = _cuts(rows)
-        items = [
-            (self._key(run, chunk), rows[begin:end].astype("<u8").tobytes())
-            for chunk, (begin, end) in enumerate(pairwise(cuts))
-        ]
+        # One by one, and `_joined` without what it was given: a merge has half the memory in use at once.
+        pieces = enumerate(pairwise(cuts))
+        key = self._key
+        items = (
+            (key(run, i), rows[begin:end].astype("<u8").tobytes()) for i, (begin, end) in pieces
+        )
+        self._txn.put_many(IDS, items)
         if run.level:
             index = Index.of(rows, rows[np.array(cuts[:-1]), 0])
-            items.append((self._base(run) + _INDEX, index.encoded()))
-        self._txn.put_many(IDS, items)
+            self._txn.put(IDS, self._base(run) + _INDEX, index.encoded())
         self._runs.append(run)
 
     def _drop(self, run: _Run) -> None:
@@ -303,6 +305,7 @@ def _chunk_of(firsts: Hashes, value: int) -> int:
 def _joined(parts: Sequence[Hashes], oldest_us: int) -> Hashes:
     """The entries of all in the order of their hashes, without what is too old."""
     merged = np.concatenate(parts)
+    del parts
     is_young = merged[:, 2].view(np.int64) >= oldest_us
     if np.count_nonzero(is_young) < len(merged):
         merged = merged[is_young]
