@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 import numpy as np
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from sevenfold.compiled_files import CodeFiles
@@ -23,6 +24,7 @@ __all__ = [
     "kernel",
     "nought",
     "released",
+    "soon",
     "sources_stamp",
 ]
 
@@ -96,6 +98,32 @@ borrowed: Any = intrinsic(_borrow) if COMPILES else _itself
 
 Whether it may be written to is no part of its type any more, or each kernel that is called with both would be compiled twice.
 """
+
+
+_code: Any = cgutils  # has the words for machine code, too
+
+
+def _prefetch(typing_context: Any, array: Any, at: Any) -> Any:
+    def lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lent = context.make_array(array)(context, builder, arguments[0])
+        pointer = builder.bitcast(
+            builder.gep(lent.data, [arguments[1]]), _code.ir.IntType(8).as_pointer()
+        )
+        word = _code.ir.IntType(32)
+        kind = _code.ir.FunctionType(_code.ir.VoidType(), [pointer.type, word, word, word])
+        ask = _code.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(ask, [pointer, word(0), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return numba.types.none(array, numba.types.int64), lower
+
+
+def _nothing(words: Any, at: int) -> None:
+    pass
+
+
+soon: Any = intrinsic(_prefetch) if COMPILES else _nothing
+"""For kernels: have the words at a place brought from memory; a place that is not there does no harm."""
 
 
 def _at(typing_context: Any, address: Any) -> Any:

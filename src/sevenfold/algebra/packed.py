@@ -11,12 +11,15 @@ from sevenfold.algebra.layout import NEVER_US, Columns, Groups, Layout, Tables
 from sevenfold.algebra.tiles import level_end, pack_level, unpack_level
 from sevenfold.algebra.update import clear, lend_columns, lent_tables, settle, update
 from sevenfold.algebra.value import fixed_words, read_state, working_offsets
-from sevenfold.compiled import borrowed, kernel, nought
+from sevenfold.compiled import borrowed, kernel, nought, soon
 from sevenfold.types import Floats, Ints
 
 __all__ = ["newest_us", "read_packed", "update_packed"]
 
 States = npt.NDArray[np.uint8]
+
+_AHEAD = 3  # states
+_LINES = 6  # of 64 bytes
 
 
 def update_packed(
@@ -91,6 +94,13 @@ def _is_whole(tables: Tables, packed: Ints, begin: int, end: int, offsets: Ints)
 
 
 @kernel
+def _soon(packed: Ints, begin: int, end: int) -> None:
+    """Ask for the words of a state."""
+    for at in range(begin, min(end, begin + 8 * _LINES), 8):
+        soon(packed, at)
+
+
+@kernel
 def _update_packed(  # arrays one by one: of tuples of them the compiler's door takes three times as long
     lent: Any,
     old: Ints,
@@ -117,6 +127,8 @@ def _update_packed(  # arrays one by one: of tuples of them the compiler's door 
         new.view(np.float64),
     )
     for key in range(places.shape[0]):
+        if key + _AHEAD < places.shape[0]:
+            _soon(old, places[key + _AHEAD, 0] >> 3, places[key + _AHEAD, 1] >> 3)
         begin, end = places[key, 0], places[key, 1]
         if begin != end and (
             (begin | end) & 7 or not _is_whole(tables, old, begin >> 3, end >> 3, offsets)

@@ -21,14 +21,11 @@ from typing import Any
 import lmdb
 import numpy as np
 import numpy.typing as npt
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-from sevenfold.compiled import COMPILES, borrowed, kernel
+from sevenfold.compiled import borrowed, kernel, soon
 from sevenfold.types import Ints
 
-__all__ = ["Pages", "ordered", "pages_of", "soon"]
+__all__ = ["Pages", "ordered", "pages_of"]
 
 _FORMAT = (0, 9)
 _MAGIC = 0x1BEEFC0DE  # with the data version above it
@@ -80,32 +77,6 @@ def pages_of(environment: Any) -> Pages | None:
         words = np.frombuffer(room.from_address(base), dtype=np.int64)
         known = int(words[2]) == _MAGIC and int(words[5]) & 0xFFFFFFFF == size
     return Pages(words, size, names) if known else None
-
-
-_code: Any = cgutils  # has the words for machine code, too
-
-
-def _prefetch(typing_context: Any, array: Any, at: Any) -> Any:
-    def lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        lent = context.make_array(array)(context, builder, arguments[0])
-        pointer = builder.bitcast(
-            builder.gep(lent.data, [arguments[1]]), _code.ir.IntType(8).as_pointer()
-        )
-        word = _code.ir.IntType(32)
-        kind = _code.ir.FunctionType(_code.ir.VoidType(), [pointer.type, word, word, word])
-        ask = _code.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        builder.call(ask, [pointer, word(0), word(3), word(1)])
-        return context.get_dummy_value()
-
-    return types.none(array, types.int64), lower
-
-
-def _nothing(words: Ints, at: int) -> None:
-    pass
-
-
-soon: Any = intrinsic(_prefetch) if COMPILES else _nothing
-"""For kernels: have the words at a place brought from memory; a place that is not there does no harm."""
 
 
 @kernel

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sevenfold.compiled import borrowed, kernel
-from sevenfold.stores.lmdb_pages import soon
+from sevenfold.compiled import borrowed, kernel, soon
 from sevenfold.stores.state_files import MEMORY, place_of
 from sevenfold.types import Ints
 

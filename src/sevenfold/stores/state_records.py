@@ -19,8 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from sevenfold.compiled import borrowed, kernel
-from sevenfold.stores.lmdb_pages import soon
+from sevenfold.compiled import borrowed, kernel, soon
 from sevenfold.types import Ints
 
 __all__ = [

@@ -10,8 +10,8 @@ from typing import Any
 from numba import types
 from numba.extending import intrinsic
 
-from sevenfold.compiled import COMPILES, borrowed, kernel
-from sevenfold.stores.lmdb_pages import ordered, soon
+from sevenfold.compiled import COMPILES, borrowed, kernel, soon
+from sevenfold.stores.lmdb_pages import ordered
 from sevenfold.stores.state_records import (
     AHEAD,
     BITS,
