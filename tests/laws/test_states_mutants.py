@@ -85,6 +85,12 @@ MUTANTS = {
         "        if self._ends or prefix in self._kept:\n",
         "        if self._ends:\n",
     ),
+    "a key's slot is that of the first": (
+        "machine",
+        "stores/state_upkeep.py",
+        "        slot = slots[i] if slots.shape[0] else UNKNOWN\n",
+        "        slot = slots[0] if slots.shape[0] else UNKNOWN\n",
+    ),
     "a table of parts that never were is taken for sound": (
         "failing",
         "stores/state_recovery.py",

@@ -95,8 +95,8 @@ class Commit:
             self.append(begin, end, partial(self._lay, pending.table))
 
     def _lay_kept(self, kept: Kept, bounds: Ints) -> int:
-        keys, firsts, lengths, _ = kept
-        return lay_kept(MEMORY, keys, firsts, lengths, self.table, self._out, bounds)
+        keys, firsts, lengths, slots, _ = kept
+        return lay_kept(MEMORY, keys, firsts, lengths, slots, self.table, self._out, bounds)
 
     def _lay(self, pending: Ints, bounds: Ints) -> int:
         return lay(MEMORY, pending, self.table, self._out, bounds)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sevenfold.stores.state_files import MEMORY, Mapped, Part, place_of
-from sevenfold.stores.state_records import BASES, COUNT, HEAD, TABLE, find, note
+from sevenfold.stores.state_records import BASES, COUNT, HEAD, NO_SLOTS, TABLE, find, note
 from sevenfold.stores.state_upkeep import collect
 from sevenfold.stores.state_view import grown, new_table
 from sevenfold.types import Ints
@@ -29,11 +29,15 @@ _END = (1 << 62) - 1
 
 
 class Kept(NamedTuple):
-    """Values of different keys (n, 3): each has `lengths` bytes, -1 for a deletion, from place `firsts` of memory on; `words` are they."""
+    """Values of different keys (n, 3): each has `lengths` bytes, -1 for a deletion, from place `firsts` of memory on; `words` are they.
+
+    `slots` are those of the keys in the table of the log, where they are known.
+    """
 
     keys: Ints
     firsts: Ints
     lengths: Ints
+    slots: Ints
     words: Ints
 
 
@@ -80,12 +84,18 @@ class Pending:
         # Words that may not be written to are of another type to the compiler: told is where they are.
         self._note(keys, firsts + place_of(words), lengths)
 
-    def keep(self, prefix: bytes, keys: Ints, words: Ints, firsts: Ints, lengths: Ints) -> None:
-        """Put values as `note` does, under keys that are all different and of one prefix; the arrays are not to be changed."""
+    def keep(
+        self, prefix: bytes, asked: tuple[Ints, Ints], words: Ints, firsts: Ints, lengths: Ints
+    ) -> None:
+        """Put values as `note` does, under keys that are all different and of one prefix; the arrays are not to be changed.
+
+        `asked` are the keys, and their slots if they are known.
+        """
+        keys, slots = asked
         if self._ends or prefix in self._kept:
             self.note(keys, words, firsts, lengths)
         else:
-            self._kept[prefix] = Kept(keys, firsts + place_of(words), lengths, words)
+            self._kept[prefix] = Kept(keys, firsts + place_of(words), lengths, slots, words)
 
     def _join(self) -> None:
         """Have records of what was left where it lies."""
@@ -106,7 +116,7 @@ class Pending:
         """Where the values of keys (n, 3) lie in `MEMORY`; -1 for none, -2 for one that was deleted."""
         self._join()
         places = np.empty((len(keys), 2), dtype=np.int64)
-        find(MEMORY, self.table, _END, keys, places)
+        find(MEMORY, self.table, _END, keys, places, NO_SLOTS)
         return places
 
     def keys(self) -> Ints:

@@ -34,11 +34,13 @@ __all__ = [
     "HEAD",
     "LOW",
     "NOT_HERE",
+    "NO_SLOTS",
     "OTHER",
     "PARTS",
     "RING",
     "SEALED",
     "TABLE",
+    "UNKNOWN",
     "UNMAPPED",
     "as_of",
     "find",
@@ -66,7 +68,10 @@ RING = 1 << 14
 FULL, DAMAGED, OTHER, UNMAPPED = -1, -2, -3, -8
 """Why there is no record or slot: no free slot, no record that was written, one of another key, and as many less as the number of a segment."""
 
-NONE = -1
+NONE = UNKNOWN = -1
+"""No record; a slot that is not known."""
+
+NO_SLOTS: Ints = np.empty(0, dtype=np.int64)
 GONE, NOT_HERE = -1, -2
 """Where an address is that is nowhere: of a segment before the first, of one that is not mapped."""
 
@@ -217,10 +222,14 @@ def _searched(memory: Ints, table: Ints, tail: int, tag: Any, key: tuple[int, in
 
 
 @kernel
-def _placed(memory: Ints, table: Ints, tail: int, key: tuple[int, int, int], place: Ints) -> Any:
+def _placed(
+    memory: Ints, table: Ints, tail: int, key: tuple[int, int, int], place: Ints, slots: Ints
+) -> Any:
     """Turn the hash of a key, and the newest address that there may be of it, into where its value lies; see `find`."""
     tag, at = place[0], as_of(memory, table, tail, place[1], key)
     if at == OTHER:
+        if slots.shape[0]:
+            slots[0] = UNKNOWN
         at = _searched(memory, table, tail, tag, key)
     place[0] = place[1] = NONE
     if at <= UNMAPPED:
@@ -239,36 +248,37 @@ def _placed(memory: Ints, table: Ints, tail: int, key: tuple[int, int, int], pla
 
 
 @kernel
-def find(memory: Ints, table: Ints, tail: int, keys: Ints, places: Ints) -> int:
+def find(memory: Ints, table: Ints, tail: int, keys: Ints, places: Ints, slots: Ints) -> int:
     """Write where the values of keys (n, 3) lie as of a tail: first byte and the one after the last, (n, 2), twice -1 for none and -2 for one that was deleted.
 
+    Where `slots` has room (n,), the slot of each key is written there, or the free one where it would be; -1 where it has to be looked for.
     0 when all is told; the number of a segment that has first to be mapped; -1 minus which key's record is damaged.
     """
-    memory, table, keys, places = (
-        borrowed(memory),
-        borrowed(table),
-        borrowed(keys),
-        borrowed(places),
-    )
+    memory, table, keys = borrowed(memory), borrowed(table), borrowed(keys)
+    places, slots = borrowed(places), borrowed(slots)
     n = keys.shape[0]
     # While one is looked at, the slots and the records of the next are on their way from memory.
     for i in range(n + 2 * AHEAD):
         if i < n:
             tag = mixed(keys[i, 0], keys[i, 1], keys[i, 2])
             places[i, 0] = tag
-            slots, mask = slots_of(table, tag)
-            soon(memory, slots + 2 * (tag & mask))
+            first, mask = slots_of(table, tag)
+            soon(memory, first + 2 * (tag & mask))
         j = i - AHEAD
         if 0 <= j < n:
             slot = tagged(memory, table, places[j, 0])
             places[j, 1] = memory[slot + 1] if slot >= 0 else 0
+            if slots.shape[0]:
+                slots[j] = slot
             at = located(table, places[j, 1])
             if at > 0:
                 for line in range(_LINES):
                     soon(memory, at + 8 * line)
         j -= AHEAD
         if 0 <= j < n:
-            told = _placed(memory, table, tail, (keys[j, 0], keys[j, 1], keys[j, 2]), places[j])
+            told = _placed(
+                memory, table, tail, (keys[j, 0], keys[j, 1], keys[j, 2]), places[j], slots[j:]
+            )
             if told:
                 return int(told if told > 0 else -1 - j)
     return 0

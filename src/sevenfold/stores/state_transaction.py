@@ -15,6 +15,7 @@ from sevenfold.stores.state_files import MEMORY
 from sevenfold.stores.state_layout import Head
 from sevenfold.stores.state_log import StateLog
 from sevenfold.stores.state_pending import Pending
+from sevenfold.stores.state_records import NO_SLOTS, UNKNOWN
 from sevenfold.stores.state_recovery import settle
 from sevenfold.stores.state_upkeep import difference
 from sevenfold.stores.state_view import View
@@ -41,6 +42,17 @@ def _hashed(asked: Sequence[tuple[bytes, Hashes]]) -> Ints:
         prefixes[at : at + len(hashes)] = int.from_bytes(prefix, "little", signed=True)
         at += len(hashes)
     return keys
+
+
+def _by_prefix(asked: Sequence[tuple[bytes, Hashes]], places: Ints) -> list[Words]:
+    np.maximum(places, 0, out=places)
+    if len(asked) == 1:
+        return [(MEMORY, places)]
+    found, at = list[Words](), 0
+    for _, hashes in asked:
+        found.append((MEMORY, places[at : at + len(hashes)]))
+        at += len(hashes)
+    return found
 
 
 class States:
@@ -74,18 +86,7 @@ class States:
 
     def words(self, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
         """The values of many hashed keys, as words where they lie."""
-        return self._words(asked, _hashed(asked))
-
-    def _words(self, asked: Sequence[tuple[bytes, Hashes]], keys: Ints) -> list[Words]:
-        places = self.places(keys)
-        np.maximum(places, 0, out=places)
-        if len(asked) == 1:
-            return [(MEMORY, places)]
-        found, at = list[Words](), 0
-        for _, hashes in asked:
-            found.append((MEMORY, places[at : at + len(hashes)]))
-            at += len(hashes)
-        return found
+        return _by_prefix(asked, self.places(_hashed(asked)))
 
     def count(self) -> int:
         """How many keys have a value."""
@@ -135,17 +136,24 @@ class StatesWritten(States):
     def __init__(self, log: StateLog, txn: Any) -> None:
         self._log, self._txn = log, txn
         self._head, self._view = settle(log, txn) or (None, None)
-        self._asked: dict[bytes, tuple[Hashes, Ints]] = {}
+        self._asked: dict[bytes, tuple[Hashes, Ints, Ints]] = {}
         self._pending = log.pending
         self._pending.clear()
 
     def words(self, asked: Sequence[tuple[bytes, Hashes]]) -> list[Words]:
         """The values of many hashed keys, as words where they lie."""
         keys, at = _hashed(asked), 0
+        # Who asks for states is about to put them: where their slots are need not be looked for again.
+        slots = np.full(len(keys), UNKNOWN)
+        if self._pending.is_empty and self._view is not None and self._head is not None:
+            places = self._view.find(self._head.tail, keys, slots)
+        else:
+            places = self.places(keys)
         for prefix, hashes in asked:
-            self._asked[prefix] = hashes, keys[at : at + len(hashes)]
-            at += len(hashes)
-        return self._words(asked, keys)
+            end = at + len(hashes)
+            self._asked[prefix] = hashes, keys[at:end], slots[at:end]
+            at = end
+        return _by_prefix(asked, places)
 
     def places(self, keys: Ints) -> Ints:
         """As of a snapshot, and what was put since."""
@@ -177,10 +185,10 @@ class StatesWritten(States):
         if np.count_nonzero(lengths) < len(lengths):
             lengths[lengths == 0] = -1
         words = np.ascontiguousarray(words, dtype=np.int64)
-        known, keys = self._asked.get(prefix, (None, None))
-        if keys is None or known is not hashes:  # else they are the keys that were asked for
-            keys = _hashed([(prefix, hashes)])
-        self._pending.keep(prefix, keys, words, firsts, lengths)
+        known, keys, slots = self._asked.get(prefix, (None, NO_SLOTS, NO_SLOTS))
+        if known is not hashes:  # else they are the keys that were asked for
+            keys, slots = _hashed([(prefix, hashes)]), NO_SLOTS
+        self._pending.keep(prefix, (keys, slots), words, firsts, lengths)
 
     def delete(self, key: bytes) -> bool:
         """Remove a key; True when it was there."""

@@ -25,6 +25,7 @@ from sevenfold.stores.state_records import (
     PARTS,
     RING,
     TABLE,
+    UNKNOWN,
     UNMAPPED,
     as_of,
     is_whole,
@@ -194,26 +195,31 @@ def lay(memory: Ints, pending: Ints, table: Ints, out: Ints, bounds: Ints) -> in
 
 @kernel
 def lay_kept(
-    memory: Ints, keys: Ints, firsts: Ints, lengths: Ints, table: Ints, out: Ints, bounds: Ints
+    memory: Ints,
+    keys: Ints,
+    firsts: Ints,
+    lengths: Ints,
+    slots: Ints,
+    table: Ints,
+    out: Ints,
+    bounds: Ints,
 ) -> int:
     """The same for values of different keys (n, 3) that lie in memory, each of `lengths` bytes, -1 for a deletion, from place `firsts` on.
 
-    The first two of `bounds` are the key to begin with and the one to stop at.
+    The first two of `bounds` are the key to begin with and the one to stop at. `slots` are those of the keys as `find` has told
+    them in this transaction, or nothing.
     """
     memory, keys, firsts = borrowed(memory), borrowed(keys), borrowed(firsts)
-    lengths, table, out = borrowed(lengths), borrowed(table), borrowed(out)
+    lengths, slots = borrowed(lengths), borrowed(slots)
+    table, out = borrowed(table), borrowed(out)
     while bounds[0] < bounds[1]:
-        i, far, near = bounds[0], bounds[0] + 2 * AHEAD, bounds[0] + AHEAD
-        if far < bounds[1]:
-            tag = mixed(keys[far, 0], keys[far, 1], keys[far, 2])
-            slots, mask = slots_of(table, tag)
-            soon(memory, slots + 2 * (tag & mask))
-        if near < bounds[1]:
-            slot = tagged(memory, table, mixed(keys[near, 0], keys[near, 1], keys[near, 2]))
-            if slot >= 0 and memory[slot + 1]:
-                soon(memory, max(located(table, memory[slot + 1]), 0))
+        i = bounds[0]
         key = (keys[i, 0], keys[i, 1], keys[i, 2])
-        slot = slot_of(memory, table, mixed(key[0], key[1], key[2]), key)
+        slot = slots[i] if slots.shape[0] else UNKNOWN
+        if i + AHEAD < slots.shape[0]:
+            soon(memory, max(slots[i + AHEAD], 0))
+        if slot == UNKNOWN:
+            slot = slot_of(memory, table, mixed(key[0], key[1], key[2]), key)
         if slot < 0:
             return DAMAGED if slot == DAMAGED else int(UNMAPPED - slot)
         old = memory[slot + 1]

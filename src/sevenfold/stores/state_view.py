@@ -18,6 +18,7 @@ from sevenfold.stores.state_records import (
     DAMAGED,
     FIRST,
     FULL,
+    NO_SLOTS,
     RING,
     SEALED,
     TABLE,
@@ -125,10 +126,13 @@ class View:
         """Where a segment is."""
         return self._segments[number]
 
-    def find(self, tail: int, keys: Ints) -> Ints:
-        """Where the values of keys (n, 3) lie in `MEMORY` as of a tail, (n, 2) bytes, -1 and -1 for none."""
+    def find(self, tail: int, keys: Ints, slots: Ints = NO_SLOTS) -> Ints:
+        """Where the values of keys (n, 3) lie in `MEMORY` as of a tail, (n, 2) bytes, -1 and -1 for none.
+
+        With room for them also their `slots` (n,), which stay those until something is committed.
+        """
         places = np.empty((len(keys), 2), dtype=np.int64)
-        while told := find(MEMORY, self.table, tail, keys, places):
+        while told := find(MEMORY, self.table, tail, keys, places, slots):
             if told < 0:
                 key = keys[-1 - told].tobytes().hex()
                 raise damaged(self.folder, f"the record of key {key} is not what was written")

@@ -17,7 +17,7 @@ from sevenfold.stores.kv import Hashes, Transaction
 from sevenfold.stores.lmdb import LmdbStore
 from sevenfold.stores.state_commit import Commit
 from sevenfold.stores.state_files import MEMORY, place_of
-from sevenfold.stores.state_records import BASES, COUNT, TABLE, find
+from sevenfold.stores.state_records import BASES, COUNT, NO_SLOTS, TABLE, find
 from sevenfold.stores.tables import META, STATE
 
 BITS = 8  # a segment of 256 words
@@ -87,11 +87,22 @@ class Machine:
         lengths = self.rng.integers(0, 9, n)
         words = self.rng.integers(-(1 << 62), 1 << 62, lengths.sum())
         ends = np.cumsum(lengths)
+        if (
+            self.rng.random() < 0.5
+        ):  # as who brings states up to date: what is known of the slots is used
+            self.ask(txn, trial, prefix, hashes)
         txn.keep(STATE, prefix, hashes, words, ends)
         for key, end, length in zip(key_bytes(hashes, prefix), ends, lengths, strict=True):
             trial.pop(key, None)
             if length:
                 trial[key] = words[end - length : end].tobytes()
+
+    def ask(self, txn: Transaction, trial: States, prefix: bytes, hashes: Hashes) -> None:
+        asked = [(PREFIXES[0], hashes[:2].copy()), (prefix, hashes)]
+        words, places = txn.words(STATE, asked)[-1]
+        for key, (begin, end) in zip(key_bytes(hashes, prefix), places.tolist(), strict=True):
+            kept = words[begin // 8 : (end + 7) // 8].tobytes()[: end - begin]
+            assert kept == trial.get(key, b"")
 
     def change(self, txn: Transaction, trial: States) -> None:
         for at in self.rng.integers(0, len(self.hashes), 2):
@@ -237,7 +248,7 @@ def test_who_stands_in_what_failed_finds_its_way_back(tmp_path: Path) -> None:
             keys = [key for prefix in PREFIXES for key in key_bytes(machine.hashes, prefix)]
             asked = np.array(np.frombuffer(b"".join(keys), dtype=np.int64)).reshape(-1, 3)
             places = np.empty((len(keys), 2), dtype=np.int64)
-            while number := find(MEMORY, table, head.tail, asked, places):
+            while number := find(MEMORY, table, head.tail, asked, places, NO_SLOTS):
                 assert number > 0
                 view.map(number)
                 bases = view.table[table[BASES] :]

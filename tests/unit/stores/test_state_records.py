@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sevenfold.stores.state_files import MEMORY, Part, place_of
-from sevenfold.stores.state_records import BITS, HEAD, LOW, SEALED, is_whole, mixed, seal
+from sevenfold.stores.state_records import BITS, HEAD, LOW, NO_SLOTS, SEALED, is_whole, mixed, seal
 from sevenfold.stores.state_upkeep import lay_kept
 from sevenfold.stores.state_view import new_table
 
@@ -68,7 +68,7 @@ def test_values_are_laid_out_from_where_they_lie(given: list[int]) -> None:
     table = np.concatenate([new_table(23, [part], sealed=True), np.zeros(2, dtype=np.int64)])
     out, bounds = np.zeros(20, dtype=np.int64), np.array([0, 1, 0, 20, ADDRESS])
     firsts, lengths = np.array([place_of(values)]), np.array([8 * len(values)])
-    assert lay_kept(MEMORY, keys, firsts, lengths, table, out, bounds) == 0
+    assert lay_kept(MEMORY, keys, firsts, lengths, NO_SLOTS, table, out, bounds) == 0
     record = [0, 8 * len(values) + 1, *given[:3], *given[2:]]
     record[1] |= signed(sealed_plainly(record, ADDRESS))
     assert bounds.tolist() == [1, 1, HEAD + len(values), 20, ADDRESS]
