@@ -91,7 +91,9 @@ class _Run(NamedTuple):
 
 # By prefix and run: a run is never changed, so what is known of it stays true in every store.
 _cache: OrderedDict[tuple[bytes, bytes], Index] = OrderedDict()
-_together: OrderedDict[tuple[bytes, bytes], Filters] = OrderedDict()
+_together: OrderedDict[bytes, tuple[bytes, Filters]] = (
+    OrderedDict()
+)  # by prefix, of the runs there were last
 
 
 class Runs:
@@ -222,6 +224,8 @@ class Runs:
             for key in [key for key, _ in self._txn.scan(IDS, base, base + _INDEX + b"\0")]:
                 self._txn.delete(IDS, key)
         self._runs.remove(run)
+        # It may be there again when this is rolled back: it is read again then.
+        _cache.pop((self._prefix, run.identity), None)
 
     def _entries(self, run: _Run, chunks: Sequence[int] | None = None) -> Hashes:
         if run.level == 0:
@@ -253,12 +257,12 @@ class Runs:
 
     def _filters(self, runs: Sequence[_Run]) -> Filters:
         """The filters of runs, told to a kernel in one go."""
-        name = (self._prefix, b"".join([run.row for run in runs]))
-        found = _together.get(name)
-        if found is None:
+        name = b"".join([run.row for run in runs])
+        known, found = _together.get(self._prefix, (None, None))
+        if found is None or known != name:
             spans = np.array([(run.first, run.last) for run in runs], dtype=np.uint64)
             found = Filters.of([self._index(run) for run in runs], spans.reshape(-1, 2))
-            _together[name] = found
+            _together[self._prefix] = name, found
             while len(_together) > _TOGETHER:
                 _together.popitem(last=False)
         return found
@@ -292,7 +296,7 @@ def _decoded(raw: bytes) -> list[_Run]:
     return [_run_of(raw[at : at + _ROW.size]) for at in range(0, len(raw) - 1, _ROW.size)]
 
 
-@lru_cache(4_096)
+@lru_cache(1_024)
 def _run_of(row: bytes) -> _Run:
     return _Run(row, *_ROW.unpack(row))
 

@@ -232,6 +232,19 @@ def n_stored(store: MemoryStore) -> int:
 
 
 @pytest.mark.usefixtures("small")
+def test_of_runs_that_are_no_more_nothing_is_kept_in_memory() -> None:
+    runs._cache.clear()
+    runs._together.clear()
+    store = MemoryStore()
+    for at in range(300):
+        rows = hashes_of(7, at)
+        assert set(newest(store, rows)) == {runs.NEVER}
+        found = keep(store, rows, at)
+    assert {identity for _, identity in runs._cache} <= {run.identity for run in found._runs}
+    assert len(runs._together) == 1
+
+
+@pytest.mark.usefixtures("small")
 def test_runs_of_the_first_version_are_read_and_divided() -> None:
     store = MemoryStore()
     hashes = hashes_of(400, 2)
