@@ -293,7 +293,10 @@ def _decoded(raw: bytes) -> list[_Run]:
         return [_run_of(row + _ROW.pack(*[0] * 6)[_IDENTITY:]) for row in rows]
     if raw[-1:] != _VERSION or (len(raw) - 1) % _ROW.size:
         raise _damaged()
-    return [_run_of(raw[at : at + _ROW.size]) for at in range(0, len(raw) - 1, _ROW.size)]
+    runs = [_run_of(raw[at : at + _ROW.size]) for at in range(0, len(raw) - 1, _ROW.size)]
+    if any(run.depth > _DEEPEST for run in runs):
+        raise _damaged()
+    return runs
 
 
 @lru_cache(1_024)

@@ -262,15 +262,16 @@ def test_runs_of_the_first_version_are_read_and_divided() -> None:
     assert newest(store, hashes) == wanted
 
 
-@pytest.mark.parametrize("version", [b"", b"\x02"])
-def test_runs_of_a_later_version_are_not_guessed_at(version: bytes) -> None:
+@pytest.mark.parametrize("end", [b"\0\0", b"\0\0\x02", b"\0\x15\x01", b"\xff\xff\x01"])
+def test_runs_of_a_later_version_or_of_no_depth_there_is_are_not_guessed_at(end: bytes) -> None:
     store = MemoryStore()
     keep(store, hashes_of(3_000, 2), 1)
     with store.write() as txn:
         name = b"runs/" + b"pref".hex().encode()
         raw = txn.get(META, name) or b""
+        assert raw.endswith(b"\0\0\x01")
         assert len(raw) % 32  # what a version before this one looks at
-        txn.put(META, name, raw[:-1] + version)
+        txn.put(META, name, raw[:-3] + end)
     with pytest.raises(StoreError, match="table of event ids is damaged"):
         newest(store, hashes_of(1, 3))
 
