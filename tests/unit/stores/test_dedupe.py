@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -15,7 +17,9 @@ from sevenfold.errors import InputError, StoreError
 from sevenfold.hashing import digest, hash128
 from sevenfold.stores import runs
 from sevenfold.stores.dedupe import fresh
+from sevenfold.stores.kv import Store
 from sevenfold.stores.memory import MemoryStore
+from sevenfold.stores.open import open_store
 from sevenfold.stores.run_filters import Filters, Index
 from sevenfold.stores.tables import IDS, META
 from sevenfold.types import US_PER_DAY, US_PER_S, Texts
@@ -148,14 +152,14 @@ def hashes_of(n: int, seed: int) -> runs.Hashes:
     return np.random.default_rng(seed).integers(0, 2**64, (n, 2), dtype=np.uint64)
 
 
-def keep(store: MemoryStore, hashes: runs.Hashes, known_us: int, oldest_us: int = 0) -> runs.Runs:
+def keep(store: Store, hashes: runs.Hashes, known_us: int, oldest_us: int = 0) -> runs.Runs:
     with store.write() as txn:
         found = runs.Runs(txn, b"pref")
         found.add(hashes, np.full(len(hashes), known_us), oldest_us)
     return found
 
 
-def newest(store: MemoryStore, hashes: runs.Hashes) -> list[int]:
+def newest(store: Store, hashes: runs.Hashes) -> list[int]:
     with store.write() as txn:
         answers: list[int] = runs.Runs(txn, b"pref").latest(hashes).tolist()
     return answers
@@ -206,9 +210,23 @@ def test_a_hash_is_in_few_runs_however_many_there_are() -> None:
     assert covers.sum(axis=0).max() <= 8 * depths + 8  # eight more that have been begun with
 
 
+@pytest.fixture(params=["memory", "lmdb", "redis"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "memory":
+        yield MemoryStore()
+    elif request.param == "redis":
+        yield (store := open_store(request.getfixturevalue("redis").url("ids_divided")))
+        store.close()
+    else:
+        yield (store := open_store(f"lmdb:{tmp_path / 'store'}"))
+        store.close()
+
+
 @pytest.mark.usefixtures("small")
-def test_what_was_divided_is_stored_once_and_old_ids_are_forgotten_there_too() -> None:
-    store = MemoryStore()
+def test_what_was_divided_is_stored_once_and_old_ids_are_forgotten_there_too(
+    any_store: Store,
+) -> None:
+    store = any_store
     hashes = hashes_of(4_000, 7)
     begun = 0
     for at in range(100):
@@ -225,7 +243,7 @@ def test_what_was_divided_is_stored_once_and_old_ids_are_forgotten_there_too() -
     assert n_stored(store) <= 40 * 20 * 4
 
 
-def n_stored(store: MemoryStore) -> int:
+def n_stored(store: Store) -> int:
     with store.read() as txn:
         chunks = [value for key, value in txn.scan(IDS) if not key.endswith(b"\xff" * 4)]
     return sum(map(len, chunks)) // 24
