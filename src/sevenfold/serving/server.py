@@ -23,6 +23,7 @@ import uvicorn
 
 from sevenfold.clock import SystemClock
 from sevenfold.errors import ServingError, SevenfoldError
+from sevenfold.heap import give_back
 from sevenfold.registry.registry import Registry
 from sevenfold.serving.app import App
 from sevenfold.serving.changing import ChangeStatus
@@ -273,6 +274,7 @@ def _put_answers_first() -> None:
     # What is there now stays: to look through all of it for garbage took 0.1 s, in the middle of answers.
     gc.collect()
     gc.freeze()
+    give_back()
     # A thread beside the loop that computes keeps the interpreter for so long each time that the loop wants it back.
     sys.setswitchinterval(_SWITCH_S)
     ask_for_turns(SHORT_S)
