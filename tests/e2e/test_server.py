@@ -49,6 +49,9 @@ def test_the_home_says_where_the_server_is_and_hides_the_token(
     described = msgspec.json.decode((home / "server.json").read_bytes())
     assert described["pid"] == server.pid
     assert described["url"] == f"http://127.0.0.1:{server.port}"
+    started, *told = (home / "server.log").read_text().splitlines()
+    assert started.startswith("stall: starting on a free port of 127.0.0.1")
+    assert any(line.endswith(f"listening on {described['url']}") for line in told)
     assert stat.S_IMODE((home / "token").stat().st_mode) == 0o600
     assert len((home / "token").read_text().strip()) >= 32
 

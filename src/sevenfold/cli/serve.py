@@ -258,7 +258,7 @@ def command(
         else f"a free port of {host}, see {place}/server.json"
     )
     if own is None:
-        say(f"{declared.name}: serving on {where}")
+        say(f"{declared.name}: starting on {where}; the first start of a version compiles")
     # The server drains on these signals and then raises them again, for whoever started it.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)

@@ -20,11 +20,12 @@ __all__ = ["ServerProcess"]
 class ServerProcess:
     """`sevenfold serve SYSTEM --home HOME` on a free loopback port, up while the block runs.
 
-    What it says goes to `server.log` in the home. Raises RunError when it is not ready in `timeout_s`.
+    What it says goes to `server.log` in the home. Raises RunError when it ends at its start, at once, and when it is not ready in
+    `timeout_s`: minutes, since the first start of a version compiles, and a busy machine takes its time for that.
     """
 
     def __init__(
-        self, system: str, home: Path, arguments: Sequence[str] = (), timeout_s: float = 120
+        self, system: str, home: Path, arguments: Sequence[str] = (), timeout_s: float = 600
     ) -> None:
         self._command = [sys.executable, "-m", "sevenfold", "serve", system, "--home", str(home)]
         self._command += ["--port", "0", *arguments]

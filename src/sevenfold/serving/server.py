@@ -401,6 +401,7 @@ def _announce(home: Path, door: Door, port: int, other_port: int | None, workers
     partial = home / ".server.json"
     partial.write_bytes(msgspec.json.encode(described))
     partial.replace(home / "server.json")
+    _LOG.info("listening on %s", described["url"])
 
 
 def _url(door: Door, port: int) -> str:
