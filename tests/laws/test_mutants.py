@@ -267,8 +267,8 @@ MUTANTS = {
     ),
     "offline gives rows in the order of keys": (
         "algebra/replay.py",
-        "                values[i_read, at] =",
-        "                values[i_read, i] =",
+        "            values[i_read, rows[first + i]] =",
+        "            values[i_read, first + i] =",
     ),
     "filter left out": (
         "features/columns.py",

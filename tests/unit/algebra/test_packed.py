@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sevenfold.algebra.replay as replay_module
 from sevenfold.algebra.grouping import bucket
 from sevenfold.algebra.layout import (
     ATTRIBUTE,
@@ -121,6 +122,21 @@ def test_reads_of_a_replay_may_come_in_any_order_and_again() -> None:
         value, state = replayed(columns, key, alone, np.array([t_us]))
         assert value[0].tobytes() == values[i].tobytes()
         assert state[0].tolist() == states[i].tolist()
+
+
+@pytest.mark.parametrize("held", [1, 2, 3, 7])
+def test_reads_of_a_replay_are_the_same_however_few_are_held(
+    held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns, key = some_log(7, 80)
+    rng = np.random.default_rng(held)
+    instants = rng.integers(1, 6, 40) * 120  # many of a key at one instant
+    reads = bucket(rng.integers(0, KEYS, 40), KEYS, np.argsort(instants, kind="stable"))
+    whole = replayed(columns, key, reads, instants)
+    monkeypatch.setattr(replay_module, "_ROOM", held * LAYOUT.n_reads * 8)
+    values, states = replayed(columns, key, reads, instants)
+    assert values.tobytes() == whole[0].tobytes()
+    assert states.tobytes() == whole[1].tobytes()
 
 
 def test_an_unknown_key_reads_as_empty_windows() -> None:
